@@ -1,0 +1,83 @@
+"""The demo: drawn faces at 64 px, small enough for two CPU cores.
+
+  make demo
+
+runs it from data to report. By hand:
+
+  python -m data_prep export procedural:0-95 --out runs/demo/data --size 64
+  python -m diffmvr_jax.train --config configs/demo.py --workdir runs/demo/train
+"""
+
+from diffmvr_jax.config import (
+  AutoencoderConfig,
+  AutoencoderStageConfig,
+  CheckpointConfig,
+  ClipVisionConfig,
+  Config,
+  DataConfig,
+  DiffusionConfig,
+  DiffusionStageConfig,
+  GuidanceConfig,
+  ModelConfig,
+  MotionConfig,
+  OptimizerConfig,
+  SamplingConfig,
+  UNetConfig,
+)
+
+
+def get_config() -> Config:
+  """Returns the experiment."""
+  return Config(
+    name="demo",
+    model=ModelConfig(
+      unet=UNetConfig(
+        in_channels=9,
+        out_channels=4,
+        block_channels=(64, 96),
+        attention=(True, True),
+        heads=(4, 4),
+        layers_per_block=1,
+        context_dim=96,
+        norm_groups=16,
+      ),
+      autoencoder=AutoencoderConfig(
+        block_channels=(32, 48, 64),
+        layers_per_block=1,
+        norm_groups=16,
+        mid_attention=False,
+        scaling_factor=None,
+      ),
+      clip=ClipVisionConfig(
+        image_size=64,
+        patch_size=8,
+        width=96,
+        layers=2,
+        heads=4,
+        mlp_dim=192,
+        projection_dim=96,
+      ),
+      guidance=GuidanceConfig(encoder="both", hidden_dim=96, latent_patch=1),
+      train_clip=True,
+    ),
+    diffusion=DiffusionConfig(prediction="v"),
+    data=DataConfig(path="runs/demo/data", image_size=64, window=4),
+    autoencoder_stage=AutoencoderStageConfig(
+      steps=400,
+      batch_size=4,
+      optimizer=OptimizerConfig(
+        learning_rate=2e-3, warmup_steps=20, decay="cosine", ema_decay=0.99
+      ),
+    ),
+    diffusion_stage=DiffusionStageConfig(
+      steps=600,
+      batch_size=8,
+      motion=MotionConfig(weight=0.1),
+      optimizer=OptimizerConfig(
+        learning_rate=1e-3, warmup_steps=50, decay="cosine", ema_decay=0.995
+      ),
+    ),
+    checkpoint=CheckpointConfig(every=100),
+    sampling=SamplingConfig(steps=20),
+    log_every=20,
+  )

@@ -1,0 +1,1 @@
+"""Raw video to records: detection, crops, occlusion, guidance. No JAX here."""

@@ -1,0 +1,356 @@
+"""Experiment configuration: frozen dataclasses, config files, overrides.
+
+A config file is a Python file with `get_config() -> Config`. Any field can be
+overridden on the command line by its dotted path, `diffusion_stage.steps=500`.
+"""
+
+import ast
+import dataclasses
+import difflib
+import importlib.util
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from diffmvr_jax.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetConfig:
+  """Latent U-Net; the defaults are Stable Diffusion 1.5's."""
+
+  in_channels: int = 9  # noisy latent 4, mask 1, masked-frame latent 4
+  out_channels: int = 4
+  block_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+  attention: tuple[bool, ...] = (True, True, True, False)
+  heads: tuple[int, ...] = (8, 8, 8, 8)
+  layers_per_block: int = 2
+  context_dim: int = 768
+  norm_groups: int = 32
+  branches: tuple[Literal["symmetric", "past", "present"], ...] = (
+    "symmetric",
+    "past",
+  )
+  alpha: tuple[float, ...] = (0.5, 0.5)
+  alpha_mode: Literal["fixed", "learned"] = "fixed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig:
+  """KL autoencoder; the defaults are Stable Diffusion 1.5's.
+
+  `scaling_factor` None means: measured at the end of the autoencoder stage,
+  so that latents have unit variance.
+  """
+
+  block_channels: tuple[int, ...] = (128, 256, 512, 512)
+  layers_per_block: int = 2
+  latent_channels: int = 4
+  norm_groups: int = 32
+  mid_attention: bool = True
+  scaling_factor: float | None = 0.18215
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipVisionConfig:
+  """CLIP vision tower; the defaults are ViT-L/14's."""
+
+  image_size: int = 224
+  patch_size: int = 14
+  width: int = 1024
+  layers: int = 24
+  heads: int = 16
+  mlp_dim: int = 4096
+  projection_dim: int = 768
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidanceConfig:
+  """How a guidance image becomes context tokens."""
+
+  encoder: Literal["clip", "latent", "both"] = "clip"
+  tokens: Literal["patch", "pooled"] = "patch"
+  hidden_dim: int = 1024
+  latent_patch: int = 2
+  dropout: float = 0.1  # per branch, training only
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+  """The networks, and which of them the diffusion stage trains."""
+
+  unet: UNetConfig = field(default_factory=UNetConfig)
+  autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+  clip: ClipVisionConfig = field(default_factory=ClipVisionConfig)
+  guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+  mask_conditioning: Literal["concat", "blend"] = "concat"
+  train_clip: bool = False
+  dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionConfig:
+  """Forward process; β0 and β1 are those of the paper's appendix D."""
+
+  steps: int = 1000
+  beta_start: float = 0.0008
+  beta_end: float = 0.0145
+  prediction: Literal["epsilon", "v"] = "epsilon"
+  noise_share: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionConfig:
+  """Motion-consistency loss, Eq. (4): λ, what it compares, and with what."""
+
+  weight: float = 0.1
+  on: Literal["noisy", "x0", "posterior"] = "x0"
+  relative_to: Literal["zero", "target"] = "target"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+  """Adam(W) with linear warm-up; appendix D: lr 1e-5, 1000 warm-up steps."""
+
+  learning_rate: float = 1e-5
+  warmup_steps: int = 1000
+  decay: Literal["constant", "cosine"] = "constant"
+  b1: float = 0.9
+  b2: float = 0.999
+  eps: float = 1e-8
+  weight_decay: float = 0.0
+  clip_norm: float = 1.0
+  ema_decay: float = 0.9999
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderStageConfig:
+  """First stage; 0 steps skips it (the autoencoder is imported)."""
+
+  steps: int = 0
+  batch_size: int = 8  # windows
+  kl_weight: float = 1e-6
+  optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionStageConfig:
+  """Second stage: U-Net, f_mlp and, if asked, the CLIP tower."""
+
+  steps: int = 100_000
+  batch_size: int = 8  # windows
+  motion: MotionConfig = field(default_factory=MotionConfig)
+  optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+  """Which records, and how they are cut into windows."""
+
+  path: str = "data"
+  image_size: int = 512
+  window: int = 8
+  stride: int = 1
+  flip: bool = True
+  threads: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshConfig:
+  """Devices along each mesh axis; -1 once means: all that remain."""
+
+  data: int = -1
+  frame: int = 1
+  fsdp: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+  """How often, in updates, a checkpoint is written, and how many stay."""
+
+  every: int = 1000
+  keep: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+  """How a restoration is drawn."""
+
+  sampler: Literal["ddim", "ddpm"] = "ddim"
+  steps: int = 50
+  eta: float = 0.0
+  noise_share: float = 1.0  # 1: every frame of a clip starts from one noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+  """One experiment."""
+
+  name: str
+  seed: int = 0
+  model: ModelConfig = field(default_factory=ModelConfig)
+  diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+  data: DataConfig = field(default_factory=DataConfig)
+  autoencoder_stage: AutoencoderStageConfig = field(
+    default_factory=AutoencoderStageConfig
+  )
+  diffusion_stage: DiffusionStageConfig = field(
+    default_factory=DiffusionStageConfig
+  )
+  mesh: MeshConfig = field(default_factory=MeshConfig)
+  checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+  sampling: SamplingConfig = field(default_factory=SamplingConfig)
+  log_every: int = 50
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+  """Runs the file's `get_config()` and applies `key.path=value` overrides.
+
+  Raises:
+    InputError: no such file, no `get_config`, an unknown key (the nearest
+      valid one is named), a value of the wrong type, inconsistent settings.
+
+  Example:
+    >>> load_config("configs/demo.py", ["seed=3"]).seed
+    3
+  """
+  path = Path(path)
+  if not path.is_file():
+    raise InputError(f"{path}: no such config file")
+  spec = importlib.util.spec_from_file_location("config_file", path)
+  assert spec is not None and spec.loader is not None
+  module = importlib.util.module_from_spec(spec)
+  try:
+    spec.loader.exec_module(module)
+    config = module.get_config()
+  except Exception as error:
+    raise InputError(f"{path}: {type(error).__name__}: {error}") from error
+  if not isinstance(config, Config):
+    raise InputError(f"{path}: get_config() must return a diffmvr_jax Config")
+  for override in overrides:
+    config = _override(config, override)
+  # A config file may hold a wrong type as well; one check serves both.
+  config = from_dict(dataclasses.asdict(config))
+  check(config)
+  return config
+
+
+def to_json(config: Config) -> str:
+  """The config as JSON, as checkpoints store it."""
+  return json.dumps(dataclasses.asdict(config), indent=2)
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+  """Rebuilds a config from `dataclasses.asdict` or parsed JSON.
+
+  Raises:
+    InputError: an unknown key or a value of the wrong type.
+  """
+  return _build(Config, values, prefix="")
+
+
+def check(config: Config) -> None:
+  """Refuses settings that contradict each other.
+
+  Raises:
+    InputError: the first contradiction, naming the keys.
+  """
+  unet, autoencoder = config.model.unet, config.model.autoencoder
+  levels = len(unet.block_channels)
+  if not len(unet.attention) == len(unet.heads) == levels:
+    raise InputError(
+      "model.unet.attention and model.unet.heads need one entry per entry of "
+      f"model.unet.block_channels ({levels})"
+    )
+  if len(unet.branches) != len(unet.alpha):
+    raise InputError("model.unet.alpha needs one entry per branch")
+  latent = autoencoder.latent_channels
+  concat = config.model.mask_conditioning == "concat"
+  needed = 2 * latent + 1 if concat else latent
+  if unet.in_channels != needed or unet.out_channels != latent:
+    raise InputError(
+      f"model.mask_conditioning={config.model.mask_conditioning} with "
+      f"{latent} latent channels needs model.unet.in_channels={needed} and "
+      f"model.unet.out_channels={latent}"
+    )
+  factor = 2 ** (len(autoencoder.block_channels) - 1)
+  multiple = factor * 2 ** (levels - 1)
+  if config.data.image_size % multiple:
+    raise InputError(
+      f"data.image_size={config.data.image_size} is not a multiple of "
+      f"{multiple}, the total downsampling of autoencoder and U-Net"
+    )
+  if config.model.guidance.encoder != "clip":
+    patch = config.model.guidance.latent_patch
+    if config.data.image_size // factor % patch:
+      raise InputError(
+        f"model.guidance.latent_patch={patch} does not divide the latent size"
+      )
+
+
+def _override(config: Config, assignment: str) -> Config:
+  path, separator, text = assignment.partition("=")
+  if not separator:
+    raise InputError(f"override {assignment!r} is not of the form key=value")
+  try:
+    value = ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    value = {"true": True, "false": False, "none": None}.get(text.lower(), text)
+  nested: Any = value
+  for key in reversed(path.split(".")):
+    nested = {key: nested}
+  return _build(Config, _merge(dataclasses.asdict(config), nested), prefix="")
+
+
+def _merge(base: Any, update: Any) -> Any:
+  if not (isinstance(base, dict) and isinstance(update, dict)):
+    return update
+  return base | {k: _merge(base.get(k), v) for k, v in update.items()}
+
+
+def _build(cls: type, values: Any, prefix: str) -> Any:
+  if not isinstance(values, Mapping):
+    raise InputError(f"config key {prefix[:-1]}: is a section, not a value")
+  hints = typing.get_type_hints(cls)
+  for key in values:
+    if key not in hints:
+      close = difflib.get_close_matches(key, hints, n=1, cutoff=0.4)
+      hint = f"did you mean {prefix}{close[0]}?" if close else (
+        f"valid keys: {', '.join(hints)}"
+      )
+      raise InputError(f"unknown config key {prefix}{key}; {hint}")
+  return cls(
+    **{k: _convert(hints[k], v, f"{prefix}{k}") for k, v in values.items()}
+  )
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+  if dataclasses.is_dataclass(hint):
+    assert isinstance(hint, type)
+    return _build(hint, value, prefix=f"{path}.")
+  origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+  if origin is Literal:
+    if value in arguments:
+      return value
+    raise InputError(
+      f"config key {path}: {value!r} is not one of {', '.join(arguments)}"
+    )
+  if origin in (typing.Union, types.UnionType):
+    if value is None and type(None) in arguments:
+      return None
+    return _convert(arguments[0], value, path)
+  if origin is tuple:
+    if isinstance(value, (list, tuple)):
+      return tuple(_convert(arguments[0], item, path) for item in value)
+  elif hint is float and type(value) is int:
+    return float(value)
+  elif type(value) is hint:
+    return value
+  name = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)
+  raise InputError(
+    f"config key {path}: expected {name}, got {type(value).__name__} {value!r}"
+  )

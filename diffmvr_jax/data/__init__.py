@@ -1,0 +1,1 @@
+"""Records on disk and the windows that training and evaluation read."""

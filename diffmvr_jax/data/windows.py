@@ -1,0 +1,165 @@
+"""Windows of adjacent frames, shuffled and batched by grain.
+
+The order is a function of the seed alone: process p of n takes every n-th
+window of it, so the global batch is the same on any number of processes, and
+the iterator's state is one integer.
+"""
+
+import grain
+import numpy as np
+
+from diffmvr_jax.config import DataConfig
+from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.errors import InputError
+
+Window = dict[str, np.ndarray]
+
+
+class WindowSource:
+  """Random access to windows of `window` frames, `stride` frames apart.
+
+  Args:
+    records: the frames.
+    window: frames per window.
+    stride: distance between the frames of a window.
+    image_size: expected height and width of the crops.
+    occluded_only: leave out windows in which nothing is occluded.
+
+  Raises:
+    InputError: no video is long enough.
+  """
+
+  def __init__(
+    self,
+    records: RecordSource,
+    *,
+    window: int,
+    stride: int,
+    image_size: int,
+    occluded_only: bool = True,
+  ):
+    self._records = records
+    self._offsets = np.arange(window) * stride
+    self._image_size = image_size
+    span = int(self._offsets[-1]) + 1
+    occlusion = np.asarray(records.index.occlusion)
+    self._starts = [
+      start
+      for _, positions in records.videos()
+      for start in positions[: max(0, len(positions) - span + 1)]
+      if not occluded_only or occlusion[start + self._offsets].any()
+    ]
+    if not self._starts:
+      raise InputError(
+        f"{records.shards[0].parent}: no window of {window} frames with an "
+        "occlusion; use longer videos or a smaller data.window"
+      )
+
+  def __len__(self) -> int:
+    return len(self._starts)
+
+  def __repr__(self) -> str:
+    return f"WindowSource({self._records!r}, {len(self)} windows)"
+
+  def __getitem__(self, i: int) -> Window:
+    """Reads one window as arrays of shape (frame, …), named as the contract.
+
+    Raises:
+      InputError: a record is damaged, has another size, or lacks a target.
+    """
+    positions = (self._starts[i] + self._offsets).tolist()
+    window = read_frames(self._records, positions)
+    size = window["frame"].shape[1]
+    folder = self._records.shards[0].parent
+    if size != self._image_size:
+      raise InputError(
+        f"{folder}: crops are {size} px, data.image_size is {self._image_size}"
+      )
+    if "target" not in window:
+      raise InputError(
+        f"{folder}: frames without a target cannot be trained on; export with "
+        "`--occlusion synthetic`"
+      )
+    window["window_id"] = np.int64(self._starts[i])
+    return window
+
+
+def read_frames(records: RecordSource, positions: list[int]) -> Window:
+  """Stacks frames, with their past frames looked up, into arrays."""
+  frames = [records[i] for i in positions]
+  pasts: dict[int, np.ndarray] = {
+    record.frame_index: record.image for record in frames
+  }
+
+  def past(video_id: str, index: int) -> np.ndarray:
+    if index not in pasts:
+      pasts[index] = records[records.position(video_id, index)].image
+    return pasts[index]
+
+  window = {
+    "frame": np.stack([r.image for r in frames]),
+    "mask": np.stack([r.mask for r in frames])[..., None],
+    "symmetric": np.stack([r.symmetric for r in frames]),
+    "past": np.stack(
+      [
+        past(r.video_id, r.past_index) if r.past_index >= 0 else r.image * 0
+        for r in frames
+      ]
+    ),
+    "symmetric_valid": np.asarray([r.symmetric_valid for r in frames]),
+    "past_valid": np.asarray([r.past_index >= 0 for r in frames]),
+  }
+  if all(r.target is not None for r in frames):
+    window["target"] = np.stack([r.target for r in frames])
+  return window
+
+
+class RandomFlip(grain.transforms.RandomMap):
+  """Mirrors a whole window left to right, half of the time."""
+
+  def random_map(self, element: Window, rng: np.random.Generator) -> Window:
+    """Flips every image of the window alike."""
+    if rng.random() < 0.5:
+      return element
+    return {
+      name: np.ascontiguousarray(value[:, :, ::-1]) if value.ndim == 4 else value
+      for name, value in element.items()
+    }
+
+
+def training_batches(
+  source: WindowSource,
+  config: DataConfig,
+  *,
+  batch_size: int,
+  seed: int,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> grain.DatasetIterator:
+  """An endless, checkpointable iterator over this process's batches.
+
+  Args:
+    source: the windows.
+    config: flipping and reader threads.
+    batch_size: windows per step over all processes.
+    seed: decides order and flips.
+    process_index: this process.
+    process_count: all of them; must divide `batch_size`.
+
+  Returns:
+    An iterator of `Window`s with a leading batch axis; `get_state()` and
+    `set_state()` are its checkpoint.
+  """
+  if batch_size % process_count:
+    raise InputError(
+      f"batch_size={batch_size} is not a multiple of {process_count} processes"
+    )
+  windows = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+  if config.flip:
+    windows = windows.random_map(RandomFlip())
+  windows = windows[process_index::process_count]
+  batches = windows.batch(batch_size // process_count)
+  options = grain.ReadOptions(
+    num_threads=config.threads, prefetch_buffer_size=4 * config.threads
+  )
+  return iter(batches.to_iter_dataset(options))

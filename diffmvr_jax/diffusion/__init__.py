@@ -1,0 +1,1 @@
+"""Noise schedule, losses and samplers: pure functions, one equation each."""

@@ -1,0 +1,109 @@
+"""The forward process and what follows from it in closed form.
+
+  y_T = √ᾱ_T y_0 + √(1 − ᾱ_T) ε                                     (1)
+  q(y_{T−1} | y_T, y_0) = N(c_0 y_0 + c_T y_T, σ²)                  (2)
+  v = √ᾱ_T ε − √(1 − ᾱ_T) y_0                                       (3)
+
+Eq. (1) and (2) as in Ho et al. 2020, Eqs. (4) and (7); (3) as in Salimans and
+Ho 2022. T is the diffusion timestep; t is kept for the frame.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from diffmvr_jax.config import DiffusionConfig
+
+
+@struct.dataclass
+class Schedule:
+  """ᾱ of every timestep, and what the network predicts."""
+
+  alphas_cumprod: Float[Array, " steps"]
+  prediction: Literal["epsilon", "v"] = struct.field(pytree_node=False)
+
+
+def make_schedule(config: DiffusionConfig) -> Schedule:
+  """LDM's "linear" schedule: β = linspace(√β0, √β1)².
+
+  Example:
+    >>> schedule = make_schedule(DiffusionConfig())
+    >>> round(float(schedule.alphas_cumprod[0]), 4)
+    0.9992
+  """
+  betas = (
+    jnp.linspace(
+      config.beta_start**0.5, config.beta_end**0.5, config.steps
+    )
+    ** 2
+  )
+  return Schedule(jnp.cumprod(1 - betas), config.prediction)
+
+
+def alpha_bar(
+  schedule: Schedule, timesteps: Int[Array, "*b"]
+) -> Float[Array, "*b"]:
+  """ᾱ_T; a negative timestep is clean data, ᾱ = 1."""
+  values = schedule.alphas_cumprod[jnp.maximum(timesteps, 0)]
+  return jnp.where(timesteps < 0, 1.0, values)
+
+
+def add_noise(
+  schedule: Schedule,
+  clean: Float[Array, "b *s"],
+  noise: Float[Array, "b *s"],
+  timesteps: Int[Array, " b"],
+) -> Float[Array, "b *s"]:
+  """Eq. (1)."""
+  a = _align(alpha_bar(schedule, timesteps), clean)
+  return jnp.sqrt(a) * clean + jnp.sqrt(1 - a) * noise
+
+
+def training_target(
+  schedule: Schedule,
+  clean: Float[Array, "b *s"],
+  noise: Float[Array, "b *s"],
+  timesteps: Int[Array, " b"],
+) -> Float[Array, "b *s"]:
+  """What the network should output: ε, or v of Eq. (3)."""
+  if schedule.prediction == "epsilon":
+    return noise
+  a = _align(alpha_bar(schedule, timesteps), clean)
+  return jnp.sqrt(a) * noise - jnp.sqrt(1 - a) * clean
+
+
+def predict_clean(
+  schedule: Schedule,
+  noisy: Float[Array, "b *s"],
+  output: Float[Array, "b *s"],
+  timesteps: Int[Array, " b"],
+) -> Float[Array, "b *s"]:
+  """The y_0 that a network output implies, by Eqs. (1) and (3)."""
+  a = _align(alpha_bar(schedule, timesteps), noisy)
+  if schedule.prediction == "epsilon":
+    return (noisy - jnp.sqrt(1 - a) * output) / jnp.sqrt(a)
+  return jnp.sqrt(a) * noisy - jnp.sqrt(1 - a) * output
+
+
+def posterior(
+  schedule: Schedule,
+  noisy: Float[Array, "b *s"],
+  clean: Float[Array, "b *s"],
+  timesteps: Int[Array, " b"],
+  previous: Int[Array, " b"],
+) -> tuple[Float[Array, "b *s"], Float[Array, " b"]]:
+  """Mean and variance of Eq. (2), for any earlier timestep `previous`."""
+  a, b = alpha_bar(schedule, timesteps), alpha_bar(schedule, previous)
+  ratio = a / b  # α of the step; 1 − α is its β
+  clean_weight = jnp.sqrt(b) * (1 - ratio) / (1 - a)
+  noisy_weight = jnp.sqrt(ratio) * (1 - b) / (1 - a)
+  mean = _align(clean_weight, clean) * clean
+  mean += _align(noisy_weight, noisy) * noisy
+  return mean, (1 - b) / (1 - a) * (1 - ratio)
+
+
+def _align(values: jax.Array, like: jax.Array) -> jax.Array:
+  return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))

@@ -1,0 +1,1 @@
+"""Restoration: video in, restored video out."""

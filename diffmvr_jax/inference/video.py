@@ -1,0 +1,216 @@
+"""Video in and out through PyAV; imports no JAX.
+
+Frames are (h, w, 3) uint8 RGB, upright. Timestamps pass through unchanged, so
+frame rate, also a variable one, is that of the source.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from diffmvr_jax.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+  """What is known of a video before it is decoded.
+
+  Attributes:
+    width: of an upright frame, in pixels.
+    height: likewise.
+    fps: average frames per second.
+    time_base: seconds per timestamp unit.
+    has_audio: whether there is an audio stream.
+  """
+
+  width: int
+  height: int
+  fps: Fraction
+  time_base: Fraction
+  has_audio: bool
+
+
+@dataclass(frozen=True)
+class TimedFrame:
+  """A frame with its presentation timestamp, in `time_base` units."""
+
+  image: np.ndarray
+  pts: int
+
+
+def probe(path: str | Path) -> VideoInfo:
+  """Reads the header and the first frame.
+
+  Raises:
+    InputError: no such file, not a video, no frame in it.
+  """
+  with _open(path) as container:
+    stream = container.streams.video[0]
+    first = _first(path, container)
+    height, width = _upright(first).shape[:2]
+    assert stream.time_base is not None
+    return VideoInfo(
+      width=width,
+      height=height,
+      fps=stream.average_rate or stream.guessed_rate or Fraction(25),
+      time_base=stream.time_base,
+      has_audio=bool(container.streams.audio),
+    )
+
+
+def read_frames(path: str | Path) -> Iterator[TimedFrame]:
+  """Decodes a video frame by frame.
+
+  Raises:
+    InputError: as `probe`; or the video is damaged part of the way.
+  """
+  with _open(path) as container:
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    count = 0
+    try:
+      for frame in container.decode(stream):
+        yield TimedFrame(_upright(frame), frame.pts)
+        count += 1
+    except av.FFmpegError as error:
+      raise InputError(
+        f"{path}: damaged after {count} frames ({error.strerror})"
+      ) from error
+
+
+class VideoWriter:
+  """Encodes frames; the file appears only when it is complete.
+
+  Args:
+    path: the container follows its suffix.
+    info: size, frame rate and time base.
+    lossless: RGB without loss: FFV1 in `.mkv`, x264 at qp 0 elsewhere.
+    audio_from: a video whose audio streams are copied, undecoded.
+
+  Example:
+    >>> with VideoWriter("out.mp4", info) as writer:  # doctest: +SKIP
+    ...   for frame in read_frames("in.mp4"):
+    ...     writer.write(frame)
+  """
+
+  def __init__(
+    self,
+    path: str | Path,
+    info: VideoInfo,
+    *,
+    lossless: bool = False,
+    audio_from: str | Path | None = None,
+  ):
+    self._path = Path(path)
+    self._partial = self._path.with_name(f"partial-{self._path.name}")
+    self._path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+      self._output = av.open(self._partial, "w")
+    except ValueError as error:
+      raise InputError(
+        f"{path}: unknown kind of video file; use .mp4, .mkv, .mov or .webm"
+      ) from error
+    codec, pixels, options = _encoding(self._path.suffix, info, lossless)
+    self._stream = self._output.add_stream(
+      codec, rate=info.fps, options=options
+    )
+    self._stream.width, self._stream.height = info.width, info.height
+    self._stream.pix_fmt = pixels
+    self._stream.time_base = info.time_base
+    self._stream.codec_context.time_base = info.time_base
+    self._time_base = info.time_base
+    self._audio = _AudioCopy(audio_from, self._output) if audio_from else None
+
+  def __enter__(self) -> "VideoWriter":
+    return self
+
+  def write(self, timed: TimedFrame) -> None:
+    """Encodes one frame and the audio up to it."""
+    frame = av.VideoFrame.from_ndarray(timed.image, format="rgb24")
+    frame.pts, frame.time_base = timed.pts, self._time_base
+    self._output.mux(self._stream.encode(frame))
+    if self._audio is not None:
+      self._audio.copy_until(timed.pts * self._time_base)
+
+  def __exit__(self, kind, value, traceback) -> None:
+    if kind is None:
+      self._output.mux(self._stream.encode(None))
+      if self._audio is not None:
+        self._audio.copy_until(None)
+    if self._audio is not None:
+      self._audio.close()
+    self._output.close()
+    if kind is None:
+      self._partial.replace(self._path)
+    else:
+      self._partial.unlink(missing_ok=True)
+
+
+class _AudioCopy:
+  """Copies audio packets in step with the video."""
+
+  def __init__(self, source: str | Path, output):
+    self._source = av.open(source)
+    audio = self._source.streams.audio
+    self._output = output
+    self._streams = {s: output.add_stream_from_template(s) for s in audio}
+    self._packets = self._source.demux(audio) if audio else iter(())
+    self._waiting = next(self._packets, None)
+
+  def copy_until(self, seconds: Fraction | None) -> None:
+    while (packet := self._waiting) is not None:
+      if packet.dts is not None:
+        if seconds is not None and packet.dts * packet.time_base > seconds:
+          return
+        packet.stream = self._streams[packet.stream]
+        self._output.mux(packet)
+      self._waiting = next(self._packets, None)
+
+  def close(self) -> None:
+    self._source.close()
+
+
+def _encoding(
+  suffix: str, info: VideoInfo, lossless: bool
+) -> tuple[str, str, dict[str, str]]:
+  if lossless and suffix == ".mkv":
+    return "ffv1", "bgr0", {}
+  if lossless:
+    return "libx264rgb", "rgb24", {"qp": "0", "preset": "veryfast"}
+  even = info.width % 2 == 0 and info.height % 2 == 0
+  pixels = "yuv420p" if even else "yuv444p"
+  if suffix == ".webm":
+    return "libvpx-vp9", pixels, {"crf": "18", "b": "0"}
+  return "libx264", pixels, {"crf": "14", "preset": "medium"}
+
+
+def _open(path: str | Path):
+  if not Path(path).is_file():
+    raise InputError(f"{path}: no such file")
+  try:
+    container = av.open(path)
+  except av.FFmpegError as error:
+    raise InputError(
+      f"{path}: not a video that FFmpeg reads ({error.strerror})"
+    ) from error
+  if not container.streams.video:
+    container.close()
+    raise InputError(f"{path}: has no video stream")
+  return container
+
+
+def _first(path: str | Path, container) -> av.VideoFrame:
+  try:
+    return next(container.decode(video=0))
+  except (StopIteration, av.FFmpegError) as error:
+    raise InputError(f"{path}: no frame can be decoded") from error
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+  image = frame.to_ndarray(format="rgb24")
+  turns = round(frame.rotation / 90) % 4
+  return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

@@ -1,0 +1,1 @@
+"""Flax networks: U-Net, autoencoder, CLIP tower, guidance."""

@@ -1,0 +1,221 @@
+"""Attention of the latent U-Net, with twin cross-attention over guidance.
+
+Twin cross-attention (DiffMVR): one query attends to the tokens of each
+guidance image through that image's own keys and values,
+
+  A_i     = softmax(Q K_iᵀ / √d) V_i,      i ∈ {symmetric, past}   (1)
+  A_fused = α1 A_1 + α2 A_2                                        (2)
+
+and `to_out` projects A_fused. A single branch (the ablations, or text) is the
+same code with one name in `branches`. Parameter names follow diffusers.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.typing import Dtype
+from jaxtyping import Array, Float
+
+
+def attend(
+  query: Float[Array, "b q c"],
+  key: Float[Array, "b k c"],
+  value: Float[Array, "b k c"],
+  heads: int,
+) -> Float[Array, "b q c"]:
+  """Scaled dot-product attention over `heads`; the softmax is in float32."""
+
+  def split(x: jax.Array) -> jax.Array:
+    return x.reshape(*x.shape[:-1], heads, -1)
+
+  out = jax.nn.dot_product_attention(split(query), split(key), split(value))
+  return out.reshape(query.shape)
+
+
+class SelfAttention(nn.Module):
+  """Multi-head self-attention, as SD's `attn1`."""
+
+  heads: int
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:
+    """Mixes the n positions of each example."""
+    width = x.shape[-1]
+
+    def linear(name: str) -> jax.Array:
+      return nn.Dense(width, use_bias=False, dtype=self.dtype, name=name)(x)
+
+    out = attend(linear("to_q"), linear("to_k"), linear("to_v"), self.heads)
+    return nn.Dense(width, dtype=self.dtype, name="to_out_0")(out)
+
+
+class TwinCrossAttention(nn.Module):
+  """Cross-attention over one or more guidance branches, Eqs. (1) and (2).
+
+  Attributes:
+    branches: branch names; each has its own `to_k_NAME` and `to_v_NAME`.
+    alpha: the branches' weights α.
+    learned_alpha: α is a parameter of this layer, initialised with `alpha`.
+  """
+
+  heads: int
+  branches: tuple[str, ...]
+  alpha: tuple[float, ...]
+  learned_alpha: bool = False
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Float[Array, "b n c"],
+    context: Mapping[str, Float[Array, "b _ d"]],
+    valid: Mapping[str, Float[Array, " b"]],
+  ) -> Float[Array, "b n c"]:
+    """Attends from x to each branch's tokens and fuses the results.
+
+    Args:
+      x: image features.
+      context: tokens of each branch.
+      valid: 1 where the branch's guidance image exists, 0 where it does not.
+    """
+    width = x.shape[-1]
+
+    def linear(name: str, inputs: jax.Array) -> jax.Array:
+      layer = nn.Dense(width, use_bias=False, dtype=self.dtype, name=name)
+      return layer(inputs)
+
+    alpha = jnp.asarray(self.alpha, jnp.float32)
+    if self.learned_alpha:
+      alpha = self.param("alpha", lambda _: alpha)
+    weights = branch_weights(
+      alpha, jnp.stack([valid[name] for name in self.branches], axis=-1)
+    )
+    query = linear("to_q", x)
+    fused = jnp.zeros_like(query)
+    for i, name in enumerate(self.branches):
+      key = linear(f"to_k_{name}", context[name])
+      value = linear(f"to_v_{name}", context[name])
+      branch = attend(query, key, value, self.heads)
+      fused += weights[:, i, None, None].astype(query.dtype) * branch
+    return nn.Dense(width, dtype=self.dtype, name="to_out_0")(fused)
+
+
+def branch_weights(
+  alpha: Float[Array, " k"], valid: Float[Array, "b k"]
+) -> Float[Array, "b k"]:
+  """α with the share of missing branches handed evenly to those present.
+
+  Where no branch is present α stays as it is: the tokens are then the null
+  token's. Nothing is divided by α, so a learned α may pass through zero.
+
+  Example:
+    >>> branch_weights(jnp.array([0.25, 0.75]), jnp.array([[1.0, 0.0]]))
+    Array([[1., 0.]], dtype=float32)
+  """
+  present = valid.sum(-1, keepdims=True)
+  missing_share = (alpha * (1 - valid)).sum(-1, keepdims=True)
+  moved = valid * (alpha + missing_share / jnp.maximum(present, 1))
+  return jnp.where(present > 0, moved, alpha)
+
+
+class FeedForward(nn.Module):
+  """GEGLU feed-forward with the exact (erf) GELU, as PyTorch's."""
+
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:
+    """Widens fourfold, gates, and projects back."""
+    width = x.shape[-1]
+    projected = nn.Dense(8 * width, dtype=self.dtype, name="net_0_proj")(x)
+    hidden, gate = jnp.split(projected, 2, axis=-1)
+    hidden *= nn.gelu(gate, approximate=False)
+    return nn.Dense(width, dtype=self.dtype, name="net_2")(hidden)
+
+
+class TransformerBlock(nn.Module):
+  """Self-attention, twin cross-attention and feed-forward, pre-normalised."""
+
+  heads: int
+  branches: tuple[str, ...]
+  alpha: tuple[float, ...]
+  learned_alpha: bool = False
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Float[Array, "b n c"],
+    context: Mapping[str, Float[Array, "b _ d"]],
+    valid: Mapping[str, Float[Array, " b"]],
+  ) -> Float[Array, "b n c"]:
+    """One block; arguments as in `TwinCrossAttention`."""
+
+    def norm(name: str, inputs: jax.Array) -> jax.Array:
+      layer = nn.LayerNorm(
+        epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name=name
+      )
+      return layer(inputs)
+
+    x += SelfAttention(self.heads, self.dtype, name="attn1")(norm("norm1", x))
+    x += TwinCrossAttention(
+      self.heads,
+      self.branches,
+      self.alpha,
+      self.learned_alpha,
+      self.dtype,
+      name="attn2",
+    )(norm("norm2", x), context, valid)
+    return x + FeedForward(self.dtype, name="ff")(norm("norm3", x))
+
+
+class SpatialTransformer(nn.Module):
+  """A transformer block over the positions of a feature map (GroupNorm 1e-6).
+
+  `proj_out` starts at zero, so that the layer starts as the identity.
+  """
+
+  heads: int
+  branches: tuple[str, ...]
+  alpha: tuple[float, ...]
+  learned_alpha: bool = False
+  norm_groups: int = 32
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Float[Array, "b h w c"],
+    context: Mapping[str, Float[Array, "b _ d"]],
+    valid: Mapping[str, Float[Array, " b"]],
+  ) -> Float[Array, "b h w c"]:
+    """Adds what the block computes to the feature map."""
+    width = x.shape[-1]
+    tokens = nn.GroupNorm(
+      self.norm_groups,
+      epsilon=1e-6,
+      use_fast_variance=False,
+      dtype=self.dtype,
+      name="norm",
+    )(x).reshape(x.shape[0], -1, width)
+    # A 1×1 convolution and a linear layer are one thing on tokens; the two
+    # differ only in how PyTorch stores the weight, which the key table knows.
+    tokens = nn.Dense(width, dtype=self.dtype, name="proj_in")(tokens)
+    tokens = TransformerBlock(
+      self.heads,
+      self.branches,
+      self.alpha,
+      self.learned_alpha,
+      self.dtype,
+      name="transformer_blocks_0",
+    )(tokens, context, valid)
+    tokens = nn.Dense(
+      width,
+      kernel_init=nn.initializers.zeros,
+      dtype=self.dtype,
+      name="proj_out",
+    )(tokens)
+    return x + tokens.reshape(x.shape)

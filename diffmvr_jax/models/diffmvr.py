@@ -1,0 +1,269 @@
+"""DiffMVR: the networks put together, as pure functions of parameters.
+
+Windows are `(batch, frame, height, width, channel)`; the networks see
+`(batch · frame, …)`. Parameters are one dictionary with an entry per network,
+`unet`, `guidance`, `clip` and `autoencoder`, and the scalar `scaling_factor`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from diffmvr_jax.config import ModelConfig
+from diffmvr_jax.models.clip import ClipVision, preprocess
+from diffmvr_jax.models.guidance import GuidanceTokens
+from diffmvr_jax.models.unet import UNet
+from diffmvr_jax.models.vae import Autoencoder
+
+Params = dict[str, Any]
+
+
+@struct.dataclass
+class Observation:
+  """What is known of a batch of windows.
+
+  Attributes:
+    frame: the occluded input.
+    mask: 1 on the occlusion, else 0.
+    symmetric: the visible half mirrored along the face's axis.
+    past: the most recent unobstructed frame.
+    symmetric_valid: whether `symmetric` exists.
+    past_valid: whether `past` exists.
+  """
+
+  frame: UInt8[Array, "b f h w 3"]
+  mask: UInt8[Array, "b f h w 1"]
+  symmetric: UInt8[Array, "b f h w 3"]
+  past: UInt8[Array, "b f h w 3"]
+  symmetric_valid: Bool[Array, "b f"]
+  past_valid: Bool[Array, "b f"]
+
+
+@struct.dataclass
+class Conditioning:
+  """What the U-Net is told, computed once per window; n is batch · frame.
+
+  Attributes:
+    mask: the mask at the latents' resolution.
+    masked_latents: scaled latents of the frame with the occlusion greyed out.
+    context: guidance tokens by branch.
+    valid: 1 where a branch's guidance exists, by branch.
+  """
+
+  mask: Float[Array, "n i j 1"]
+  masked_latents: Float[Array, "n i j l"]
+  context: Mapping[str, Float[Array, "n _ d"]]
+  valid: Mapping[str, Float[Array, " n"]]
+
+
+def to_float(image: UInt8[Array, "*shape"]) -> Float[Array, "*shape"]:
+  """uint8 in [0, 255] to float32 in [−1, 1]."""
+  return image.astype(jnp.float32) / 127.5 - 1
+
+
+def to_uint8(image: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:
+  """Float in [−1, 1] to uint8, clipped and rounded."""
+  scaled = jnp.round((image + 1) * 127.5)
+  return jnp.clip(scaled, 0, 255).astype(jnp.uint8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffMVR:
+  """The composition; holds no parameters.
+
+  Example:
+    >>> model = DiffMVR(config=ModelConfig())
+    >>> params = jax.eval_shape(
+    ...   lambda key: model.init(key, image_size=512), jax.random.key(0))
+    >>> sorted(params)
+    ['autoencoder', 'clip', 'guidance', 'scaling_factor', 'unet']
+  """
+
+  config: ModelConfig
+
+  @cached_property
+  def unet(self) -> UNet:
+    """The denoiser."""
+    return UNet(self.config.unet, jnp.dtype(self.config.dtype))
+
+  @cached_property
+  def autoencoder(self) -> Autoencoder:
+    """Image to latents and back."""
+    return Autoencoder(self.config.autoencoder, jnp.dtype(self.config.dtype))
+
+  @cached_property
+  def clip(self) -> ClipVision:
+    """The guidance images' encoder."""
+    return ClipVision(self.config.clip, jnp.dtype(self.config.dtype))
+
+  @cached_property
+  def guidance(self) -> GuidanceTokens:
+    """f_mlp."""
+    return GuidanceTokens(
+      self.config.guidance,
+      self.config.unet.context_dim,
+      jnp.dtype(self.config.dtype),
+    )
+
+  @property
+  def factor(self) -> int:
+    """Pixels per latent, along one axis."""
+    return 2 ** (len(self.config.autoencoder.block_channels) - 1)
+
+  def init(self, key: jax.Array, image_size: int) -> Params:
+    """Random parameters of every network."""
+    keys = jax.random.split(key, 4)
+    image = jnp.zeros((1, image_size, image_size, 3))
+    params: Params = {
+      "autoencoder": self.autoencoder.init(keys[0], image)["params"]
+    }
+    scaling_factor = self.config.autoencoder.scaling_factor
+    params["scaling_factor"] = jnp.float32(scaling_factor or 1.0)
+    if self.config.guidance.encoder != "latent":
+      size = self.config.clip.image_size
+      clip_image = jnp.zeros((1, size, size, 3))
+      params["clip"] = self.clip.init(keys[1], clip_image)["params"]
+    (tokens, _), variables = self.guidance.init_with_output(
+      keys[2], *self._guidance_inputs(params, image)
+    )
+    params["guidance"] = variables["params"]
+    branches = self.config.unet.branches
+    size = image_size // self.factor
+    params["unet"] = self.unet.init(
+      keys[3],
+      jnp.zeros((1, size, size, self.config.unet.in_channels)),
+      jnp.zeros(1, jnp.int32),
+      dict.fromkeys(branches, tokens),
+      dict.fromkeys(branches, jnp.ones(1)),
+    )["params"]
+    return params
+
+  def trained(self) -> tuple[str, ...]:
+    """Names of the parameters that the diffusion stage trains."""
+    names = ("unet", "guidance")
+    has_clip = self.config.guidance.encoder != "latent"
+    return (*names, "clip") if self.config.train_clip and has_clip else names
+
+  def moments(
+    self, params: Params, image: Float[Array, "n h w 3"]
+  ) -> tuple[Float[Array, "n i j l"], Float[Array, "n i j l"]]:
+    """Mean and standard deviation of the scaled latents of images."""
+    mean, log_variance = self.autoencoder.apply(
+      {"params": params["autoencoder"]}, image, method=Autoencoder.encode
+    )
+    scale = params["scaling_factor"]
+    return mean * scale, jnp.exp(0.5 * log_variance) * scale
+
+  def encode(
+    self, params: Params, image: Float[Array, "n h w 3"]
+  ) -> Float[Array, "n i j l"]:
+    """Scaled mean latents of images in [−1, 1]."""
+    return self.moments(params, image)[0]
+
+  def decode(
+    self, params: Params, latents: Float[Array, "n i j l"]
+  ) -> Float[Array, "n h w 3"]:
+    """Images of scaled latents."""
+    return self.autoencoder.apply(
+      {"params": params["autoencoder"]},
+      latents / params["scaling_factor"],
+      method=Autoencoder.decode,
+    )
+
+  def condition(
+    self,
+    params: Params,
+    observation: Observation,
+    keep: Mapping[str, Bool[Array, " b"]] | None = None,
+  ) -> Conditioning:
+    """Encodes everything that stays fixed over the sampling steps.
+
+    Args:
+      params: all parameters.
+      observation: the windows.
+      keep: by branch, windows whose guidance is not dropped (training).
+    """
+    flat = jax.tree.map(
+      lambda x: x.reshape(-1, *x.shape[2:]), vars(observation)
+    )
+    frames = observation.frame.shape[1]
+    frame, mask = to_float(flat["frame"]), flat["mask"].astype(jnp.float32)
+    masked = frame * (1 - mask)
+    images = {
+      "symmetric": to_float(flat["symmetric"]),
+      "past": to_float(flat["past"]),
+      "present": masked,
+    }
+    exists = {
+      "symmetric": flat["symmetric_valid"],
+      "past": flat["past_valid"],
+      "present": jnp.ones_like(flat["past_valid"]),
+    }
+    context, valid = {}, {}
+    for name in self.config.unet.branches:
+      context[name], null = self.guidance.apply(
+        {"params": params["guidance"]},
+        *self._guidance_inputs(params, images[name]),
+      )
+      valid[name] = exists[name]
+      if keep is not None:
+        valid[name] &= jnp.repeat(keep[name], frames)
+    guided = jnp.stack(list(valid.values())).any(0)[:, None, None]
+    return Conditioning(
+      mask=mask[:, :: self.factor, :: self.factor],
+      masked_latents=self.encode(params, masked),
+      context={k: jnp.where(guided, v, null) for k, v in context.items()},
+      valid={k: v.astype(jnp.float32) for k, v in valid.items()},
+    )
+
+  def predict(
+    self,
+    params: Params,
+    noisy: Float[Array, "n i j l"],
+    timesteps: Int[Array, " n"],
+    conditioning: Conditioning,
+  ) -> Float[Array, "n i j l"]:
+    """The U-Net's output for noisy latents: ε or v."""
+    if self.config.mask_conditioning == "concat":
+      noisy = jnp.concatenate(
+        [noisy, conditioning.mask, conditioning.masked_latents], axis=-1
+      )
+    return self.unet.apply(
+      {"params": params["unet"]},
+      noisy,
+      timesteps,
+      conditioning.context,
+      conditioning.valid,
+    )
+
+  def _guidance_inputs(
+    self, params: Params, image: Float[Array, "n h w 3"]
+  ) -> tuple[jax.Array | None, jax.Array | None]:
+    encoder, clip, latents = self.config.guidance.encoder, None, None
+    if encoder in ("clip", "both"):
+      patch, pooled = self.clip.apply(
+        {"params": params["clip"]},
+        preprocess(image, self.config.clip.image_size),
+      )
+      is_patch = self.config.guidance.tokens == "patch"
+      clip = patch if is_patch else pooled[:, None]
+    if encoder in ("latent", "both"):
+      latents = self.encode(params, image)
+    return clip, latents
+
+
+def flatten_frames(x: Float[Array, "b f *s"]) -> Float[Array, "n *s"]:
+  """Merges batch and frame."""
+  return x.reshape(-1, *x.shape[2:])
+
+
+def split_frames(x: Float[Array, "n *s"], frames: int) -> Float[Array, "b f *s"]:
+  """Undoes `flatten_frames`."""
+  return rearrange(x, "(b f) ... -> b f ...", f=frames)

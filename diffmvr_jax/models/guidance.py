@@ -1,0 +1,92 @@
+"""f_mlp: from the encodings of a guidance image to context tokens.
+
+One module serves both branches, as in the paper. CLIP tokens carry meaning,
+latent tokens carry detail; either or both can be used.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from flax import linen as nn
+from flax.typing import Dtype
+from jaxtyping import Array, Float
+
+from diffmvr_jax.config import GuidanceConfig
+
+
+def position_code(height: int, width: int, channels: int) -> np.ndarray:
+  """Sine-cosine code of a grid, (height · width, channels), rows first.
+
+  Example:
+    >>> position_code(2, 3, 8).shape
+    (6, 8)
+  """
+  quarter = channels // 4
+  frequencies = 10_000.0 ** (-np.arange(quarter) / quarter)
+  rows, columns = np.mgrid[:height, :width].reshape(2, -1, 1) * frequencies
+  waves = [np.sin(rows), np.cos(rows), np.sin(columns), np.cos(columns)]
+  code = np.concatenate(waves, axis=-1).astype(np.float32)
+  return np.pad(code, ((0, 0), (0, channels - 4 * quarter)))
+
+
+class GuidanceTokens(nn.Module):
+  """Linear, GELU, linear, LayerNorm on CLIP tokens; latent tokens beside.
+
+  Example:
+    >>> f_mlp = GuidanceTokens(GuidanceConfig(), context_dim=768)
+    >>> tokens, null = f_mlp.init_with_output(
+    ...   jax.random.key(0), jnp.zeros((2, 257, 1024)), None)[0]
+    >>> tokens.shape, null.shape
+    ((2, 257, 768), (768,))
+  """
+
+  config: GuidanceConfig
+  context_dim: int
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    clip: Float[Array, "b n c"] | None,
+    latents: Float[Array, "b h w l"] | None,
+  ) -> tuple[Float[Array, "b m d"], Float[Array, " d"]]:
+    """Maps a guidance image's encodings to tokens.
+
+    Args:
+      clip: CLIP tokens, if the configuration uses them.
+      latents: scaled autoencoder latents, likewise.
+
+    Returns:
+      Context tokens, and the learned null token that stands in where a frame
+      has no guidance at all.
+    """
+    tokens = []
+    if clip is not None:
+      hidden = nn.Dense(
+        self.config.hidden_dim, dtype=self.dtype, name="linear_1"
+      )(clip)
+      hidden = nn.gelu(hidden, approximate=False)
+      hidden = nn.Dense(self.context_dim, dtype=self.dtype, name="linear_2")(
+        hidden
+      )
+      tokens.append(self._norm("norm")(hidden))
+    if latents is not None:
+      patch = self.config.latent_patch
+      height, width = latents.shape[1] // patch, latents.shape[2] // patch
+      patches = rearrange(
+        latents, "b (h p) (w q) c -> b (h w) (p q c)", p=patch, q=patch
+      )
+      hidden = nn.Dense(
+        self.context_dim, dtype=self.dtype, name="latent_linear"
+      )(patches)
+      hidden += position_code(height, width, self.context_dim)
+      tokens.append(self._norm("latent_norm")(hidden))
+    null = self.param(
+      "null_token", nn.initializers.normal(0.02), (self.context_dim,)
+    )
+    return jnp.concatenate(tokens, axis=1), null
+
+  def _norm(self, name: str) -> nn.LayerNorm:
+    return nn.LayerNorm(
+      epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name=name
+    )

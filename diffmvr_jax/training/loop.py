@@ -1,0 +1,259 @@
+"""The train loop: one readable function, the same for both stages."""
+
+import dataclasses
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from diffmvr_jax.config import Config, OptimizerConfig
+from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.data.windows import WindowSource, training_batches
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.models.diffmvr import DiffMVR, Params, to_float
+from diffmvr_jax.training.checkpoint import Checkpoints
+from diffmvr_jax.training.optimizer import make_optimizer
+from diffmvr_jax.training.progress import Progress
+from diffmvr_jax.training.sharding import (
+  batch_sharding,
+  make_mesh,
+  shard_batch,
+  state_shardings,
+)
+from diffmvr_jax.training.step import (
+  Loss,
+  Metrics,
+  TrainState,
+  autoencoder_loss,
+  diffusion_loss,
+  init_state,
+  make_update,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stage:
+  """One of the two trainings that a run consists of."""
+
+  name: str
+  steps: int
+  batch_size: int
+  trained: tuple[str, ...]
+  loss: Loss
+  optimizer: OptimizerConfig
+  initial: Callable[[], Params]  # called only where nothing is resumed
+  occluded_only: bool
+
+
+class Preempted(Exception):
+  """The process was told to stop, and has saved."""
+
+
+def train(config: Config, workdir: Path) -> None:
+  """Trains the autoencoder, where the config asks for it, then the rest.
+
+  Everything is written below `workdir`; what is already there is resumed.
+
+  Raises:
+    InputError: bad data, or a workdir of another configuration.
+    FloatingPointError: a loss is not finite.
+    Preempted: SIGTERM arrived; the state is saved.
+  """
+  workdir.mkdir(parents=True, exist_ok=True)
+  model = DiffMVR(config=config.model)
+  seed = jax.random.key(config.seed)
+  records = RecordSource(config.data.path, "train")
+
+  def fresh() -> Params:
+    init = jax.jit(lambda key: model.init(key, config.data.image_size))
+    return init(seed)
+
+  params: Callable[[], Params] = fresh
+  if config.autoencoder_stage.steps:
+    stage = Stage(
+      name="autoencoder",
+      steps=config.autoencoder_stage.steps,
+      batch_size=config.autoencoder_stage.batch_size,
+      trained=("autoencoder",),
+      loss=autoencoder_loss(model, config.autoencoder_stage.kl_weight),
+      optimizer=config.autoencoder_stage.optimizer,
+      initial=fresh,
+      occluded_only=False,
+    )
+    state = fit(stage, config, records, workdir)
+
+    def with_autoencoder() -> Params:
+      return measure_scale(model, state.inference_params(), config, records)
+
+    params = with_autoencoder
+  stage = Stage(
+    name="diffusion",
+    steps=config.diffusion_stage.steps,
+    batch_size=config.diffusion_stage.batch_size,
+    trained=model.trained(),
+    loss=diffusion_loss(model, config),
+    optimizer=config.diffusion_stage.optimizer,
+    initial=params,
+    occluded_only=True,
+  )
+  fit(stage, config, records, workdir)
+
+
+def fit(
+  stage: Stage, config: Config, records: RecordSource, workdir: Path
+) -> TrainState:
+  """Runs or resumes one stage and returns its final state."""
+  mesh = make_mesh(config.mesh)
+  windows = WindowSource(
+    records,
+    window=config.data.window,
+    stride=config.data.stride,
+    image_size=config.data.image_size,
+    occluded_only=stage.occluded_only,
+  )
+  data = training_batches(
+    windows,
+    config.data,
+    batch_size=stage.batch_size,
+    seed=config.seed,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+  if config.data.window % mesh.shape["frame"]:
+    raise InputError("data.window is not a multiple of mesh.frame")
+  if stage.batch_size % (mesh.shape["data"] * mesh.shape["fsdp"]):
+    raise InputError(
+      f"{stage.name}_stage.batch_size is not a multiple of mesh data × fsdp"
+    )
+
+  optimizer = make_optimizer(stage.optimizer, stage.steps)
+  checkpoints = Checkpoints(workdir / stage.name, config, config.checkpoint)
+  model = DiffMVR(config=config.model)
+  shapes = jax.eval_shape(
+    lambda key: init_state(
+      model.init(key, config.data.image_size), stage.trained, optimizer
+    ),
+    jax.random.key(0),
+  )
+  shardings = state_shardings(shapes, mesh)
+  if checkpoints.latest is not None:
+    with_shardings = jax.tree.map(
+      lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+      shapes,
+      shardings,
+    )
+    state = checkpoints.restore(with_shardings, data)
+  else:
+    state = jax.jit(
+      lambda params: init_state(params, stage.trained, optimizer),
+      out_shardings=shardings,
+    )(stage.initial())
+
+  step = int(state.step)
+  if step >= stage.steps:
+    checkpoints.close()
+    return state
+  seed = jax.random.fold_in(jax.random.key(config.seed), len(stage.name))
+  update = make_update(
+    stage.loss, optimizer, stage.optimizer, seed, shapes, mesh
+  )
+  compiled = update.lower(
+    shapes, batch_shapes(windows, stage.batch_size, mesh)
+  ).compile()
+  progress = Progress(
+    stage.name,
+    start=step,
+    total=stage.steps,
+    windows=stage.batch_size,
+    flops=(compiled.cost_analysis() or {}).get("flops"),
+    path=workdir / f"{stage.name}.jsonl",
+    every=config.log_every,
+  )
+  with progress, _SigTerm() as sigterm:
+    pending = None
+    while step < stage.steps and not sigterm.received:
+      batch = next(data)
+      windows_of_batch = batch.pop("window_id")
+      state, metrics = compiled(state, shard_batch(batch, mesh))
+      step += 1
+      # Step n is on its way before the metrics of step n − 1 are waited for.
+      if pending is not None:
+        _report(progress, *pending)
+      pending = (step, metrics, windows_of_batch)
+      if step % config.checkpoint.every == 0:
+        _report(progress, *pending)  # never save a state that is not finite
+        pending = None
+        checkpoints.save(state, data)
+    if pending is not None:
+      _report(progress, *pending)
+      checkpoints.save(state, data)
+  checkpoints.close()
+  if step < stage.steps:
+    raise Preempted(f"saved step {step} of the {stage.name} stage")
+  return state
+
+
+def batch_shapes(
+  windows: WindowSource, batch_size: int, mesh: Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes and shardings of a training batch, without making one."""
+  window = windows[0]
+  window.pop("window_id")
+  return {
+    name: jax.ShapeDtypeStruct(
+      (batch_size, *value.shape), value.dtype, sharding=batch_sharding(mesh)
+    )
+    for name, value in window.items()
+  }
+
+
+def measure_scale(
+  model: DiffMVR, params: Params, config: Config, records: RecordSource
+) -> Params:
+  """Sets `scaling_factor` so that latents have unit variance.
+
+  Measured on 64 frames spread evenly over the training records; a factor that
+  the configuration gives is left as it is.
+  """
+  if config.model.autoencoder.scaling_factor is not None:
+    return params
+  chosen = np.linspace(0, len(records) - 1, 64).astype(int)
+  frames = [records[int(i)] for i in chosen]
+  images = np.stack(
+    [r.image if r.target is None else r.target for r in frames]
+  )
+  encode = jax.jit(lambda p, x: model.encode(p, to_float(x)))
+  latents = encode(params | {"scaling_factor": jnp.float32(1)}, images)
+  return params | {"scaling_factor": 1 / jnp.std(latents)}
+
+
+def _report(
+  progress: Progress, step: int, metrics: Metrics, window_ids: np.ndarray
+) -> None:
+  values = {name: float(value) for name, value in metrics.items()}
+  try:
+    progress.report(step, values)
+  except FloatingPointError as error:
+    raise FloatingPointError(
+      f"{error}; its windows are {window_ids.tolist()}"
+    ) from error
+
+
+class _SigTerm:
+  """Remembers SIGTERM instead of dying of it, while it is entered."""
+
+  received = False
+
+  def __enter__(self) -> "_SigTerm":
+    self._previous = signal.signal(signal.SIGTERM, self._note)
+    return self
+
+  def __exit__(self, *exception) -> None:
+    signal.signal(signal.SIGTERM, self._previous)
+
+  def _note(self, number: int, frame) -> None:
+    self.received = True

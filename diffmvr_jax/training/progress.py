@@ -1,0 +1,103 @@
+"""The progress line, and the metrics on disk as JSON lines."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+from tqdm import tqdm
+
+# Dense bf16 peak of one device in TFLOP/s, from the vendors' data sheets.
+_PEAK_TFLOPS = {
+  "TPU v4": 275,
+  "TPU v5 lite": 197,
+  "TPU v5p": 459,
+  "TPU v6 lite": 918,
+  "NVIDIA A100": 312,
+  "NVIDIA H100": 989,
+  "NVIDIA H200": 989,
+}
+
+
+class Progress:
+  """Reports on process 0; does nothing on the others.
+
+  Args:
+    name: of the stage.
+    start: updates applied before this run.
+    total: updates at the end.
+    windows: per update.
+    flops: of one update on one device; None if not known.
+    path: of the JSON lines, appended to.
+    every: updates between two lines of it.
+  """
+
+  def __init__(
+    self,
+    name: str,
+    *,
+    start: int,
+    total: int,
+    windows: int,
+    flops: float | None,
+    path: Path,
+    every: int,
+  ):
+    self._windows, self._flops, self._every = windows, flops, every
+    self._total = total
+    self._active = jax.process_index() == 0
+    self._file = open(path, "a") if self._active else None  # noqa: SIM115
+    self._bar = tqdm(
+      desc=name,
+      initial=start,
+      total=total,
+      unit="step",
+      file=sys.stderr,
+      disable=not self._active,
+      # A log file wants a line now and then, not an animation.
+      mininterval=0.5 if sys.stderr.isatty() else 20,
+      dynamic_ncols=True,
+    )
+    self._clock, self._since = time.perf_counter(), start
+
+  def __enter__(self) -> "Progress":
+    return self
+
+  def __exit__(self, *exception) -> None:
+    self._bar.close()
+    if self._file is not None:
+      self._file.close()
+
+  def report(self, step: int, metrics: Mapping[str, float]) -> None:
+    """Takes the metrics of the update that led to `step`.
+
+    Raises:
+      FloatingPointError: a metric is not finite; names step and metric.
+    """
+    for name, value in metrics.items():
+      if not math.isfinite(value):
+        raise FloatingPointError(f"{name} is {value} at step {step}")
+    self._bar.update(step - self._bar.n)
+    if not self._active or (step % self._every and step != self._total):
+      return
+    now = time.perf_counter()
+    rate = (step - self._since) / max(now - self._clock, 1e-9)
+    self._clock, self._since = now, step
+    speed = {"windows/s": rate * self._windows} | self._device_speed(rate)
+    shown = {k: f"{v:.4g}" for k, v in (*metrics.items(), *speed.items())}
+    self._bar.set_postfix(shown)
+    assert self._file is not None
+    self._file.write(json.dumps({"step": step, **metrics, **speed}) + "\n")
+    self._file.flush()
+
+  def _device_speed(self, rate: float) -> dict[str, float]:
+    if self._flops is None:
+      return {}
+    tflops = rate * self._flops / 1e12
+    kind = jax.local_devices()[0].device_kind
+    peaks = [v for k, v in _PEAK_TFLOPS.items() if kind.startswith(k)]
+    share = {"MFU": tflops / peaks[0]} if peaks else {}
+    return {"TFLOP/s/device": tflops, **share}

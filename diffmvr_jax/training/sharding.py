@@ -1,0 +1,76 @@
+"""The device mesh, and where batches and parameters live on it."""
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from diffmvr_jax.config import MeshConfig
+from diffmvr_jax.errors import InputError
+
+# Smaller parameters are replicated: gathering them costs more than it saves.
+MIN_SHARDED_BYTES = 4 * 2**20
+
+
+def make_mesh(config: MeshConfig) -> Mesh:
+  """A mesh with axes `data`, `frame` and `fsdp` over all devices.
+
+  Raises:
+    InputError: the sizes do not multiply to the number of devices.
+
+  Example:
+    >>> make_mesh(MeshConfig()).axis_names
+    ('data', 'frame', 'fsdp')
+  """
+  sizes = [config.data, config.frame, config.fsdp]
+  devices = jax.device_count()
+  known = math.prod(size for size in sizes if size != -1)
+  if sizes.count(-1) > 1 or devices % known:
+    raise InputError(f"mesh {sizes} does not fit {devices} devices")
+  sizes = [devices // known if size == -1 else size for size in sizes]
+  if math.prod(sizes) != devices:
+    raise InputError(f"mesh {sizes} does not fit {devices} devices")
+  # Explicit axes, the default, do not support linen's convolutions.
+  return jax.make_mesh(
+    tuple(sizes), ("data", "frame", "fsdp"), axis_types=(AxisType.Auto,) * 3
+  )
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+  """Windows over `data` and `fsdp`, their frames over `frame`."""
+  return NamedSharding(mesh, P(("data", "fsdp"), "frame"))
+
+
+def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
+  """Places this process's part of a batch on its devices."""
+  sharding = batch_sharding(mesh)
+  return {
+    name: jax.make_array_from_process_local_data(sharding, value)
+    for name, value in batch.items()
+  }
+
+
+def state_shardings(state: Any, mesh: Mesh) -> Any:
+  """Shards large leaves over `fsdp`, along their largest divisible axis.
+
+  Args:
+    state: a tree of arrays or of `jax.ShapeDtypeStruct`s.
+    mesh: the devices.
+
+  Returns:
+    The same tree, of `NamedSharding`s.
+  """
+  parts = mesh.shape["fsdp"]
+
+  def sharding(leaf: jax.ShapeDtypeStruct) -> NamedSharding:
+    size = math.prod(leaf.shape) * leaf.dtype.itemsize
+    axes = [i for i, n in enumerate(leaf.shape) if n % parts == 0]
+    if parts == 1 or size < MIN_SHARDED_BYTES or not axes:
+      return NamedSharding(mesh, P())
+    largest = max(axes, key=lambda i: leaf.shape[i])
+    return NamedSharding(mesh, P(*[None] * largest, "fsdp"))
+
+  return jax.tree.map(sharding, state)

@@ -1,0 +1,52 @@
+"""Packaging of DiffMVR-JAX; tool settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+DATA_PREP = ["mediapipe>=1.2.2"]
+
+setup(
+  name="diffmvr-jax",
+  version="0.1.0",
+  description="Reference-guided video restoration by diffusion, in JAX",
+  long_description=Path(__file__).with_name("README.md").read_text(),
+  long_description_content_type="text/markdown",
+  license="Apache-2.0",
+  python_requires=">=3.11",
+  packages=find_packages(
+    include=["diffmvr_jax*", "data_prep*", "launch*", "configs*"]
+  ),
+  install_requires=[
+    "av>=18.1",
+    "einops>=0.8.2",
+    "flax>=0.12.8",
+    "google-crc32c>=1.9",
+    "grain>=0.2.18",
+    # tensorflow-datasets imports it without declaring it.
+    "importlib_resources>=7.1",
+    "jax>=0.10.2",
+    "jaxtyping>=0.3.11",
+    "numpy>=2.4.6",
+    "opencv-python-headless>=5.0.0.93",
+    "optax>=0.2.8",
+    "orbax-checkpoint>=0.12.8",
+    "pillow>=13.0",
+    "protobuf>=7.36.2",
+    "tensorflow-datasets>=4.9.10",
+    "tqdm>=4.67",
+  ],
+  extras_require={
+    "cuda": ["jax[cuda13]>=0.10.2"],
+    "tpu": ["jax[tpu]>=0.10.2"],
+    "data-prep": DATA_PREP,
+    "test": [
+      *DATA_PREP,
+      "beartype>=0.23.1",
+      "pyright>=1.1.414",
+      "pytest>=9.2",
+      "ruff>=0.17.6",
+      "scikit-image>=0.26",
+    ],
+  },
+)
