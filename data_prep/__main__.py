@@ -1,6 +1,7 @@
 """Command line of the data preparation: `python -m data_prep export …`."""
 
 import argparse
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from data_prep.detectors import FaceDetector, HandDetector
@@ -45,17 +46,22 @@ def main(argv: list[str]) -> None:
   drawn = all(name.startswith("procedural:") for name in arguments.videos)
   if drawn and not synthetic:
     raise InputError("procedural videos have only --occlusion synthetic")
-  find_face = None if drawn else FaceDetector(arguments.models)
-  export(
-    arguments.videos,
-    arguments.out,
-    size=arguments.size,
-    synthetic=synthetic,
-    find_face=find_face,
-    find_occluder=None if synthetic else HandDetector(arguments.models),
-    test_share=arguments.test_share,
-    seed=arguments.seed,
-  )
+  with ExitStack() as stack:
+    find_face = find_hand = None
+    if not drawn:
+      find_face = stack.enter_context(closing(FaceDetector(arguments.models)))
+    if not synthetic:
+      find_hand = stack.enter_context(closing(HandDetector(arguments.models)))
+    export(
+      arguments.videos,
+      arguments.out,
+      size=arguments.size,
+      synthetic=synthetic,
+      find_face=find_face,
+      find_occluder=find_hand,
+      test_share=arguments.test_share,
+      seed=arguments.seed,
+    )
 
 
 if __name__ == "__main__":

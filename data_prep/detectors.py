@@ -8,7 +8,6 @@ import hashlib
 import os
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -28,25 +27,11 @@ _MODELS = {
     "1c86c5c3c700a703e2e9e6fa15877dc780353685f1eb9843b2e4f98792d570b2",
   },
 }
-_WRIST, _MIDDLE_KNUCKLE = 0, 9
+_PALM = (0, 1, 5, 9, 13, 17)
+_FINGERS = tuple(slice(i, i + 4) for i in (1, 5, 9, 13, 17))
 # The mask reaches past the landmarks by this share of the hand's length,
-# since they lie on the bones.
-_HAND_DILATION = 0.18
-# How far a forearm is assumed to go on behind the wrist, in hand lengths.
-_FOREARM = 1.2
-
-
-@dataclass(frozen=True)
-class Detection:
-  """What one frame shows.
-
-  Attributes:
-    landmarks: (21, 2), in pixels; None without a face.
-    occluder: (h, w) uint8, 1 on it; None without one.
-  """
-
-  landmarks: np.ndarray | None
-  occluder: np.ndarray | None
+# since they lie on the bones, and hands that come and go are blurred.
+_HAND_DILATION = 0.11
 
 
 class FaceDetector:
@@ -75,9 +60,13 @@ class FaceDetector:
     ]
     return max(points, key=lambda p: face.extent(p)[1], default=None)
 
+  def close(self) -> None:
+    """Frees MediaPipe's graph; left to the interpreter's exit, it fails."""
+    self._landmarker.close()
+
 
 class HandDetector:
-  """A mask over all hands: the hull of each, dilated, and the forearm."""
+  """A mask over all hands: hulls of palm and fingers, dilated."""
 
   def __init__(self, models: str | Path | None = None):
     vision, options = _tasks("hand_landmarker", models)
@@ -99,6 +88,10 @@ class HandDetector:
     for landmarks in hands:
       _paint_hand(mask, _pixels(landmarks, image))
     return mask
+
+  def close(self) -> None:
+    """Frees MediaPipe's graph; left to the interpreter's exit, it fails."""
+    self._landmarker.close()
 
 
 def model_path(name: str, models: str | Path | None = None) -> Path:
@@ -157,13 +150,17 @@ def _pixels(landmarks, image: np.ndarray) -> np.ndarray:
 
 
 def _paint_hand(mask: np.ndarray, points: np.ndarray) -> None:
-  wrist, knuckle = points[_WRIST], points[_MIDDLE_KNUCKLE]
+  """Marks palm and fingers, dilated.
+
+  A forearm extrapolated from them is left out: where MediaPipe confuses wrist
+  and fingers, which motion blur makes it do, it would cross a free face.
+  """
   length = max(float(np.ptp(points, axis=0).max()), 1.0)
-  reach = max(1, round(_HAND_DILATION * length))
-  hull = cv2.convexHull(points.astype(np.float32)).round().astype(np.int32)
-  cv2.fillConvexPoly(mask, hull, 1)
-  cv2.polylines(mask, [hull], True, 1, 2 * reach)
-  along = (wrist - knuckle) / max(float(np.linalg.norm(wrist - knuckle)), 1e-6)
-  elbow = wrist + along * _FOREARM * length
-  ends = np.stack([wrist, elbow]).round().astype(np.int32)
-  cv2.polylines(mask, [ends], False, 1, round(0.55 * length))
+  width = max(2, round(2 * _HAND_DILATION * length))
+  palm = cv2.convexHull(points[list(_PALM)].astype(np.float32))
+  palm = palm.round().astype(np.int32)
+  cv2.fillConvexPoly(mask, palm, 1)
+  cv2.polylines(mask, [palm], True, 1, width)
+  for finger in _FINGERS:
+    bones = points[finger].round().astype(np.int32)
+    cv2.polylines(mask, [bones], False, 1, width)

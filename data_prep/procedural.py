@@ -14,7 +14,7 @@ import numpy as np
 from data_prep import face
 
 SIZE = 160  # pixels, both sides of a frame
-FPS = 25
+FPS = 25.0
 FRAMES = 36
 _SUPERSAMPLE = 2
 _SHIFT = 4  # fractional bits of OpenCV's fixed-point coordinates

@@ -132,7 +132,7 @@ class AutoencoderStageConfig:
   """First stage; 0 steps skips it (the autoencoder is imported)."""
 
   steps: int = 0
-  batch_size: int = 8  # windows
+  batch_size: int = 32  # frames
   kl_weight: float = 1e-6
   optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 

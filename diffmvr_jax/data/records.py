@@ -14,6 +14,7 @@ import io
 import json
 import os
 import struct
+import weakref
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -260,7 +261,8 @@ class RecordSource:
       raise InputError(
         f"{folder}: {len(self.shards)} of {total} {split} shards found"
       )
-    self._files = [open(path, "rb") for path in self.shards]  # noqa: SIM115
+    self._files = [os.open(path, os.O_RDONLY) for path in self.shards]
+    weakref.finalize(self, _close_all, self._files)
     self.index = ShardIndex()
     self._shard: list[int] = []
     self._position: dict[tuple[str, int], int] = {}
@@ -290,7 +292,7 @@ class RecordSource:
     """
     number = self._shard[i]
     offset, length = self.index.offset[i], self.index.length[i]
-    data = os.pread(self._files[number].fileno(), length + _FRAMING, offset)
+    data = os.pread(self._files[number], length + _FRAMING, offset)
     record = i - self._shard.index(number)
     where = f"{self.shards[number]}: record {record} at byte {offset}"
     try:
@@ -311,6 +313,11 @@ def sha256(path: str | Path) -> str:
   """Hex digest of a file."""
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _close_all(files: list[int]) -> None:
+  for file in files:
+    os.close(file)
 
 
 def _unframe(data: bytes, length: int) -> bytes:

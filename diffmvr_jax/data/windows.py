@@ -5,11 +5,13 @@ window of it, so the global batch is the same on any number of processes, and
 the iterator's state is one integer.
 """
 
+from collections.abc import Callable, Sequence
+
 import grain
 import numpy as np
 
 from diffmvr_jax.config import DataConfig
-from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.data.records import FrameRecord, RecordSource
 from diffmvr_jax.errors import InputError
 
 Window = dict[str, np.ndarray]
@@ -85,32 +87,45 @@ class WindowSource:
 
 
 def read_frames(records: RecordSource, positions: list[int]) -> Window:
-  """Stacks frames, with their past frames looked up, into arrays."""
+  """Reads frames of one video, and their past frames, as arrays."""
   frames = [records[i] for i in positions]
-  pasts: dict[int, np.ndarray] = {
-    record.frame_index: record.image for record in frames
-  }
+  images = {frame.frame_index: frame.image for frame in frames}
 
-  def past(video_id: str, index: int) -> np.ndarray:
-    if index not in pasts:
-      pasts[index] = records[records.position(video_id, index)].image
-    return pasts[index]
+  def past(frame: FrameRecord) -> np.ndarray:
+    index = frame.past_index
+    if index not in images:
+      position = records.position(frame.video_id, index)
+      images[index] = records[position].image
+    return images[index]
 
+  return stack_frames(frames, past)
+
+
+def stack_frames(
+  frames: Sequence[FrameRecord], past: Callable[[FrameRecord], np.ndarray]
+) -> Window:
+  """Stacks frames into arrays of shape (frame, …), named as the contract.
+
+  Args:
+    frames: adjacent frames of one video.
+    past: gives a frame's past image; called only where it has one.
+
+  Returns:
+    Masks are (frame, h, w, 1); `target` is there if every frame has one.
+  """
   window = {
-    "frame": np.stack([r.image for r in frames]),
-    "mask": np.stack([r.mask for r in frames])[..., None],
-    "symmetric": np.stack([r.symmetric for r in frames]),
+    "frame": np.stack([f.image for f in frames]),
+    "mask": np.stack([f.mask for f in frames])[..., None],
+    "symmetric": np.stack([f.symmetric for f in frames]),
     "past": np.stack(
-      [
-        past(r.video_id, r.past_index) if r.past_index >= 0 else r.image * 0
-        for r in frames
-      ]
+      [past(f) if f.past_index >= 0 else np.zeros_like(f.image) for f in frames]
     ),
-    "symmetric_valid": np.asarray([r.symmetric_valid for r in frames]),
-    "past_valid": np.asarray([r.past_index >= 0 for r in frames]),
+    "symmetric_valid": np.asarray([f.symmetric_valid for f in frames]),
+    "past_valid": np.asarray([f.past_index >= 0 for f in frames]),
   }
-  if all(r.target is not None for r in frames):
-    window["target"] = np.stack([r.target for r in frames])
+  targets = [f.target for f in frames if f.target is not None]
+  if len(targets) == len(frames):
+    window["target"] = np.stack(targets)
   return window
 
 

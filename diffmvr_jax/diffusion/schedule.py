@@ -17,6 +17,8 @@ from jaxtyping import Array, Float, Int
 
 from diffmvr_jax.config import DiffusionConfig
 
+Timesteps = Int[Array, " b"] | Int[Array, ""]  # one per example, or for all
+
 
 @struct.dataclass
 class Schedule:
@@ -55,7 +57,7 @@ def add_noise(
   schedule: Schedule,
   clean: Float[Array, "b *s"],
   noise: Float[Array, "b *s"],
-  timesteps: Int[Array, " b"],
+  timesteps: Timesteps,
 ) -> Float[Array, "b *s"]:
   """Eq. (1)."""
   a = _align(alpha_bar(schedule, timesteps), clean)
@@ -66,7 +68,7 @@ def training_target(
   schedule: Schedule,
   clean: Float[Array, "b *s"],
   noise: Float[Array, "b *s"],
-  timesteps: Int[Array, " b"],
+  timesteps: Timesteps,
 ) -> Float[Array, "b *s"]:
   """What the network should output: ε, or v of Eq. (3)."""
   if schedule.prediction == "epsilon":
@@ -79,7 +81,7 @@ def predict_clean(
   schedule: Schedule,
   noisy: Float[Array, "b *s"],
   output: Float[Array, "b *s"],
-  timesteps: Int[Array, " b"],
+  timesteps: Timesteps,
 ) -> Float[Array, "b *s"]:
   """The y_0 that a network output implies, by Eqs. (1) and (3)."""
   a = _align(alpha_bar(schedule, timesteps), noisy)
@@ -92,9 +94,9 @@ def posterior(
   schedule: Schedule,
   noisy: Float[Array, "b *s"],
   clean: Float[Array, "b *s"],
-  timesteps: Int[Array, " b"],
-  previous: Int[Array, " b"],
-) -> tuple[Float[Array, "b *s"], Float[Array, " b"]]:
+  timesteps: Timesteps,
+  previous: Timesteps,
+) -> tuple[Float[Array, "b *s"], Float[Array, "..."]]:
   """Mean and variance of Eq. (2), for any earlier timestep `previous`."""
   a, b = alpha_bar(schedule, timesteps), alpha_bar(schedule, previous)
   ratio = a / b  # α of the step; 1 − α is its β

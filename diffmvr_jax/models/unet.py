@@ -151,11 +151,11 @@ class Block(nn.Module):
     x: Float[Array, "b h w c"],
     skips: list[jax.Array],
     embedding: Float[Array, "b e"],
-    context: Mapping[str, Float[Array, "b _ d"]],
+    context: Mapping[str, Float[Array, "b _ t"]],
     valid: Mapping[str, Float[Array, " b"]],
     *,
     upward: bool,
-  ) -> Float[Array, "b i j d"]:
+  ) -> Float[Array, "b i j _"]:
     """Pushes features onto `skips` going down, pops them going up."""
     for i in range(self.layers):
       if upward:
@@ -206,7 +206,7 @@ class MidBlock(nn.Module):
     self,
     x: Float[Array, "b h w c"],
     embedding: Float[Array, "b e"],
-    context: Mapping[str, Float[Array, "b _ d"]],
+    context: Mapping[str, Float[Array, "b _ t"]],
     valid: Mapping[str, Float[Array, " b"]],
   ) -> Float[Array, "b h w c"]:
     """Returns features of the same shape."""
@@ -244,7 +244,7 @@ class UNet(nn.Module):
     self,
     sample: Float[Array, "b h w c"],
     timesteps: Int[Array, " b"],
-    context: Mapping[str, Float[Array, "b _ d"]],
+    context: Mapping[str, Float[Array, "b _ t"]],
     valid: Mapping[str, Float[Array, " b"]],
   ) -> Float[Array, "b h w o"]:
     """Runs the network; the output is float32.

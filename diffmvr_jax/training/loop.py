@@ -46,6 +46,7 @@ class Stage:
   loss: Loss
   optimizer: OptimizerConfig
   initial: Callable[[], Params]  # called only where nothing is resumed
+  window: int
   occluded_only: bool
 
 
@@ -82,6 +83,7 @@ def train(config: Config, workdir: Path) -> None:
       loss=autoencoder_loss(model, config.autoencoder_stage.kl_weight),
       optimizer=config.autoencoder_stage.optimizer,
       initial=fresh,
+      window=1,  # unrelated frames teach it more than adjacent ones
       occluded_only=False,
     )
     state = fit(stage, config, records, workdir)
@@ -98,6 +100,7 @@ def train(config: Config, workdir: Path) -> None:
     loss=diffusion_loss(model, config),
     optimizer=config.diffusion_stage.optimizer,
     initial=params,
+    window=config.data.window,
     occluded_only=True,
   )
   fit(stage, config, records, workdir)
@@ -110,7 +113,7 @@ def fit(
   mesh = make_mesh(config.mesh)
   windows = WindowSource(
     records,
-    window=config.data.window,
+    window=stage.window,
     stride=config.data.stride,
     image_size=config.data.image_size,
     occluded_only=stage.occluded_only,
@@ -123,7 +126,7 @@ def fit(
     process_index=jax.process_index(),
     process_count=jax.process_count(),
   )
-  if config.data.window % mesh.shape["frame"]:
+  if stage.window % mesh.shape["frame"]:
     raise InputError("data.window is not a multiple of mesh.frame")
   if stage.batch_size % (mesh.shape["data"] * mesh.shape["fsdp"]):
     raise InputError(

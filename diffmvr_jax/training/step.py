@@ -15,7 +15,7 @@ import optax
 from flax import struct
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from diffmvr_jax.config import Config, OptimizerConfig
 from diffmvr_jax.diffusion.losses import (
@@ -49,15 +49,17 @@ Loss = Callable[[Params, Batch, jax.Array], tuple[jax.Array, Metrics]]
 class TrainState:
   """Everything that a resumed run needs, but for the data's position.
 
+  Leaves are arrays, or in their place shapes or shardings.
+
   Attributes:
-    step: updates applied.
+    step: updates applied, int32.
     params: what this stage trains, by network.
     ema: their moving average.
     frozen: the other networks.
     opt_state: of the optimizer.
   """
 
-  step: Int[Array, ""]
+  step: Any
   params: Params
   ema: Params
   frozen: Params

@@ -1,0 +1,147 @@
+"""Restores windows of cropped frames with a trained model."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from diffmvr_jax.config import Config, ModelConfig, SamplingConfig
+from diffmvr_jax.data.windows import Window
+from diffmvr_jax.diffusion.samplers import (
+  Sampler,
+  ddim,
+  ddpm,
+  spaced_timesteps,
+  window_noise,
+)
+from diffmvr_jax.diffusion.schedule import (
+  Schedule,
+  make_schedule,
+  predict_clean,
+)
+from diffmvr_jax.inference.paste import composite, feather
+from diffmvr_jax.models.diffmvr import (
+  DiffMVR,
+  Observation,
+  Params,
+  flatten_frames,
+  split_frames,
+  to_uint8,
+)
+from diffmvr_jax.training.checkpoint import load_for_inference
+
+_SAMPLERS: dict[str, Sampler] = {"ddim": ddim, "ddpm": ddpm}
+_INPUTS = tuple(Observation.__annotations__)
+
+
+class Restorer:
+  """Fills the masked part of frames; pure but for its compiled program.
+
+  Args:
+    config: of the training run; `sampling` may be replaced.
+    params: of all networks.
+
+  Example:
+    >>> restorer = Restorer.from_checkpoint("runs/demo/train")  # doctest: +SKIP
+    >>> restored = restorer(window)  # doctest: +SKIP
+  """
+
+  def __init__(self, config: Config, params: Params):
+    self.config = config
+    self._params = params
+    self._schedule = make_schedule(config.diffusion)
+    self._program = jax.jit(
+      partial(restore_window, config.model, config.sampling)
+    )
+
+  @classmethod
+  def from_checkpoint(
+    cls, workdir: str | Path, sampling: SamplingConfig | None = None
+  ) -> "Restorer":
+    """Loads a model that `diffmvr_jax.train` wrote.
+
+    Raises:
+      InputError: there is no finished checkpoint.
+    """
+    config, params, _ = load_for_inference(workdir)
+    if sampling is not None:
+      config = replace(config, sampling=sampling)
+    return cls(config, params)
+
+  def __call__(self, clip: Window, seed: int = 0) -> np.ndarray:
+    """Restores a clip of any length.
+
+    Frames without occlusion are returned as they are and cost nothing; the
+    others go through the network in windows of the training's length.
+
+    Args:
+      clip: arrays (frame, h, w, c) named as in the data contract.
+      seed: the same seed gives the same pixels.
+
+    Returns:
+      (frame, h, w, 3) uint8; outside of the feathered mask equal to `frame`.
+    """
+    restored = clip["frame"].copy()
+    occluded = np.flatnonzero(clip["mask"].any((1, 2, 3)))
+    length = self.config.data.window
+    for start in range(0, len(occluded), length):
+      chosen = occluded[start : start + length]
+      # The last window is filled up by repetition: one compiled shape.
+      padded = np.resize(chosen, length)
+      window = {name: clip[name][padded] for name in _INPUTS}
+      crops = self._restore(window, seed)
+      for i, crop in zip(chosen, crops, strict=False):
+        alpha = feather(clip["mask"][i, ..., 0])
+        restored[i] = composite(clip["frame"][i], crop, alpha)
+    return restored
+
+  def _restore(self, window: Window, seed: int) -> np.ndarray:
+    batch = {name: window[name][None] for name in _INPUTS}
+    images = self._program(
+      self._params, self._schedule, Observation(**batch), jax.random.key(seed)
+    )
+    return np.asarray(images[0])
+
+
+def restore_window(
+  model_config: ModelConfig,
+  sampling: SamplingConfig,
+  params: Params,
+  schedule: Schedule,
+  observation: Observation,
+  key: jax.Array,
+) -> UInt8[Array, "b f h w 3"]:
+  """Encode, sample, decode: one pure, jittable function.
+
+  The key is used as it is for every window, so that with `noise_share` 1 all
+  frames of a clip start from the same noise.
+  """
+  model = DiffMVR(config=model_config)
+  conditioning = model.condition(params, observation)
+  known = conditioning.masked_latents
+  frames = observation.frame.shape[1]
+  noise_key, key = jax.random.split(key)
+  shape = split_frames(known, frames).shape
+  noise = flatten_frames(window_noise(noise_key, shape, sampling.noise_share))
+
+  def denoise(noisy: jax.Array, timestep: jax.Array) -> Float[Array, "n i j l"]:
+    timesteps = jnp.full(noisy.shape[0], timestep)
+    output = model.predict(params, noisy, timesteps, conditioning)
+    clean = predict_clean(schedule, noisy, output, timesteps)
+    if model_config.mask_conditioning == "blend":
+      # The known region is not the network's to change; the sampler noises
+      # it again for the next step.
+      clean = jnp.where(conditioning.mask > 0, clean, known)
+    return clean
+
+  timesteps = spaced_timesteps(
+    schedule.alphas_cumprod.shape[0], sampling.steps
+  )
+  latents = _SAMPLERS[sampling.sampler](
+    denoise, noise, key, schedule, timesteps, sampling.eta
+  )
+  return split_frames(to_uint8(model.decode(params, latents)), frames)

@@ -1,0 +1,1 @@
+"""Starting runs: the demo, and launchers for clusters."""

@@ -1,0 +1,50 @@
+"""Fixtures; shapes in signatures are checked at run time in every test."""
+
+import os
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+install_import_hook("diffmvr_jax", "beartype.beartype")
+
+import pytest  # noqa: E402 (the hook must precede every import)
+
+from data_prep.__main__ import main as data_prep  # noqa: E402
+from diffmvr_jax.config import Config, load_config  # noqa: E402
+from diffmvr_jax.training.loop import train  # noqa: E402
+
+TINY = Path(__file__).parent / "tiny_config.py"
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory) -> Path:
+  """Records of five drawn clips at 32 px; one is held out."""
+  folder = tmp_path_factory.mktemp("data") / "records"
+  data_prep(
+    ["export", "procedural:0-4", "--out", str(folder), "--size", "32"]
+  )
+  return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_data) -> Config:
+  """A configuration that trains in seconds."""
+  return load_config(TINY, [f"data.path={tiny_data}"])
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_config, tmp_path_factory) -> Path:
+  """The workdir of a finished tiny training."""
+  workdir = tmp_path_factory.mktemp("train") / "run"
+  train(tiny_config, workdir)
+  return workdir
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+  """Real clips and MediaPipe's models; tests that need them skip without."""
+  default = Path(__file__).parents[2] / "shared" / "assets"
+  folder = Path(os.environ.get("DIFFMVR_TEST_ASSETS", default))
+  if not folder.is_dir():
+    pytest.skip("set DIFFMVR_TEST_ASSETS to a folder of real clips")
+  return folder

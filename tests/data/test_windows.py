@@ -1,0 +1,152 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from diffmvr_jax.config import DataConfig
+from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.data.windows import (
+  WindowSource,
+  read_frames,
+  training_batches,
+)
+from diffmvr_jax.errors import InputError
+
+CONFIG = DataConfig(image_size=32, window=3, threads=2)
+
+
+@pytest.fixture(scope="module")
+def records(tiny_data):
+  return RecordSource(tiny_data, "train")
+
+
+@pytest.fixture(scope="module")
+def windows(records):
+  return WindowSource(records, window=3, stride=2, image_size=32)
+
+
+def ids(iterator, count):
+  return [next(iterator)["window_id"].tolist() for _ in range(count)]
+
+
+def test_windows_stay_in_one_video_and_hold_an_occlusion(records, windows):
+  starts = {span.start for _, span in records.videos()}
+  for i in range(len(windows)):
+    window = windows[i]
+    first = int(window["window_id"])
+    span = range(first + 1, first + 5)
+    assert not starts.intersection(span)
+    assert window["mask"].any()
+
+
+def test_the_past_frame_is_unoccluded_and_earlier(records):
+  for video_id, positions in records.videos():
+    for position in positions:
+      frame = records[position]
+      if frame.past_index < 0:
+        continue
+      assert frame.past_index < frame.frame_index
+      past = records[records.position(video_id, frame.past_index)]
+      assert not past.mask.any()
+      between = range(past.frame_index + 1, frame.frame_index)
+      for index in between:  # it is the most recent one
+        assert records[records.position(video_id, index)].mask.any()
+
+
+def test_read_frames_looks_the_past_image_up(records):
+  position = next(
+    i for i in range(len(records)) if records.index.past_index[i] >= 0
+  )
+  frame = records[position]
+  window = read_frames(records, [position])
+  past = records[records.position(frame.video_id, frame.past_index)]
+  np.testing.assert_array_equal(window["past"][0], past.image)
+  assert window["past_valid"].tolist() == [True]
+  first = read_frames(records, [next(records.videos())[1].start])
+  assert first["past_valid"].tolist() == [False]
+
+
+def test_order_is_a_function_of_the_seed(windows):
+  def run(seed):
+    return ids(training_batches(windows, CONFIG, batch_size=4, seed=seed), 5)
+
+  assert run(1) == run(1)
+  assert run(1) != run(2)
+
+
+def test_every_epoch_holds_every_window_once(windows):
+  iterator = training_batches(windows, CONFIG, batch_size=1, seed=0)
+  seen = [i for (i,) in ids(iterator, 2 * len(windows))]
+  first, second = seen[: len(windows)], seen[len(windows) :]
+  assert len(set(first)) == len(windows)
+  assert sorted(first) == sorted(second)
+  assert first != second
+
+
+def test_processes_share_one_global_batch(windows):
+  whole = ids(training_batches(windows, CONFIG, batch_size=4, seed=3), 4)
+  parts = [
+    ids(
+      training_batches(
+        windows,
+        CONFIG,
+        batch_size=4,
+        seed=3,
+        process_index=p,
+        process_count=2,
+      ),
+      4,
+    )
+    for p in (0, 1)
+  ]
+  for batch, even, odd in zip(whole, *parts, strict=True):
+    assert sorted(batch) == sorted(even + odd)
+
+
+def test_state_resumes_at_the_next_batch(windows):
+  iterator = training_batches(windows, CONFIG, batch_size=2, seed=0)
+  ids(iterator, 3)
+  state = iterator.get_state()
+  rest = [next(iterator) for _ in range(3)]
+  resumed = training_batches(windows, CONFIG, batch_size=2, seed=0)
+  resumed.set_state(state)
+  for expected in rest:
+    actual = next(resumed)
+    for name, value in expected.items():
+      np.testing.assert_array_equal(actual[name], value)
+
+
+def test_flips_move_every_image_of_a_window_alike(windows):
+  iterator = training_batches(windows, CONFIG, batch_size=1, seed=0)
+  by_id = {int(windows[i]["window_id"]): i for i in range(len(windows))}
+  kept = flipped = 0
+  for _ in range(20):
+    batch = {name: value[0] for name, value in next(iterator).items()}
+    plain = windows[by_id[int(batch["window_id"])]]
+    images = ("frame", "mask", "symmetric", "past", "target")
+    if all((batch[n] == plain[n]).all() for n in images):
+      kept += 1
+    else:
+      assert all((batch[n] == plain[n][:, :, ::-1]).all() for n in images)
+      flipped += 1
+  assert kept and flipped
+
+
+def test_impossible_requests_are_refused(records, windows):
+  with pytest.raises(InputError, match="no window of 99 frames"):
+    WindowSource(records, window=99, stride=1, image_size=32)
+  other = WindowSource(records, window=3, stride=1, image_size=64)
+  with pytest.raises(InputError, match="crops are 32 px"):
+    other[0]
+  with pytest.raises(InputError, match="not a multiple of 2 processes"):
+    training_batches(windows, CONFIG, batch_size=3, seed=0, process_count=2)
+
+
+def test_no_flip_is_no_flip(windows):
+  config = dataclasses.replace(CONFIG, flip=False)
+  iterator = training_batches(windows, config, batch_size=1, seed=0)
+  by_id = {int(windows[i]["window_id"]): i for i in range(len(windows))}
+  for _ in range(8):
+    batch = next(iterator)
+    plain = windows[by_id[int(batch["window_id"][0])]]
+    np.testing.assert_array_equal(batch["frame"][0], plain["frame"])

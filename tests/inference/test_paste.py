@@ -1,0 +1,77 @@
+import cv2
+import numpy as np
+import pytest
+
+from diffmvr_jax.inference.paste import composite, feather, paste
+
+
+def scene(seed):
+  """A random frame, crop, mask and crop transform, some at the border."""
+  rng = np.random.default_rng(seed)
+  height, width = rng.integers(60, 200, 2)
+  size = int(rng.integers(32, 96))
+  frame = rng.integers(0, 256, (height, width, 3), np.uint8)
+  crop = rng.integers(0, 256, (size, size, 3), np.uint8)
+  mask = np.zeros((size, size), np.uint8)
+  centre = tuple(int(v) for v in rng.integers(0, size, 2))
+  cv2.circle(mask, centre, int(rng.integers(3, size // 2)), 1, -1)
+  angle, scale = rng.uniform(-0.6, 0.6), rng.uniform(0.4, 2.0)
+  linear = scale * np.array(
+    [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
+  )
+  middle = rng.uniform(0, 1, 2) * (width, height)
+  shift = (size - 1) / 2 - linear @ middle
+  return frame, crop, mask, np.column_stack([linear, shift])
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_pixels_outside_the_feathered_mask_are_the_source_s(seed):
+  frame, crop, mask, transform = scene(seed)
+  pasted = paste(frame, crop, mask, transform)
+  # A generous bound on where the feather can reach, made independently.
+  reach = 2 * max(1.0, mask.shape[0] / 20) + 2
+  grown = cv2.dilate(
+    mask, np.ones((int(2 * reach) + 1,) * 2, np.uint8)
+  ).astype(np.float32)
+  touched = cv2.warpAffine(
+    grown,
+    transform,
+    frame.shape[1::-1],
+    flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+  )
+  outside = touched == 0
+  assert outside.any()
+  np.testing.assert_array_equal(pasted[outside], frame[outside])
+
+
+def test_inside_the_mask_the_crop_shows():
+  frame = np.zeros((100, 100, 3), np.uint8)
+  crop = np.full((64, 64, 3), 200, np.uint8)
+  mask = np.zeros((64, 64), np.uint8)
+  mask[20:40, 20:40] = 1
+  shift = np.array([[1.0, 0, -18], [0, 1, -18]])
+  pasted = paste(frame, crop, mask, shift)
+  assert (pasted[40:56, 40:56] == 200).all()
+  assert (pasted[:30] == 0).all()
+
+
+def test_an_empty_mask_returns_the_frame_itself():
+  frame, crop, mask, transform = scene(0)
+  assert paste(frame, crop, mask * 0, transform) is frame
+
+
+def test_feather_is_one_inside_and_exactly_zero_far_away():
+  mask = np.zeros((128, 128), np.uint8)
+  mask[50:70, 50:70] = 1
+  alpha = feather(mask)
+  assert (alpha[mask == 1] == 1).all()
+  assert (alpha[:40] == 0).all() and (alpha[80:] == 0).all()
+  assert ((alpha > 0) & (alpha < 1)).any()
+
+
+def test_composite_at_the_extremes():
+  rng = np.random.default_rng(0)
+  source, restored = rng.integers(0, 256, (2, 8, 8, 3), np.uint8)
+  ones, zeros = np.ones((8, 8), np.float32), np.zeros((8, 8), np.float32)
+  np.testing.assert_array_equal(composite(source, restored, ones), restored)
+  np.testing.assert_array_equal(composite(source, restored, zeros), source)

@@ -1,0 +1,244 @@
+"""From video to restored video; the model is tiny, the path is the real one."""
+
+import shutil
+import subprocess
+import sys
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from data_prep import crop, sources
+from data_prep.prepare import prepare
+from data_prep.procedural import SIZE, ProceduralVideo
+from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.data.windows import read_frames as read_clip
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.evaluate import evaluate_records, evaluate_videos
+from diffmvr_jax.inference.baselines import BASELINES
+from diffmvr_jax.inference.paste import feather
+from diffmvr_jax.inference.restorer import Restorer
+from diffmvr_jax.inference.video import (
+  TimedFrame,
+  VideoInfo,
+  VideoWriter,
+  probe,
+  read_frames,
+)
+from diffmvr_jax.restore import restore_video
+
+
+@pytest.fixture(scope="module")
+def restorer(tiny_checkpoint):
+  return Restorer.from_checkpoint(tiny_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def clip(tiny_data):
+  records = RecordSource(tiny_data, "test")
+  _, positions = next(records.videos())
+  return read_clip(records, list(positions))
+
+
+def test_only_the_feathered_mask_changes(restorer, clip):
+  restored = restorer(clip)
+  assert restored.shape == clip["frame"].shape
+  changed = 0
+  for before, after, mask in zip(
+    clip["frame"], restored, clip["mask"][..., 0], strict=True
+  ):
+    outside = feather(mask) == 0
+    np.testing.assert_array_equal(before[outside], after[outside])
+    changed += (before != after).any()
+  assert changed > 0
+  assert (restored[clip["mask"].sum((1, 2, 3)) == 0] ==
+          clip["frame"][clip["mask"].sum((1, 2, 3)) == 0]).all()
+
+
+def test_the_seed_decides(restorer, clip):
+  np.testing.assert_array_equal(restorer(clip, 1), restorer(clip, 1))
+  assert (restorer(clip, 1) != restorer(clip, 2)).any()
+
+
+def test_nothing_occluded_costs_nothing(restorer, clip):
+  class Unused:
+    def __call__(self, *arguments):
+      raise AssertionError("the network ran")
+
+  idle = Restorer(restorer.config, {})
+  idle._program = Unused()
+  free = clip | {"mask": clip["mask"] * 0}
+  np.testing.assert_array_equal(idle(free), clip["frame"])
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_baselines_change_only_the_feathered_mask(name, clip):
+  restored = BASELINES[name](clip)
+  for before, after, mask in zip(
+    clip["frame"], restored, clip["mask"][..., 0], strict=True
+  ):
+    outside = feather(mask) == 0
+    np.testing.assert_array_equal(before[outside], after[outside])
+
+
+def test_past_frame_baseline_copies_the_past(clip):
+  restored = BASELINES["past frame"](clip)
+  i = int(clip["mask"].sum((1, 2, 3)).argmax())
+  inside = clip["mask"][i, ..., 0] > 0
+  np.testing.assert_array_equal(restored[i][inside], clip["past"][i][inside])
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+  """A drawn clip as a lossless file, and its exact landmarks and hand."""
+  path = tmp_path_factory.mktemp("video") / "source.mkv"
+  info = VideoInfo(
+    width=SIZE,
+    height=SIZE,
+    fps=Fraction(25),
+    time_base=Fraction(1, 1000),
+    has_audio=False,
+  )
+  images, landmarks = zip(*ProceduralVideo(1).frames(), strict=True)
+  with VideoWriter(path, info, lossless=True) as writer:
+    for i, image in enumerate(images):
+      writer.write(TimedFrame(image, 40 * i))
+
+  def find_hand(image):
+    index = next(i for i, known in enumerate(images) if (known == image).all())
+    if not 10 <= index < 18:
+      return None
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[70:110, 60:95] = 1
+    return mask
+
+  clip = sources.Clip(
+    video_id="source",
+    path=str(path),
+    digest="",
+    fps=25.0,
+    images=lambda: (frame.image for frame in read_frames(path)),
+    landmarks=lambda: iter(landmarks),
+  )
+  return path, list(prepare(clip, size=32, find_occluder=find_hand))
+
+
+def test_decoded_lossless_output_is_exact_outside_the_mask(
+  source, restorer, tmp_path
+):
+  path, frames = source
+  out = tmp_path / "restored.mkv"
+  changed = restore_video(path, frames, restorer, out, lossless=True)
+  assert changed == 8
+  before, after = list(read_frames(path)), list(read_frames(out))
+  assert len(before) == len(after)
+  assert probe(out).fps == probe(path).fps
+  for i, (old, new) in enumerate(zip(before, after, strict=True)):
+    assert old.pts == new.pts
+    assert old.image.shape == new.image.shape
+    if not 10 <= i < 18:
+      np.testing.assert_array_equal(old.image, new.image)
+      continue
+    # The mask, grown by more than the feather can reach, as frame pixels.
+    alpha = feather(feather(frames[i].mask).astype(bool).astype(np.uint8))
+    inverse = np.linalg.inv(np.vstack([frames[i].crop_transform, [0, 0, 1]]))
+    near = crop.warp((alpha > 0).astype(np.float32), inverse[:2], SIZE) > 0
+    np.testing.assert_array_equal(old.image[~near], new.image[~near])
+    assert (old.image != new.image).any()
+
+
+def test_evaluation_writes_its_four_files(tiny_checkpoint, tiny_data, tmp_path):
+  metrics = evaluate_records(tiny_checkpoint, tiny_data, "test", tmp_path, 0)
+  names = {"metrics.json", "sheet.png", "restored.mp4", "report.html"}
+  assert {p.name for p in tmp_path.iterdir()} == names
+  assert set(metrics["average"]) == {"DiffMVR", *BASELINES}
+  nothing = metrics["average"]["do nothing"]
+  assert nothing["psnr_mask"] < nothing["psnr"]
+  page = (tmp_path / "report.html").read_text()
+  assert "http" not in page  # self-contained
+  assert page.count("<tr") == 2 + len(BASELINES)
+  assert len(metrics["verdict"]) == 3
+
+
+def test_video_files_can_be_compared(source, tmp_path):
+  path, _ = source
+  scores = evaluate_videos(path, path, None)
+  assert scores["ssim"] == pytest.approx(1)
+  assert scores["psnr"] == np.inf
+  short = tmp_path / "short.mkv"
+  with VideoWriter(short, probe(path), lossless=True) as writer:
+    writer.write(next(read_frames(path)))
+  with pytest.raises(InputError, match=r"short\.mkv: \(1, 160, 160\)"):
+    evaluate_videos(short, path, None)
+
+
+def command(*arguments):
+  return subprocess.run(
+    [sys.executable, "-m", "diffmvr_jax.restore", *map(str, arguments)],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+def test_the_real_clip_is_restored(assets, tiny_checkpoint, tmp_path):
+  path = assets / "clips" / "hand_over_face.mp4"
+  out = tmp_path / "restored.mkv"
+  models = ("--models", assets / "models")
+  run = command(
+    path, "--checkpoint", tiny_checkpoint, "--out", out, "--lossless", *models
+  )
+  assert run.returncode == 0, run.stderr
+  before, after = list(read_frames(path)), list(read_frames(out))
+  assert len(before) == len(after) == 58
+  same = [
+    (old.image == new.image).all()
+    for old, new in zip(before, after, strict=True)
+  ]
+  # The hand is over the face at about frames 18 to 22 and 29 to 33.
+  assert all(same[:16]) and all(same[44:])
+  assert not any(same[19:22]) and not any(same[30:33])
+  # Nothing below the face's crop is touched.
+  for old, new in zip(before, after, strict=True):
+    np.testing.assert_array_equal(old.image[500:], new.image[500:])
+
+
+@pytest.mark.parametrize("case", ["missing", "text", "no checkpoint", "no face"])
+def test_bad_input_ends_in_one_line_and_code_2(
+  case, assets, source, tiny_checkpoint, tmp_path
+):
+  video, checkpoint = source[0], tiny_checkpoint
+  said = {
+    "missing": "no such file",
+    "text": "not a video",
+    "no checkpoint": "no checkpoint of a diffusion stage",
+    "no face": "no face in any",
+  }[case]
+  if case == "missing":
+    video = tmp_path / "nowhere.mp4"
+  elif case == "text":
+    video = tmp_path / "text.mp4"
+    shutil.copy(__file__, video)
+  elif case == "no checkpoint":
+    checkpoint = tmp_path
+  else:
+    video = tmp_path / "grey.mp4"
+    with VideoWriter(video, probe(source[0])) as writer:
+      for i in range(3):
+        grey = np.full((SIZE, SIZE, 3), 99, np.uint8)
+        writer.write(TimedFrame(grey, 40 * i))
+  out = tmp_path / "out.mp4"
+  run = command(
+    video,
+    "--checkpoint",
+    checkpoint,
+    "--out",
+    out,
+    "--models",
+    assets / "models",
+  )
+  assert run.returncode == 2, run.stderr
+  assert run.stderr.strip().splitlines()[-1].startswith("error: ")
+  assert said in run.stderr
+  assert "Traceback" not in run.stderr
+  assert not out.exists()

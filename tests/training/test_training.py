@@ -1,0 +1,183 @@
+"""Steps, sharding, resumption, and what a run refuses."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from diffmvr_jax.config import MeshConfig, OptimizerConfig
+from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.training.checkpoint import load_for_inference
+from diffmvr_jax.training.loop import train
+from diffmvr_jax.training.optimizer import learning_rate, update_ema
+from diffmvr_jax.training.progress import Progress
+from diffmvr_jax.training.sharding import make_mesh, state_shardings
+
+
+def leaves(workdir):
+  _, params, step = load_for_inference(workdir)
+  return step, jax.tree.leaves_with_path(params)
+
+
+def with_steps(config, autoencoder, diffusion):
+  return dataclasses.replace(
+    config,
+    autoencoder_stage=dataclasses.replace(
+      config.autoencoder_stage, steps=autoencoder
+    ),
+    diffusion_stage=dataclasses.replace(
+      config.diffusion_stage, steps=diffusion
+    ),
+  )
+
+
+def test_training_leaves_a_log_and_finite_losses(tiny_checkpoint, tiny_config):
+  for stage, steps in (("autoencoder", 4), ("diffusion", 6)):
+    lines = (tiny_checkpoint / f"{stage}.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["step"] for row in rows] == list(range(1, steps + 1))
+    assert all(np.isfinite(list(row.values())).all() for row in rows)
+  assert {"denoising", "motion", "grad_norm"} <= rows[-1].keys()
+  weight = tiny_config.diffusion_stage.motion.weight
+  total = rows[-1]["denoising"] + weight * rows[-1]["motion"]
+  assert rows[-1]["loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_an_interrupted_run_ends_bit_for_bit_the_same(
+  tiny_checkpoint, tiny_config, tmp_path
+):
+  train(with_steps(tiny_config, 4, 3), tmp_path)
+  assert leaves(tmp_path)[0] == 3
+  train(tiny_config, tmp_path)
+  step, resumed = leaves(tmp_path)
+  assert step == 6
+  _, whole = leaves(tiny_checkpoint)
+  for (path, one), (_, other) in zip(resumed, whole, strict=True):
+    assert (np.asarray(one) == np.asarray(other)).all(), path
+
+
+def test_a_finished_run_is_not_repeated(tiny_checkpoint, tiny_config):
+  before = (tiny_checkpoint / "diffusion.jsonl").read_text()
+  train(tiny_config, tiny_checkpoint)
+  assert (tiny_checkpoint / "diffusion.jsonl").read_text() == before
+
+
+def test_the_diffusion_stage_trains_only_its_own(tiny_checkpoint, tiny_config):
+  _, params, _ = load_for_inference(tiny_checkpoint)
+  scale = float(params["scaling_factor"])
+  assert scale > 0 and scale != 1  # measured, not the placeholder
+  assert set(params) == {
+    "autoencoder",
+    "clip",
+    "guidance",
+    "scaling_factor",
+    "unet",
+  }
+
+
+def test_a_checkpoint_of_another_config_is_refused(
+  tiny_checkpoint, tiny_config, tmp_path
+):
+  shutil.copytree(tiny_checkpoint, tmp_path / "run")
+  other = dataclasses.replace(tiny_config, seed=5)
+  with pytest.raises(InputError, match="seed is 0 there and 5 here"):
+    train(other, tmp_path / "run")
+  assert leaves(tmp_path / "run")[0] == 6  # still readable
+
+
+def test_a_folder_without_checkpoint_is_refused(tmp_path):
+  with pytest.raises(InputError, match="no checkpoint"):
+    load_for_inference(tmp_path)
+  (tmp_path / "diffusion").mkdir()
+  with pytest.raises(InputError, match="no finished checkpoint"):
+    load_for_inference(tmp_path)
+
+
+def test_a_damaged_record_ends_the_run_with_its_name(
+  tiny_config, tiny_data, tmp_path
+):
+  data = tmp_path / "data"
+  shutil.copytree(tiny_data, data)
+  for shard in RecordSource(data, "train").shards:
+    damaged = bytearray(shard.read_bytes())
+    damaged[len(damaged) // 2 :: 500] = b"x" * len(
+      damaged[len(damaged) // 2 :: 500]
+    )
+    shard.write_bytes(damaged)
+  config = dataclasses.replace(
+    tiny_config, data=dataclasses.replace(tiny_config.data, path=str(data))
+  )
+  with pytest.raises(InputError, match=r"tfrecord-.*: record \d+ at byte"):
+    train(with_steps(config, 40, 0), tmp_path / "run")
+
+
+def test_a_metric_that_is_not_finite_stops_the_run(tmp_path):
+  progress = Progress(
+    "stage",
+    start=0,
+    total=2,
+    windows=1,
+    flops=None,
+    path=tmp_path / "log.jsonl",
+    every=1,
+  )
+  with progress, pytest.raises(FloatingPointError, match="motion is nan at"):
+    progress.report(1, {"loss": 1.0, "motion": float("nan")})
+
+
+def test_ema_follows_slowly_after_its_warm_up():
+  ema = {"w": jnp.zeros(())}
+  params = {"w": jnp.ones(())}
+  early = update_ema(ema, params, jnp.int32(0), 0.99)["w"]
+  late = update_ema(ema, params, jnp.int32(10**6), 0.99)["w"]
+  np.testing.assert_allclose(early, 0.9, rtol=1e-6)
+  np.testing.assert_allclose(late, 0.01, rtol=1e-4)
+
+
+def test_learning_rate_warms_up():
+  config = OptimizerConfig(learning_rate=1.0, warmup_steps=10)
+  schedule = learning_rate(config, 100)
+  np.testing.assert_allclose(schedule(5), 0.5)
+  np.testing.assert_allclose(schedule(50), 1.0)
+  cosine = dataclasses.replace(config, decay="cosine")
+  np.testing.assert_allclose(learning_rate(cosine, 100)(100), 0.0, atol=1e-6)
+
+
+def test_mesh_that_does_not_fit_is_refused():
+  with pytest.raises(InputError, match="does not fit"):
+    make_mesh(MeshConfig(data=3, frame=1, fsdp=-1))
+
+
+def test_only_large_leaves_are_sharded():
+  mesh = jax.sharding.AbstractMesh((1, 1, 4), ("data", "frame", "fsdp"))
+  shapes = {
+    "large": jax.ShapeDtypeStruct((3, 3, 1280, 640), jnp.float32),
+    "small": jax.ShapeDtypeStruct((64, 64), jnp.float32),
+    "odd": jax.ShapeDtypeStruct((1025, 1027), jnp.float32),
+  }
+  specs = {k: v.spec for k, v in state_shardings(shapes, mesh).items()}
+  assert specs["large"] == jax.P(None, None, "fsdp")
+  assert specs["small"] == specs["odd"] == jax.P()
+
+
+def test_linen_convolutions_need_auto_axes():
+  """Why `make_mesh` does not take jax's default axis type."""
+  image = np.zeros((2, 8, 8, 3), np.float32)
+  conv = nn.Conv(4, (3, 3))
+  params = conv.init(jax.random.key(0), image)
+
+  def run(mesh):
+    sharding = jax.NamedSharding(mesh, jax.P("data"))
+    with jax.set_mesh(mesh):
+      return jax.jit(conv.apply)(params, jax.device_put(image, sharding))
+
+  assert run(make_mesh(MeshConfig())).shape == (2, 8, 8, 4)
+  explicit = jax.make_mesh((1, 1, 1), ("data", "frame", "fsdp"))
+  with pytest.raises(Exception, match="conv|sharding"):
+    run(explicit)
