@@ -20,6 +20,7 @@ setup(
   install_requires=[
     "av>=18.1",
     "einops>=0.8.2",
+    "etils>=1.15",
     "flax>=0.12.8",
     "google-crc32c>=1.9",
     "grain>=0.2.18",

@@ -23,7 +23,9 @@ def main(argv: list[str]) -> None:
     help="files, folders, or procedural:FIRST-LAST for drawn faces",
   )
   command.add_argument("--out", type=Path, required=True)
-  command.add_argument("--size", type=int, default=512, help="crop side, pixels")
+  command.add_argument(
+    "--size", type=int, default=512, help="crop side, pixels"
+  )
   command.add_argument(
     "--occlusion",
     choices=["synthetic", "real"],

@@ -20,8 +20,9 @@ def interpolate(landmarks: list[np.ndarray | None]) -> np.ndarray:
   Returns:
     (frames, k, 2) float32.
   """
-  known = [i for i, points in enumerate(landmarks) if points is not None]
-  values = np.stack([landmarks[i] for i in known]).astype(np.float32)
+  found = {i: p for i, p in enumerate(landmarks) if p is not None}
+  known = list(found)
+  values = np.stack(list(found.values())).astype(np.float32)
   flat = values.reshape(len(known), -1)
   times = np.arange(len(landmarks))
   filled = np.stack(

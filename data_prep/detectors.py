@@ -118,7 +118,9 @@ def model_path(name: str, models: str | Path | None = None) -> Path:
     partial.replace(path)
   digest = hashlib.sha256(path.read_bytes()).hexdigest()
   if digest not in _MODELS[name]:
-    raise InputError(f"{path}: checksum {digest[:12]}… is not {name}'s; delete it")
+    raise InputError(
+      f"{path}: checksum {digest[:12]}… is not {name}'s; delete it"
+    )
   return path
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
+from etils import epath
 from tqdm import tqdm
 
 from data_prep.prepare import prepare
@@ -72,7 +73,9 @@ def export(
   done: list[Path] = []
   with tqdm(sources, unit="video", desc="export", file=sys.stderr) as progress:
     for number, source in enumerate(progress):
-      name = f"procedural_{source:05d}" if isinstance(source, int) else source.stem
+      name = (
+        f"procedural_{source:05d}" if isinstance(source, int) else source.stem
+      )
       part = parts / f"{name}.tfrecord"
       if not part.exists():
         try:
@@ -201,7 +204,7 @@ def _split_info(
     num_bytes=sum(path.stat().st_size for path in shards),
     filename_template=tfds.core.ShardedFileTemplate(
       dataset_name=DATASET,
-      data_dir=out,
+      data_dir=epath.Path(out),
       split=split,
       filetype_suffix="tfrecord",
     ),

@@ -11,8 +11,6 @@ from data_prep import face
 MAX_ASYMMETRY = 0.35
 # Share of the occluded pixels that a symmetric image has to fill.
 MIN_FILLED = 0.2
-# Occluded share of the face up to which a frame counts as unobstructed.
-UNOBSTRUCTED = 0.005
 GREY = 127
 
 
@@ -97,12 +95,12 @@ class PastBank:
 
   index: int = -1
 
-  def update(self, frame_index: int, occlusion: float) -> int:
+  def update(self, frame_index: int, occluded: bool) -> int:
     """Returns the past frame's index for this frame (−1: none), then learns.
 
     An unobstructed frame is never its own past frame.
     """
     past = self.index
-    if occlusion <= UNOBSTRUCTED:
+    if not occluded:
       self.index = frame_index
     return past

@@ -50,7 +50,9 @@ class Hand:
   def __init__(self, *, seed: int, frames: int, size: int, skin: np.ndarray):
     rng = np.random.default_rng(seed)
     self._size = size
-    colour = np.clip(skin * rng.uniform(0.8, 1.1) + rng.normal(0, 8, 3), 20, 250)
+    colour = np.clip(
+      skin * rng.uniform(0.8, 1.1) + rng.normal(0, 8, 3), 20, 250
+    )
     self._sprite = _draw_hand(rng, colour)
     self._visits = []
     clock = int(rng.integers(2, 9))
@@ -127,13 +129,15 @@ def _draw_hand(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
   middle = _CANVAS / 2
   sprite = np.zeros((_CANVAS, _CANVAS, 4), np.float32)
   wrist = np.array([middle, 0.72 * _CANVAS])
-  _limb(sprite, [wrist, wrist + [0, 0.4 * _CANVAS]], 0.13, colour * 0.97)
+  elbow = wrist + np.array([0, 0.4 * _CANVAS])
+  _limb(sprite, [wrist, elbow], 0.13, colour * 0.97)
   spread, curl = rng.uniform(0.02, 0.16), rng.uniform(0.55, 1.0)
   thumb_side = rng.choice([-1, 1])
   knuckles = np.array([middle, 0.5 * _CANVAS])
   for i, reach in enumerate((0.24, 0.29, 0.31, 0.27)):
     sideways = (1.5 - i) * thumb_side * -1
-    base = knuckles + [sideways * 0.075 * _CANVAS, abs(sideways) * 3]
+    shift = np.array([sideways * 0.075 * _CANVAS, abs(sideways) * 3])
+    base = knuckles + shift
     lean = sideways * spread + rng.normal(0, 0.04)
     bone = reach * _CANVAS * curl * 0.5
     first = base + bone * np.array([np.sin(lean), -np.cos(lean)])
@@ -141,8 +145,9 @@ def _draw_hand(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
     tip = first + bone * np.array([np.sin(lean), -np.cos(lean)])
     tone = colour * rng.uniform(0.94, 1.02)
     _limb(sprite, [base, first, tip], 0.038, tone)
-  _limb(sprite, [wrist - [0, 6], knuckles + [0, 12]], 0.15, colour)
-  base = wrist + [thumb_side * 0.1 * _CANVAS, -0.06 * _CANVAS]
+  palm = [wrist - np.array([0, 6]), knuckles + np.array([0, 12])]
+  _limb(sprite, palm, 0.15, colour)
+  base = wrist + np.array([thumb_side * 0.1, -0.06]) * _CANVAS
   joint = base + np.array([thumb_side * 0.1, -0.09]) * _CANVAS
   tip = joint + np.array([thumb_side * 0.03, -0.12]) * _CANVAS
   _limb(sprite, [base, joint, tip], 0.045, colour)
@@ -150,7 +155,10 @@ def _draw_hand(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
 
 
 def _limb(
-  sprite: np.ndarray, points: list[np.ndarray], radius: float, colour: np.ndarray
+  sprite: np.ndarray,
+  points: list[np.ndarray],
+  radius: float,
+  colour: np.ndarray,
 ) -> None:
   """Paints a rounded limb over the sprite, darker towards its edges."""
   shape = np.zeros(sprite.shape[:2], np.uint8)

@@ -14,8 +14,8 @@ from data_prep.sources import Clip, Detector
 from diffmvr_jax.data.records import FrameRecord
 from diffmvr_jax.errors import InputError
 
-# A mask smaller than this share of the face is detection noise.
-MIN_OCCLUSION = guidance.UNOBSTRUCTED
+# A found mask that covers less of the face than this is none.
+MIN_OCCLUSION = 0.005
 
 
 def find_faces(clip: Clip) -> np.ndarray:
@@ -65,9 +65,8 @@ def prepare(
       found = find_occluder(frame) if find_occluder is not None else None
       if found is not None:
         mask = crop.warp_mask(found, transforms[i], size)
-    occlusion = guidance.face_occlusion(mask, points)
-    if seed is None and occlusion < MIN_OCCLUSION:
-      mask[:] = 0
+        if guidance.face_occlusion(mask, points) < MIN_OCCLUSION:
+          mask[:] = 0
     symmetric, symmetric_valid = guidance.symmetric_image(image, mask, points)
     yield FrameRecord(
       video_id=clip.video_id,
@@ -78,7 +77,7 @@ def prepare(
       mask=mask,
       symmetric=symmetric,
       symmetric_valid=symmetric_valid,
-      past_index=bank.update(i, 1.0 if mask.any() else 0.0),
+      past_index=bank.update(i, bool(mask.any())),
       crop_transform=transforms[i],
       landmarks=points.astype(np.float32),
       source_path=clip.path,

@@ -221,9 +221,7 @@ def _draw_head(pen: _Pen, person: Person) -> None:
     tone = person.skin * (0.76 + 0.26 * share)
     x = person.light * 0.35 * share
     size = 1 - 0.6 * share
-    pen.ellipse(
-      x, 0.05, 0.5 * share, size, 1.2 * size, np.clip(tone, 0, 255)
-    )
+    pen.ellipse(x, 0.05, 0.5 * share, size, 1.2 * size, np.clip(tone, 0, 255))
   fringe = ellipse(0, -0.72, 0.15, 0.95, 0.52)
   fringe = fringe[fringe[:, 1] < -0.66]
   pen.polygon(fringe, person.hair)

@@ -184,6 +184,7 @@ class SamplingConfig:
   steps: int = 50
   eta: float = 0.0
   noise_share: float = 1.0  # 1: every frame of a clip starts from one noise
+  window: int = 16  # frames that are restored at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,8 +320,10 @@ def _build(cls: type, values: Any, prefix: str) -> Any:
   for key in values:
     if key not in hints:
       close = difflib.get_close_matches(key, hints, n=1, cutoff=0.4)
-      hint = f"did you mean {prefix}{close[0]}?" if close else (
-        f"valid keys: {', '.join(hints)}"
+      hint = (
+        f"did you mean {prefix}{close[0]}?"
+        if close
+        else (f"valid keys: {', '.join(hints)}")
       )
       raise InputError(f"unknown config key {prefix}{key}; {hint}")
   return cls(

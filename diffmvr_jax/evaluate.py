@@ -78,8 +78,8 @@ def evaluate_records(
   out.mkdir(parents=True, exist_ok=True)
   config = restorer.config
   conditions = {
-    "model": f"{config.name}, {config.diffusion_stage.steps} diffusion steps of "
-    f"training, {config.sampling.sampler} with {config.sampling.steps} steps",
+    "model": f"{config.name}: {config.diffusion_stage.steps} steps of training,"
+    f" {config.sampling.steps} of {config.sampling.sampler}",
     "data": f"{len(videos)} held-out clips, {int(results[MODEL]['frames'])} "
     f"occluded frames, {config.data.image_size} px",
     "device": f"{jax.devices()[0].device_kind}, {config.model.dtype}, "
@@ -145,9 +145,7 @@ def _read(path: Path) -> np.ndarray:
   return np.stack(frames)
 
 
-def _write_sheet(
-  path: Path, shown: list[tuple[Window, np.ndarray]]
-) -> None:
+def _write_sheet(path: Path, shown: list[tuple[Window, np.ndarray]]) -> None:
   """Shows occluded frames spread over the clips."""
   candidates = [
     (clip, restored, int(i))
@@ -171,9 +169,7 @@ def _write_sheet(
   contact_sheet(rows).save(path)
 
 
-def _write_video(
-  path: Path, shown: list[tuple[Window, np.ndarray]]
-) -> None:
+def _write_video(path: Path, shown: list[tuple[Window, np.ndarray]]) -> None:
   """Input, restored and target side by side, one clip after the other."""
   size = shown[0][0]["frame"].shape[1]
   zoom = max(1, _VIDEO_TILE // size)

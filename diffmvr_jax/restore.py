@@ -1,5 +1,6 @@
-"""Restores a video: `python -m diffmvr_jax.restore VIDEO --checkpoint DIR
---out FILE`.
+"""Restores a video.
+
+  python -m diffmvr_jax.restore VIDEO --checkpoint DIR --out FILE
 
 Finds face and hands, builds the guidance, fills what is occluded and pastes
 it back. Frames without occlusion pass through untouched; elsewhere only
@@ -106,9 +107,7 @@ def main(argv: list[str]) -> None:
       size=restorer.config.data.image_size,
       find_occluder=find_hand,
     )
-    frames = list(
-      tqdm(prepared, desc="prepare", unit="frame", file=sys.stderr)
-    )
+    frames = list(tqdm(prepared, desc="prepare", unit="frame", file=sys.stderr))
   changed = restore_video(
     args.video,
     frames,

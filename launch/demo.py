@@ -34,9 +34,7 @@ def main(argv: list[str]) -> None:
   start = time.perf_counter()
 
   _say("1/3 data: drawing faces and hands")
-  prepare_data(
-    ["export", PEOPLE, "--out", str(data), "--size", size]
-  )
+  prepare_data(["export", PEOPLE, "--out", str(data), "--size", size])
   _say("2/3 training: autoencoder, then diffusion")
   train(config, workdir)
   _say("3/3 restoring held-out people, and comparing")

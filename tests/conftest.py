@@ -20,9 +20,7 @@ TINY = Path(__file__).parent / "tiny_config.py"
 def tiny_data(tmp_path_factory) -> Path:
   """Records of five drawn clips at 32 px; one is held out."""
   folder = tmp_path_factory.mktemp("data") / "records"
-  data_prep(
-    ["export", "procedural:0-4", "--out", str(folder), "--size", "32"]
-  )
+  data_prep(["export", "procedural:0-4", "--out", str(folder), "--size", "32"])
   return folder
 
 

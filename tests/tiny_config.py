@@ -56,6 +56,6 @@ def get_config() -> Config:
       steps=6, batch_size=2, optimizer=optimizer
     ),
     checkpoint=CheckpointConfig(every=3, keep=3),
-    sampling=SamplingConfig(steps=3),
+    sampling=SamplingConfig(steps=3, window=4),
     log_every=1,
   )

@@ -124,8 +124,8 @@ def decode_frame(data: bytes) -> FrameRecord:
     raise ValueError(f"not a tf.train.Example ({error})") from error
 
   def one(key: str, kind: str):
-    values = getattr(feature[key], kind).value if key in feature else ()
-    if not len(values):
+    values = list(getattr(feature[key], kind).value) if key in feature else []
+    if not values:
       raise ValueError(f"key {key!r} is missing")
     return values[0]
 
@@ -188,9 +188,7 @@ class ShardWriter:
     if kind is not None:
       self._partial.unlink()
       return
-    write_atomically(
-      index_path(self._path), json.dumps(asdict(self._index))
-    )
+    write_atomically(index_path(self._path), json.dumps(asdict(self._index)))
     # The shard comes last: where it exists, its index does.
     self._partial.replace(self._path)
 
@@ -340,7 +338,9 @@ def _masked_crc(data: bytes) -> bytes:
 def _compress(image: np.ndarray, kind: str) -> bytes:
   buffer = io.BytesIO()
   # 4:4:4 keeps the colour edges of a small crop.
-  options = {"quality": JPEG_QUALITY, "subsampling": 0} if kind == "JPEG" else {}
+  options = (
+    {"quality": JPEG_QUALITY, "subsampling": 0} if kind == "JPEG" else {}
+  )
   Image.fromarray(image).save(buffer, kind, **options)
   return buffer.getvalue()
 

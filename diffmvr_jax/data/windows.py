@@ -17,7 +17,7 @@ from diffmvr_jax.errors import InputError
 Window = dict[str, np.ndarray]
 
 
-class WindowSource:
+class WindowSource(grain.sources.RandomAccessDataSource[Window]):
   """Random access to windows of `window` frames, `stride` frames apart.
 
   Args:
@@ -82,7 +82,7 @@ class WindowSource:
         f"{folder}: frames without a target cannot be trained on; export with "
         "`--occlusion synthetic`"
       )
-    window["window_id"] = np.int64(self._starts[i])
+    window["window_id"] = np.asarray(self._starts[i])
     return window
 
 
@@ -137,7 +137,9 @@ class RandomFlip(grain.transforms.RandomMap):
     if rng.random() < 0.5:
       return element
     return {
-      name: np.ascontiguousarray(value[:, :, ::-1]) if value.ndim == 4 else value
+      name: np.ascontiguousarray(value[:, :, ::-1])
+      if value.ndim == 4
+      else value
       for name, value in element.items()
     }
 
@@ -173,7 +175,8 @@ def training_batches(
   if config.flip:
     windows = windows.random_map(RandomFlip())
   windows = windows[process_index::process_count]
-  batches = windows.batch(batch_size // process_count)
+  # Rounding the endless length up, the default, overflows at batch size 1.
+  batches = windows.batch(batch_size // process_count, drop_remainder=True)
   options = grain.ReadOptions(
     num_threads=config.threads, prefetch_buffer_size=4 * config.threads
   )

@@ -37,9 +37,7 @@ def make_schedule(config: DiffusionConfig) -> Schedule:
     0.9992
   """
   betas = (
-    jnp.linspace(
-      config.beta_start**0.5, config.beta_end**0.5, config.steps
-    )
+    jnp.linspace(config.beta_start**0.5, config.beta_end**0.5, config.steps)
     ** 2
   )
   return Schedule(jnp.cumprod(1 - betas), config.prediction)

@@ -76,7 +76,7 @@ class Restorer:
     """Restores a clip of any length.
 
     Frames without occlusion are returned as they are and cost nothing; the
-    others go through the network in windows of the training's length.
+    others go through the network in windows of `sampling.window` frames.
 
     Args:
       clip: arrays (frame, h, w, c) named as in the data contract.
@@ -87,7 +87,7 @@ class Restorer:
     """
     restored = clip["frame"].copy()
     occluded = np.flatnonzero(clip["mask"].any((1, 2, 3)))
-    length = self.config.data.window
+    length = self.config.sampling.window
     for start in range(0, len(occluded), length):
       chosen = occluded[start : start + length]
       # The last window is filled up by repetition: one compiled shape.
@@ -100,7 +100,7 @@ class Restorer:
     return restored
 
   def _restore(self, window: Window, seed: int) -> np.ndarray:
-    batch = {name: window[name][None] for name in _INPUTS}
+    batch = {name: jnp.asarray(window[name])[None] for name in _INPUTS}
     images = self._program(
       self._params, self._schedule, Observation(**batch), jax.random.key(seed)
     )
@@ -138,9 +138,7 @@ def restore_window(
       clean = jnp.where(conditioning.mask > 0, clean, known)
     return clean
 
-  timesteps = spaced_timesteps(
-    schedule.alphas_cumprod.shape[0], sampling.steps
-  )
+  timesteps = spaced_timesteps(schedule.alphas_cumprod.shape[0], sampling.steps)
   latents = _SAMPLERS[sampling.sampler](
     denoise, noise, key, schedule, timesteps, sampling.eta
   )

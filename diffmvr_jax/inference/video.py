@@ -10,7 +10,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.error
 import numpy as np
+from av.video.stream import VideoStream
 
 from diffmvr_jax.errors import InputError
 
@@ -74,9 +76,11 @@ def read_frames(path: str | Path) -> Iterator[TimedFrame]:
     count = 0
     try:
       for frame in container.decode(stream):
+        if frame.pts is None:
+          raise InputError(f"{path}: frame {count} has no timestamp; remux it")
         yield TimedFrame(_upright(frame), frame.pts)
         count += 1
-    except av.FFmpegError as error:
+    except av.error.FFmpegError as error:
       raise InputError(
         f"{path}: damaged after {count} frames ({error.strerror})"
       ) from error
@@ -115,9 +119,9 @@ class VideoWriter:
         f"{path}: unknown kind of video file; use .mp4, .mkv, .mov or .webm"
       ) from error
     codec, pixels, options = _encoding(self._path.suffix, info, lossless)
-    self._stream = self._output.add_stream(
-      codec, rate=info.fps, options=options
-    )
+    stream = self._output.add_stream(codec, rate=info.fps, options=options)
+    assert isinstance(stream, VideoStream)
+    self._stream = stream
     self._stream.width, self._stream.height = info.width, info.height
     self._stream.pix_fmt = pixels
     self._stream.time_base = info.time_base
@@ -193,7 +197,7 @@ def _open(path: str | Path):
     raise InputError(f"{path}: no such file")
   try:
     container = av.open(path)
-  except av.FFmpegError as error:
+  except av.error.FFmpegError as error:
     raise InputError(
       f"{path}: not a video that FFmpeg reads ({error.strerror})"
     ) from error
@@ -206,7 +210,7 @@ def _open(path: str | Path):
 def _first(path: str | Path, container) -> av.VideoFrame:
   try:
     return next(container.decode(video=0))
-  except (StopIteration, av.FFmpegError) as error:
+  except (StopIteration, av.error.FFmpegError) as error:
     raise InputError(f"{path}: no frame can be decoded") from error
 
 

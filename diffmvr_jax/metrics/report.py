@@ -17,10 +17,11 @@ _COLUMNS = (
   ("tc", "TC ↓", 5, False),
 )
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto;
-  padding: 0 1rem; color: #1d2430; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem;
+  margin: 2rem auto; padding: 0 1rem; color: #1d2430; }
 table { border-collapse: collapse; margin: 1rem 0; }
-th, td { padding: .35rem .8rem; text-align: right; border-bottom: 1px solid #d8dde6; }
+th, td { padding: .35rem .8rem; text-align: right;
+  border-bottom: 1px solid #d8dde6; }
 th:first-child, td:first-child { text-align: left; }
 tr.model td { font-weight: 600; background: #eef4ff; }
 img, video { max-width: 100%; border: 1px solid #d8dde6; }

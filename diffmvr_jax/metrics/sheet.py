@@ -1,4 +1,4 @@
-"""A contact sheet: occluded frames as columns, what was made of them as rows."""
+"""A contact sheet: frames as columns, what was made of them as rows."""
 
 from collections.abc import Mapping, Sequence
 

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from einops import rearrange
+from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
@@ -130,10 +131,9 @@ class DiffMVR:
       size = self.config.clip.image_size
       clip_image = jnp.zeros((1, size, size, 3))
       params["clip"] = self.clip.init(keys[1], clip_image)["params"]
-    (tokens, _), variables = self.guidance.init_with_output(
-      keys[2], *self._guidance_inputs(params, image)
-    )
-    params["guidance"] = variables["params"]
+    inputs = self._guidance_inputs(params, image)
+    params["guidance"] = self.guidance.init(keys[2], *inputs)["params"]
+    tokens, _ = _apply(self.guidance, params["guidance"], *inputs)
     branches = self.config.unet.branches
     size = image_size // self.factor
     params["unet"] = self.unet.init(
@@ -155,8 +155,8 @@ class DiffMVR:
     self, params: Params, image: Float[Array, "n h w 3"]
   ) -> tuple[Float[Array, "n i j l"], Float[Array, "n i j l"]]:
     """Mean and standard deviation of the scaled latents of images."""
-    mean, log_variance = self.autoencoder.apply(
-      {"params": params["autoencoder"]}, image, method=Autoencoder.encode
+    mean, log_variance = _apply(
+      self.autoencoder, params["autoencoder"], image, method=Autoencoder.encode
     )
     scale = params["scaling_factor"]
     return mean * scale, jnp.exp(0.5 * log_variance) * scale
@@ -171,8 +171,9 @@ class DiffMVR:
     self, params: Params, latents: Float[Array, "n i j l"]
   ) -> Float[Array, "n h w 3"]:
     """Images of scaled latents."""
-    return self.autoencoder.apply(
-      {"params": params["autoencoder"]},
+    return _apply(
+      self.autoencoder,
+      params["autoencoder"],
       latents / params["scaling_factor"],
       method=Autoencoder.decode,
     )
@@ -206,10 +207,11 @@ class DiffMVR:
       "past": flat["past_valid"],
       "present": jnp.ones_like(flat["past_valid"]),
     }
-    context, valid = {}, {}
+    context, valid, null = {}, {}, jnp.zeros(())
     for name in self.config.unet.branches:
-      context[name], null = self.guidance.apply(
-        {"params": params["guidance"]},
+      context[name], null = _apply(
+        self.guidance,
+        params["guidance"],
         *self._guidance_inputs(params, images[name]),
       )
       valid[name] = exists[name]
@@ -235,8 +237,9 @@ class DiffMVR:
       noisy = jnp.concatenate(
         [noisy, conditioning.mask, conditioning.masked_latents], axis=-1
       )
-    return self.unet.apply(
-      {"params": params["unet"]},
+    return _apply(
+      self.unet,
+      params["unet"],
       noisy,
       timesteps,
       conditioning.context,
@@ -248,8 +251,9 @@ class DiffMVR:
   ) -> tuple[jax.Array | None, jax.Array | None]:
     encoder, clip, latents = self.config.guidance.encoder, None, None
     if encoder in ("clip", "both"):
-      patch, pooled = self.clip.apply(
-        {"params": params["clip"]},
+      patch, pooled = _apply(
+        self.clip,
+        params["clip"],
         preprocess(image, self.config.clip.image_size),
       )
       is_patch = self.config.guidance.tokens == "patch"
@@ -259,11 +263,20 @@ class DiffMVR:
     return clip, latents
 
 
+def _apply(
+  module: nn.Module, params: Any, *inputs: Any, method: Any = None
+) -> Any:
+  """`Module.apply` for modules whose only state is their parameters."""
+  return module.apply({"params": params}, *inputs, method=method)
+
+
 def flatten_frames(x: Float[Array, "b f *s"]) -> Float[Array, "n *s"]:
   """Merges batch and frame."""
   return x.reshape(-1, *x.shape[2:])
 
 
-def split_frames(x: Float[Array, "n *s"], frames: int) -> Float[Array, "b f *s"]:
+def split_frames(
+  x: Float[Array, "n *s"], frames: int
+) -> Float[Array, "b f *s"]:
   """Undoes `flatten_frames`."""
   return rearrange(x, "(b f) ... -> b f ...", f=frames)

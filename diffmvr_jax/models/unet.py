@@ -228,8 +228,9 @@ class UNet(nn.Module):
 
   Example:
     >>> unet = UNet(UNetConfig())
-    >>> context = {name: jnp.zeros((1, 257, 768)) for name in unet.config.branches}
-    >>> valid = {name: jnp.ones(1) for name in unet.config.branches}
+    >>> branches = unet.config.branches
+    >>> context = {name: jnp.zeros((1, 257, 768)) for name in branches}
+    >>> valid = {name: jnp.ones(1) for name in branches}
     >>> jax.eval_shape(
     ...   unet.init_with_output, jax.random.key(0), jnp.zeros((1, 64, 64, 9)),
     ...   jnp.zeros(1, int), context, valid)[0].shape

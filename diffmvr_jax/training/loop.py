@@ -226,9 +226,7 @@ def measure_scale(
     return params
   chosen = np.linspace(0, len(records) - 1, 64).astype(int)
   frames = [records[int(i)] for i in chosen]
-  images = np.stack(
-    [r.image if r.target is None else r.target for r in frames]
-  )
+  images = np.stack([r.image if r.target is None else r.target for r in frames])
   encode = jax.jit(lambda p, x: model.encode(p, to_float(x)))
   latents = encode(params | {"scaling_factor": jnp.float32(1)}, images)
   return params | {"scaling_factor": 1 / jnp.std(latents)}

@@ -48,5 +48,5 @@ def update_ema(
   `ExponentialMovingAverage`; without it a short run averages in its start.
   """
   count = step.astype(jnp.float32)
-  decay = jnp.minimum(decay, (1 + count) / (10 + count))
-  return jax.tree.map(lambda e, p: e + (1 - decay) * (p - e), ema, params)
+  now = jnp.minimum(decay, (1 + count) / (10 + count))
+  return jax.tree.map(lambda e, p: e + (1 - now) * (p - e), ema, params)

@@ -134,9 +134,7 @@ def diffusion_loss(model: DiffMVR, config: Config) -> Loss:
     timesteps = jnp.repeat(timesteps, frames)
     noisy = add_noise(schedule, clean, noise, timesteps)
     branches = model.config.unet.branches
-    drawn = jax.random.bernoulli(
-      keys[3], 1 - dropout, (len(branches), windows)
-    )
+    drawn = jax.random.bernoulli(keys[3], 1 - dropout, (len(branches), windows))
     conditioning = model.condition(
       params,
       Observation(**{k: batch[k] for k in Observation.__annotations__}),

@@ -100,7 +100,7 @@ def test_a_truncated_shard_keeps_its_complete_records(folder):
   shard.write_bytes(shard.read_bytes()[:-5])
   source = RecordSource(folder, "train")
   assert source[1].frame_index == 1
-  with pytest.raises(InputError, match="record 2 at byte .* truncated"):
+  with pytest.raises(InputError, match=r"record 2 at byte .* truncated"):
     source[2]
 
 

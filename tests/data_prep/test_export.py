@@ -72,7 +72,9 @@ def test_targets_equal_frames_outside_the_hand(tiny_data):
 
 def test_data_preparation_imports_no_jax():
   code = "import sys, data_prep.__main__; sys.exit('jax' in sys.modules)"
-  assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+  assert (
+    subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+  )
 
 
 @pytest.mark.parametrize(

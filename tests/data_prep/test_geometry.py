@@ -71,8 +71,8 @@ def test_a_turned_head_has_no_symmetric_image():
 
 def test_past_bank_is_causal():
   bank = guidance.PastBank()
-  occlusion = [0.3, 0.0, 0.001, 0.5, 0.6, 0.0, 0.2]
-  past = [bank.update(i, value) for i, value in enumerate(occlusion)]
+  occluded = [True, False, False, True, True, False, True]
+  past = [bank.update(i, value) for i, value in enumerate(occluded)]
   assert past == [-1, -1, 1, 2, 2, 2, 5]
 
 

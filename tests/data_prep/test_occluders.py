@@ -14,7 +14,7 @@ def play(seed, frames=60, size=64):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_hand_enters_rests_and_leaves(seed):
-  images, masks = play(seed)
+  _, masks = play(seed)
   areas = np.array([mask.mean() for mask in masks])
   assert areas[0] == 0  # there is a past frame
   assert areas.max() > 0.05

@@ -31,9 +31,7 @@ def test_schedule_is_ldm_linear():
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v"])
 def test_a_perfect_output_gives_back_the_clean_latents(prediction):
-  schedule = make_schedule(
-    dataclasses.replace(CONFIG, prediction=prediction)
-  )
+  schedule = make_schedule(dataclasses.replace(CONFIG, prediction=prediction))
   keys = jax.random.split(jax.random.key(0), 2)
   clean, noise = (jax.random.normal(key, (4, 3, 3, 2)) for key in keys)
   timesteps = jnp.array([0, 10, 500, 999])

@@ -30,9 +30,9 @@ def test_pixels_outside_the_feathered_mask_are_the_source_s(seed):
   pasted = paste(frame, crop, mask, transform)
   # A generous bound on where the feather can reach, made independently.
   reach = 2 * max(1.0, mask.shape[0] / 20) + 2
-  grown = cv2.dilate(
-    mask, np.ones((int(2 * reach) + 1,) * 2, np.uint8)
-  ).astype(np.float32)
+  grown = cv2.dilate(mask, np.ones((int(2 * reach) + 1,) * 2, np.uint8)).astype(
+    np.float32
+  )
   touched = cv2.warpAffine(
     grown,
     transform,

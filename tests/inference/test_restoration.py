@@ -51,8 +51,10 @@ def test_only_the_feathered_mask_changes(restorer, clip):
     np.testing.assert_array_equal(before[outside], after[outside])
     changed += (before != after).any()
   assert changed > 0
-  assert (restored[clip["mask"].sum((1, 2, 3)) == 0] ==
-          clip["frame"][clip["mask"].sum((1, 2, 3)) == 0]).all()
+  assert (
+    restored[clip["mask"].sum((1, 2, 3)) == 0]
+    == clip["frame"][clip["mask"].sum((1, 2, 3)) == 0]
+  ).all()
 
 
 def test_the_seed_decides(restorer, clip):
@@ -203,7 +205,9 @@ def test_the_real_clip_is_restored(assets, tiny_checkpoint, tmp_path):
     np.testing.assert_array_equal(old.image[500:], new.image[500:])
 
 
-@pytest.mark.parametrize("case", ["missing", "text", "no checkpoint", "no face"])
+@pytest.mark.parametrize(
+  "case", ["missing", "text", "no checkpoint", "no face"]
+)
 def test_bad_input_ends_in_one_line_and_code_2(
   case, assets, source, tiny_checkpoint, tmp_path
 ):

@@ -25,9 +25,7 @@ INFO = VideoInfo(
 def frames(count=12, height=32, width=48):
   rng = np.random.default_rng(0)
   return [
-    TimedFrame(
-      rng.integers(0, 256, (height, width, 3), np.uint8), 1001 * i
-    )
+    TimedFrame(rng.integers(0, 256, (height, width, 3), np.uint8), 1001 * i)
     for i in range(count)
   ]
 
@@ -90,9 +88,7 @@ def test_odd_sizes_keep_their_size(tmp_path):
     time_base=Fraction(1, 25),
     has_audio=False,
   )
-  written = [
-    TimedFrame(f.image, i) for i, f in enumerate(frames(3, 31, 33))
-  ]
+  written = [TimedFrame(f.image, i) for i, f in enumerate(frames(3, 31, 33))]
   write(tmp_path / "a.mp4", written, info)
   assert next(read_frames(tmp_path / "a.mp4")).image.shape == (31, 33, 3)
 
@@ -124,7 +120,7 @@ def test_bad_files_are_named(tmp_path):
     probe(tmp_path / "nowhere.mp4")
   text = tmp_path / "text.mp4"
   text.write_text("this is not a video")
-  with pytest.raises(InputError, match="text.mp4: not a video"):
+  with pytest.raises(InputError, match=r"text\.mp4: not a video"):
     probe(text)
   empty = tmp_path / "empty.mp4"
   empty.touch()

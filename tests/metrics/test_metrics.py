@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from diffmvr_jax.metrics.temporal import temporal_consistency
 def pair():
   rng = np.random.default_rng(0)
   y, x = np.mgrid[:48, :40]
-  target = np.stack([128 + 100 * np.sin(x / k) * np.cos(y / 9) for k in (4, 7, 9)], -1)
+  target = np.stack(
+    [128 + 100 * np.sin(x / k) * np.cos(y / 9) for k in (4, 7, 9)], -1
+  )
   target = np.clip(target[None] + rng.normal(0, 6, (3, 48, 40, 3)), 0, 255)
   noisy = np.clip(target + rng.normal(0, 12, target.shape), 0, 255)
   return noisy.astype(np.uint8), target.astype(np.uint8)
@@ -79,7 +83,7 @@ def test_masked_ssim_averages_the_map(pair):
 
 def test_temporal_consistency_is_equation_e3(pair):
   frames = pair[0].astype(float)
-  total = sum(np.sum((b - a) ** 2) for a, b in zip(frames, frames[1:], strict=False))
+  total = sum(np.sum((b - a) ** 2) for a, b in pairwise(frames))
   expected = total / (len(frames) - 1) / (48 * 40 * 255**2)
   actual = temporal_consistency(jnp.asarray(pair[0]))
   np.testing.assert_allclose(actual, expected, rtol=1e-5)

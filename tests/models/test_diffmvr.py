@@ -49,9 +49,7 @@ def initial(model):
     ({"encoder": "both", "latent_patch": 1}, 5 + 64),
   ],
 )
-def test_every_guidance_encoder_gives_its_tokens(
-  tiny_config, settings, tokens
-):
+def test_every_guidance_encoder_gives_its_tokens(tiny_config, settings, tokens):
   model, params = build(tiny_config, **settings)
   noisy = jnp.ones((2, 8, 8, 4))
 
@@ -69,13 +67,9 @@ def test_every_guidance_encoder_gives_its_tokens(
 def test_without_any_guidance_the_null_token_stands_in(tiny_config):
   model, params = build(tiny_config)
   null = params["guidance"]["null_token"]
-  nothing = model.condition(
-    params, observation(symmetric=False, past=False)
-  )
+  nothing = model.condition(params, observation(symmetric=False, past=False))
   for tokens in nothing.context.values():
-    np.testing.assert_array_equal(
-      tokens, jnp.broadcast_to(null, tokens.shape)
-    )
+    np.testing.assert_array_equal(tokens, jnp.broadcast_to(null, tokens.shape))
   one = model.condition(params, observation(symmetric=False, past=True))
   assert not (one.context["past"] == null).all()
 

@@ -179,5 +179,5 @@ def test_linen_convolutions_need_auto_axes():
 
   assert run(make_mesh(MeshConfig())).shape == (2, 8, 8, 4)
   explicit = jax.make_mesh((1, 1, 1), ("data", "frame", "fsdp"))
-  with pytest.raises(Exception, match="conv|sharding"):
+  with pytest.raises(Exception, match=r"conv|sharding"):
     run(explicit)

@@ -1,0 +1,82 @@
+"""Real faces at 128 px with pasted hands, small enough for two CPU cores.
+
+  python -m data_prep export VIDEOS… --out data/faces128 --size 128
+  python -m diffmvr_jax.train --config configs/faces128.py \
+    --workdir runs/faces128 data.path=data/faces128
+
+The scale to try a change at, and to see the whole path work on footage of
+your own; it is not the scale of the paper. `docs/measurements.md` has what a
+run of it took and gave.
+"""
+
+from diffmvr_jax.config import (
+  AutoencoderConfig,
+  AutoencoderStageConfig,
+  CheckpointConfig,
+  ClipVisionConfig,
+  Config,
+  DataConfig,
+  DiffusionConfig,
+  DiffusionStageConfig,
+  GuidanceConfig,
+  ModelConfig,
+  MotionConfig,
+  OptimizerConfig,
+  SamplingConfig,
+  UNetConfig,
+)
+
+
+def get_config() -> Config:
+  """Returns the experiment."""
+  return Config(
+    name="faces128",
+    model=ModelConfig(
+      unet=UNetConfig(
+        block_channels=(48, 96, 128),
+        attention=(False, True, True),
+        heads=(1, 2, 2),
+        layers_per_block=1,
+        context_dim=128,
+        norm_groups=16,
+      ),
+      autoencoder=AutoencoderConfig(
+        block_channels=(16, 32, 64),
+        layers_per_block=1,
+        norm_groups=4,
+        mid_attention=False,
+        scaling_factor=None,
+      ),
+      clip=ClipVisionConfig(
+        image_size=64,
+        patch_size=8,
+        width=96,
+        layers=2,
+        heads=4,
+        mlp_dim=192,
+        projection_dim=96,
+      ),
+      guidance=GuidanceConfig(encoder="both", hidden_dim=128, latent_patch=2),
+      train_clip=True,
+    ),
+    diffusion=DiffusionConfig(prediction="v"),
+    data=DataConfig(path="data/faces128", image_size=128, window=2),
+    autoencoder_stage=AutoencoderStageConfig(
+      steps=800,
+      batch_size=8,
+      optimizer=OptimizerConfig(
+        learning_rate=2e-3, warmup_steps=20, decay="cosine", ema_decay=0.99
+      ),
+    ),
+    diffusion_stage=DiffusionStageConfig(
+      steps=1600,
+      batch_size=8,
+      motion=MotionConfig(weight=0.1),
+      optimizer=OptimizerConfig(
+        learning_rate=1e-3, warmup_steps=50, decay="cosine", ema_decay=0.998
+      ),
+    ),
+    checkpoint=CheckpointConfig(every=200),
+    sampling=SamplingConfig(steps=20),
+    log_every=20,
+  )

@@ -1,0 +1,19 @@
+"""The paper's scale: Stable Diffusion 1.5's networks at 512 px.
+
+  python -m diffmvr_jax.train --config configs/sd15_512.py --workdir DIR
+
+Learning rate, warm-up and batch are the paper's appendix D. No run of it has
+been made yet, so no hours and no result stand here; the networks' sizes are
+checked in the tests.
+"""
+
+from diffmvr_jax.config import Config, MeshConfig, ModelConfig
+
+
+def get_config() -> Config:
+  """Returns the experiment; every network setting is a default."""
+  return Config(
+    name="sd15_512",
+    model=ModelConfig(dtype="bfloat16"),
+    mesh=MeshConfig(data=1, fsdp=-1),
+  )
