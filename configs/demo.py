@@ -40,11 +40,12 @@ def get_config() -> Config:
         layers_per_block=1,
         context_dim=96,
         norm_groups=16,
+        query_position=True,
       ),
       autoencoder=AutoencoderConfig(
         block_channels=(16, 32, 64),
         layers_per_block=1,
-        norm_groups=4,
+        norm_groups=0,
         mid_attention=False,
         scaling_factor=None,
       ),
@@ -63,7 +64,7 @@ def get_config() -> Config:
     diffusion=DiffusionConfig(prediction="v"),
     data=DataConfig(path="runs/demo/data", image_size=64, window=2),
     autoencoder_stage=AutoencoderStageConfig(
-      steps=450,
+      steps=350,
       batch_size=8,
       optimizer=OptimizerConfig(
         learning_rate=2e-3, warmup_steps=20, decay="cosine", ema_decay=0.99
@@ -73,6 +74,7 @@ def get_config() -> Config:
       steps=450,
       batch_size=8,
       motion=MotionConfig(weight=0.1),
+      mask_weight=10.0,
       optimizer=OptimizerConfig(
         learning_rate=1e-3, warmup_steps=50, decay="cosine", ema_decay=0.995
       ),

@@ -39,11 +39,12 @@ def get_config() -> Config:
         layers_per_block=1,
         context_dim=128,
         norm_groups=16,
+        query_position=True,
       ),
       autoencoder=AutoencoderConfig(
         block_channels=(16, 32, 64),
         layers_per_block=1,
-        norm_groups=4,
+        norm_groups=0,
         mid_attention=False,
         scaling_factor=None,
       ),
@@ -72,6 +73,7 @@ def get_config() -> Config:
       steps=1600,
       batch_size=8,
       motion=MotionConfig(weight=0.1),
+      mask_weight=10.0,
       optimizer=OptimizerConfig(
         learning_rate=1e-3, warmup_steps=50, decay="cosine", ema_decay=0.998
       ),

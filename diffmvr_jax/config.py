@@ -37,6 +37,7 @@ class UNetConfig:
   )
   alpha: tuple[float, ...] = (0.5, 0.5)
   alpha_mode: Literal["fixed", "learned"] = "fixed"
+  query_position: bool = False  # add a position code to attn2's queries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class AutoencoderConfig:
   block_channels: tuple[int, ...] = (128, 256, 512, 512)
   layers_per_block: int = 2
   latent_channels: int = 4
-  norm_groups: int = 32
+  norm_groups: int = 32  # 0: no normalisation, which small ones learn better
   mid_attention: bool = True
   scaling_factor: float | None = 0.18215
 
@@ -144,6 +145,7 @@ class DiffusionStageConfig:
   steps: int = 100_000
   batch_size: int = 8  # windows
   motion: MotionConfig = field(default_factory=MotionConfig)
+  mask_weight: float = 1.0  # of masked latents in L_diff, against the others
   optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
 

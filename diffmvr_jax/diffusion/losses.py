@@ -22,15 +22,27 @@ from diffmvr_jax.diffusion.schedule import (
 
 
 def denoising_loss(
-  output: Float[Array, "n *s"], target: Float[Array, "n *s"]
+  output: Float[Array, "n *s"],
+  target: Float[Array, "n *s"],
+  weight: Float[Array, "n ..."] | None = None,
 ) -> Float[Array, ""]:
   """L_diff: mean squared error over all frames, positions and channels.
+
+  Args:
+    output: what the network predicts.
+    target: what it should.
+    weight: relative weight of each position, broadcast over channels; None,
+      as in the paper, weighs all alike. The mean is over the weights.
 
   Example:
     >>> denoising_loss(jnp.zeros((2, 3)), jnp.full((2, 3), 2.0))
     Array(4., dtype=float32)
   """
-  return jnp.mean(jnp.square(output - target))
+  squared = jnp.square(output - target)
+  if weight is None:
+    return jnp.mean(squared)
+  weight = jnp.broadcast_to(weight, squared.shape)
+  return (squared * weight).sum() / weight.sum()
 
 
 def motion_subject(

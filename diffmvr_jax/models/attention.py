@@ -14,9 +14,14 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
+
+from diffmvr_jax.config import UNetConfig
+
+_SPAN = 16.0  # an image's side, in the position code's units
 
 
 def attend(
@@ -32,6 +37,27 @@ def attend(
 
   out = jax.nn.dot_product_attention(split(query), split(key), split(value))
   return out.reshape(query.shape)
+
+
+def position_code(height: int, width: int, channels: int) -> np.ndarray:
+  """Sine-cosine code of a grid, (height · width, channels), rows first.
+
+  It codes relative position, so grids of different resolutions over the same
+  image have like codes at like places.
+
+  Example:
+    >>> position_code(2, 3, 8).shape
+    (6, 8)
+  """
+  quarter = channels // 4
+  frequencies = 10_000.0 ** (-np.arange(quarter) / quarter)
+  rows = (np.arange(height) + 0.5) / height * _SPAN
+  columns = (np.arange(width) + 0.5) / width * _SPAN
+  grid = np.stack(np.meshgrid(rows, columns, indexing="ij"))
+  y, x = grid.reshape(2, -1, 1) * frequencies
+  waves = [np.sin(y), np.cos(y), np.sin(x), np.cos(x)]
+  code = np.concatenate(waves, axis=-1).astype(np.float32)
+  return np.pad(code, ((0, 0), (0, channels - 4 * quarter)))
 
 
 class SelfAttention(nn.Module):
@@ -139,10 +165,8 @@ class FeedForward(nn.Module):
 class TransformerBlock(nn.Module):
   """Self-attention, twin cross-attention and feed-forward, pre-normalised."""
 
+  config: UNetConfig
   heads: int
-  branches: tuple[str, ...]
-  alpha: tuple[float, ...]
-  learned_alpha: bool = False
   dtype: Dtype = jnp.float32
 
   @nn.compact
@@ -151,25 +175,37 @@ class TransformerBlock(nn.Module):
     x: Float[Array, "b n c"],
     context: Mapping[str, Float[Array, "b _ d"]],
     valid: Mapping[str, Float[Array, " b"]],
+    position: Float[Array | np.ndarray, "n c"] | None,
   ) -> Float[Array, "b n c"]:
-    """One block; arguments as in `TwinCrossAttention`."""
+    """One block.
 
-    def norm(name: str, inputs: jax.Array) -> jax.Array:
+    Args:
+      x: image features.
+      context: as in `TwinCrossAttention`.
+      valid: likewise.
+      position: code that is added to what the guidance is queried with.
+    """
+    config = self.config
+
+    def norm(name: str) -> jax.Array:
       layer = nn.LayerNorm(
         epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name=name
       )
-      return layer(inputs)
+      return layer(x)
 
-    x += SelfAttention(self.heads, self.dtype, name="attn1")(norm("norm1", x))
+    x += SelfAttention(self.heads, self.dtype, name="attn1")(norm("norm1"))
+    query = norm("norm2")
+    if position is not None:
+      query += position.astype(query.dtype)
     x += TwinCrossAttention(
       self.heads,
-      self.branches,
-      self.alpha,
-      self.learned_alpha,
+      config.branches,
+      config.alpha,
+      config.alpha_mode == "learned",
       self.dtype,
       name="attn2",
-    )(norm("norm2", x), context, valid)
-    return x + FeedForward(self.dtype, name="ff")(norm("norm3", x))
+    )(query, context, valid)
+    return x + FeedForward(self.dtype, name="ff")(norm("norm3"))
 
 
 class SpatialTransformer(nn.Module):
@@ -178,11 +214,8 @@ class SpatialTransformer(nn.Module):
   `proj_out` starts at zero, so that the layer starts as the identity.
   """
 
+  config: UNetConfig
   heads: int
-  branches: tuple[str, ...]
-  alpha: tuple[float, ...]
-  learned_alpha: bool = False
-  norm_groups: int = 32
   dtype: Dtype = jnp.float32
 
   @nn.compact
@@ -193,27 +226,25 @@ class SpatialTransformer(nn.Module):
     valid: Mapping[str, Float[Array, " b"]],
   ) -> Float[Array, "b h w c"]:
     """Adds what the block computes to the feature map."""
-    width = x.shape[-1]
+    batch, height, width, channels = x.shape
+    position = None
+    if self.config.query_position:
+      position = position_code(height, width, channels)
     tokens = nn.GroupNorm(
-      self.norm_groups,
+      self.config.norm_groups,
       epsilon=1e-6,
       use_fast_variance=False,
       dtype=self.dtype,
       name="norm",
-    )(x).reshape(x.shape[0], -1, width)
+    )(x).reshape(batch, -1, channels)
     # A 1×1 convolution and a linear layer are one thing on tokens; the two
     # differ only in how PyTorch stores the weight, which the key table knows.
-    tokens = nn.Dense(width, dtype=self.dtype, name="proj_in")(tokens)
+    tokens = nn.Dense(channels, dtype=self.dtype, name="proj_in")(tokens)
     tokens = TransformerBlock(
-      self.heads,
-      self.branches,
-      self.alpha,
-      self.learned_alpha,
-      self.dtype,
-      name="transformer_blocks_0",
-    )(tokens, context, valid)
+      self.config, self.heads, self.dtype, name="transformer_blocks_0"
+    )(tokens, context, valid, position)
     tokens = nn.Dense(
-      width,
+      channels,
       kernel_init=nn.initializers.zeros,
       dtype=self.dtype,
       name="proj_out",

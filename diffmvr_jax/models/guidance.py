@@ -5,28 +5,13 @@ latent tokens carry detail; either or both can be used.
 """
 
 import jax.numpy as jnp
-import numpy as np
 from einops import rearrange
 from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from diffmvr_jax.config import GuidanceConfig
-
-
-def position_code(height: int, width: int, channels: int) -> np.ndarray:
-  """Sine-cosine code of a grid, (height · width, channels), rows first.
-
-  Example:
-    >>> position_code(2, 3, 8).shape
-    (6, 8)
-  """
-  quarter = channels // 4
-  frequencies = 10_000.0 ** (-np.arange(quarter) / quarter)
-  rows, columns = np.mgrid[:height, :width].reshape(2, -1, 1) * frequencies
-  waves = [np.sin(rows), np.cos(rows), np.sin(columns), np.cos(columns)]
-  code = np.concatenate(waves, axis=-1).astype(np.float32)
-  return np.pad(code, ((0, 0), (0, channels - 4 * quarter)))
+from diffmvr_jax.models.attention import position_code
 
 
 class GuidanceTokens(nn.Module):

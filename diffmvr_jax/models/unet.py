@@ -46,6 +46,21 @@ class TimeEmbedding(nn.Module):
     return nn.Dense(self.width, dtype=self.dtype, name="linear_2")(nn.silu(x))
 
 
+def normed_silu(
+  x: Float[Array, "b h w c"],
+  groups: int,
+  epsilon: float,
+  dtype: Dtype,
+  name: str,
+) -> Float[Array, "b h w c"]:
+  """SiLU after a GroupNorm of the calling module's; 0 groups: SiLU alone."""
+  if groups:
+    x = nn.GroupNorm(
+      groups, epsilon=epsilon, use_fast_variance=False, dtype=dtype, name=name
+    )(x)
+  return nn.silu(x)
+
+
 class ResnetBlock(nn.Module):
   """Two normalised 3×3 convolutions around the timestep embedding.
 
@@ -66,14 +81,9 @@ class ResnetBlock(nn.Module):
     """Returns features with `channels` channels; d is `channels`."""
 
     def norm(name: str, inputs: jax.Array) -> jax.Array:
-      layer = nn.GroupNorm(
-        self.norm_groups,
-        epsilon=self.epsilon,
-        use_fast_variance=False,
-        dtype=self.dtype,
-        name=name,
+      return normed_silu(
+        inputs, self.norm_groups, self.epsilon, self.dtype, name
       )
-      return nn.silu(layer(inputs))
 
     hidden = nn.Conv(
       self.channels, (3, 3), padding=1, dtype=self.dtype, name="conv1"
@@ -167,8 +177,8 @@ class Block(nn.Module):
         name=f"resnets_{i}",
       )(x, embedding)
       if self.attention:
-        x = spatial_transformer(
-          self.config, self.heads, self.dtype, f"attentions_{i}"
+        x = SpatialTransformer(
+          self.config, self.heads, self.dtype, name=f"attentions_{i}"
         )(x, context, valid)
       if not upward:
         skips.append(x)
@@ -178,21 +188,6 @@ class Block(nn.Module):
     elif self.resample == "up":
       x = Upsample(dtype=self.dtype, name="upsamplers_0")(x)
     return x
-
-
-def spatial_transformer(
-  config: UNetConfig, heads: int, dtype: Dtype, name: str
-) -> SpatialTransformer:
-  """The transformer layer that every level and the middle share."""
-  return SpatialTransformer(
-    heads,
-    config.branches,
-    config.alpha,
-    config.alpha_mode == "learned",
-    config.norm_groups,
-    dtype,
-    name=name,
-  )
 
 
 class MidBlock(nn.Module):
@@ -217,8 +212,8 @@ class MidBlock(nn.Module):
       )
 
     x = resnet("resnets_0")(x, embedding)
-    x = spatial_transformer(
-      self.config, self.config.heads[-1], self.dtype, "attentions_0"
+    x = SpatialTransformer(
+      self.config, self.config.heads[-1], self.dtype, name="attentions_0"
     )(x, context, valid)
     return resnet("resnets_1")(x, embedding)
 
@@ -291,15 +286,7 @@ class UNet(nn.Module):
         self.dtype,
         name=f"up_blocks_{i}",
       )(x, skips, embedding, context, valid, upward=True)
-    x = nn.silu(
-      nn.GroupNorm(
-        config.norm_groups,
-        epsilon=1e-5,
-        use_fast_variance=False,
-        dtype=self.dtype,
-        name="conv_norm_out",
-      )(x)
-    )
+    x = normed_silu(x, config.norm_groups, 1e-5, self.dtype, "conv_norm_out")
     return nn.Conv(
       config.out_channels,
       (3, 3),

@@ -11,7 +11,12 @@ from jaxtyping import Array, Float
 
 from diffmvr_jax.config import AutoencoderConfig
 from diffmvr_jax.models.attention import attend
-from diffmvr_jax.models.unet import Downsample, ResnetBlock, Upsample
+from diffmvr_jax.models.unet import (
+  Downsample,
+  ResnetBlock,
+  Upsample,
+  normed_silu,
+)
 
 
 class MidAttention(nn.Module):
@@ -107,7 +112,7 @@ class Encoder(nn.Module):
         name=f"down_blocks_{i}",
       )(x)
     x = MidBlock(config, self.dtype, name="mid_block")(x)
-    x = nn.silu(_norm(config, self.dtype)(x))
+    x = _out(config, x, self.dtype)
     return _conv(2 * config.latent_channels, jnp.float32, "conv_out")(x)
 
 
@@ -135,7 +140,7 @@ class Decoder(nn.Module):
         self.dtype,
         name=f"up_blocks_{i}",
       )(x)
-    x = nn.silu(_norm(config, self.dtype)(x))
+    x = _out(config, x, self.dtype)
     return _conv(3, jnp.float32, "conv_out")(x)
 
 
@@ -143,14 +148,8 @@ def _conv(channels: int, dtype: Dtype, name: str) -> nn.Conv:
   return nn.Conv(channels, (3, 3), padding=1, dtype=dtype, name=name)
 
 
-def _norm(config: AutoencoderConfig, dtype: Dtype) -> nn.GroupNorm:
-  return nn.GroupNorm(
-    config.norm_groups,
-    epsilon=1e-6,
-    use_fast_variance=False,
-    dtype=dtype,
-    name="conv_norm_out",
-  )
+def _out(config: AutoencoderConfig, x: jax.Array, dtype: Dtype) -> jax.Array:
+  return normed_silu(x, config.norm_groups, 1e-6, dtype, "conv_norm_out")
 
 
 def _quiet_bias(key: jax.Array, shape: tuple, dtype: Dtype) -> jax.Array:

@@ -112,6 +112,7 @@ def diffusion_loss(model: DiffMVR, config: Config) -> Loss:
   schedule = make_schedule(config.diffusion)
   motion, steps = config.diffusion_stage.motion, config.diffusion.steps
   dropout = config.model.guidance.dropout
+  mask_weight = config.diffusion_stage.mask_weight
 
   def loss(
     params: Params, batch: Batch, key: jax.Array
@@ -142,7 +143,8 @@ def diffusion_loss(model: DiffMVR, config: Config) -> Loss:
     )
     output = model.predict(params, noisy, timesteps, conditioning)
     target = training_target(schedule, clean, noise, timesteps)
-    denoising = denoising_loss(output, target)
+    weight = 1 + (mask_weight - 1) * conditioning.mask
+    denoising = denoising_loss(output, target, weight)
     subject = motion_subject(motion.on, schedule, noisy, output, timesteps)
     reference = clean if motion.relative_to == "target" else None
     consistency = motion_loss(
