@@ -44,7 +44,7 @@ setup(
     "test": [
       *DATA_PREP,
       "beartype>=0.23.1",
-      "pyright>=1.1.414",
+      "pyright[nodejs]>=1.1.414",
       "pytest>=9.2",
       "ruff>=0.17.6",
       "scikit-image>=0.26",

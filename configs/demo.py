@@ -71,8 +71,8 @@ def get_config() -> Config:
       ),
     ),
     diffusion_stage=DiffusionStageConfig(
-      steps=450,
-      batch_size=8,
+      steps=850,
+      batch_size=4,
       motion=MotionConfig(weight=0.1),
       mask_weight=10.0,
       optimizer=OptimizerConfig(
@@ -80,6 +80,6 @@ def get_config() -> Config:
       ),
     ),
     checkpoint=CheckpointConfig(every=100),
-    sampling=SamplingConfig(steps=20),
+    sampling=SamplingConfig(steps=4),
     log_every=20,
   )

@@ -63,22 +63,22 @@ def get_config() -> Config:
     diffusion=DiffusionConfig(prediction="v"),
     data=DataConfig(path="data/faces128", image_size=128, window=2),
     autoencoder_stage=AutoencoderStageConfig(
-      steps=800,
+      steps=500,
       batch_size=8,
       optimizer=OptimizerConfig(
         learning_rate=2e-3, warmup_steps=20, decay="cosine", ema_decay=0.99
       ),
     ),
     diffusion_stage=DiffusionStageConfig(
-      steps=1600,
-      batch_size=8,
+      steps=1200,
+      batch_size=4,
       motion=MotionConfig(weight=0.1),
       mask_weight=10.0,
       optimizer=OptimizerConfig(
         learning_rate=1e-3, warmup_steps=50, decay="cosine", ema_decay=0.998
       ),
     ),
-    checkpoint=CheckpointConfig(every=200),
-    sampling=SamplingConfig(steps=20),
+    checkpoint=CheckpointConfig(every=100),
+    sampling=SamplingConfig(steps=4),
     log_every=20,
   )

@@ -38,9 +38,12 @@ def main(argv: list[str]) -> None:
   _say("2/3 training: autoencoder, then diffusion")
   train(config, workdir)
   _say("3/3 restoring held-out people, and comparing")
-  evaluate(
-    ["--checkpoint", str(workdir), "--data", str(data), "--out", str(out)]
-  )
+  if (out / "report.html").exists():  # what the evaluation writes last
+    print(f"{out}: already evaluated")
+  else:
+    evaluate(
+      ["--checkpoint", str(workdir), "--data", str(data), "--out", str(out)]
+    )
   minutes = (time.perf_counter() - start) / 60
   _say(f"done in {minutes:.1f} minutes; open {out / 'report.html'}")
 

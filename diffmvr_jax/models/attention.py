@@ -21,8 +21,6 @@ from jaxtyping import Array, Float
 
 from diffmvr_jax.config import UNetConfig
 
-_SPAN = 16.0  # an image's side, in the position code's units
-
 
 def attend(
   query: Float[Array, "b q c"],
@@ -42,22 +40,21 @@ def attend(
 def position_code(height: int, width: int, channels: int) -> np.ndarray:
   """Sine-cosine code of a grid, (height · width, channels), rows first.
 
-  It codes relative position, so grids of different resolutions over the same
-  image have like codes at like places.
+  Frequency k is π 2^(k/4) per image side, whatever the resolution, so like
+  places in grids of different resolutions have like codes.
 
   Example:
     >>> position_code(2, 3, 8).shape
     (6, 8)
   """
-  quarter = channels // 4
-  frequencies = 10_000.0 ** (-np.arange(quarter) / quarter)
-  rows = (np.arange(height) + 0.5) / height * _SPAN
-  columns = (np.arange(width) + 0.5) / width * _SPAN
+  frequencies = np.pi * 2 ** (np.arange(channels // 4) / 4)
+  rows = (np.arange(height) + 0.5) / height
+  columns = (np.arange(width) + 0.5) / width
   grid = np.stack(np.meshgrid(rows, columns, indexing="ij"))
   y, x = grid.reshape(2, -1, 1) * frequencies
-  waves = [np.sin(y), np.cos(y), np.sin(x), np.cos(x)]
-  code = np.concatenate(waves, axis=-1).astype(np.float32)
-  return np.pad(code, ((0, 0), (0, channels - 4 * quarter)))
+  waves = np.stack([np.sin(y), np.cos(y), np.sin(x), np.cos(x)], axis=-1)
+  code = waves.reshape(height * width, -1).astype(np.float32)
+  return np.pad(code, ((0, 0), (0, channels % 4)))
 
 
 class SelfAttention(nn.Module):
