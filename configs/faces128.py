@@ -70,7 +70,7 @@ def get_config() -> Config:
       ),
     ),
     diffusion_stage=DiffusionStageConfig(
-      steps=1200,
+      steps=600,
       batch_size=4,
       motion=MotionConfig(weight=0.1),
       mask_weight=10.0,
