@@ -1,9 +1,19 @@
 """Fixtures; shapes in signatures are checked at run time in every test."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from jaxtyping import install_import_hook
+
+# Tests compile far more than they compute: optimise little, and keep what is
+# compiled, also for the commands that tests start as processes.
+_CACHE = tempfile.TemporaryDirectory(prefix="diffmvr-test-")
+os.environ["XLA_FLAGS"] = " ".join(
+  [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
+)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 install_import_hook("diffmvr_jax", "beartype.beartype")
 

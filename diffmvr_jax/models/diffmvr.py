@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, Shaped, UInt8
 
 from diffmvr_jax.config import ModelConfig
 from diffmvr_jax.models.clip import ClipVision, preprocess
@@ -270,13 +270,13 @@ def _apply(
   return module.apply({"params": params}, *inputs, method=method)
 
 
-def flatten_frames(x: Float[Array, "b f *s"]) -> Float[Array, "n *s"]:
+def flatten_frames(x: Shaped[Array, "b f *s"]) -> Shaped[Array, "n *s"]:
   """Merges batch and frame."""
   return x.reshape(-1, *x.shape[2:])
 
 
 def split_frames(
-  x: Float[Array, "n *s"], frames: int
-) -> Float[Array, "b f *s"]:
+  x: Shaped[Array, "n *s"], frames: int
+) -> Shaped[Array, "b f *s"]:
   """Undoes `flatten_frames`."""
   return rearrange(x, "(b f) ... -> b f ...", f=frames)

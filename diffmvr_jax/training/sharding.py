@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from diffmvr_jax.config import MeshConfig
@@ -33,7 +33,8 @@ def make_mesh(config: MeshConfig) -> Mesh:
   sizes = [devices // known if size == -1 else size for size in sizes]
   if math.prod(sizes) != devices:
     raise InputError(f"mesh {sizes} does not fit {devices} devices")
-  # Explicit axes, the default, do not support linen's convolutions.
+  # Auto: the compiler lays activations out. Explicit, the default, would want
+  # a sharding at every reshape of the networks.
   return jax.make_mesh(
     tuple(sizes), ("data", "frame", "fsdp"), axis_types=(AxisType.Auto,) * 3
   )
@@ -53,7 +54,7 @@ def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
   }
 
 
-def state_shardings(state: Any, mesh: Mesh) -> Any:
+def state_shardings(state: Any, mesh: Mesh | AbstractMesh) -> Any:
   """Shards large leaves over `fsdp`, along their largest divisible axis.
 
   Args:

@@ -201,7 +201,7 @@ def make_update(
       ema=update_ema(state.ema, params, state.step, config.ema_decay),
       opt_state=opt_state,
     )
-    return next_state, metrics | {"grad_norm": optax.global_norm(gradients)}
+    return next_state, metrics | {"grad_norm": optax.tree.norm(gradients)}
 
   shardings = state_shardings(state, mesh)
   return jax.jit(

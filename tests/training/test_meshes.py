@@ -30,6 +30,7 @@ def losses(workdir, data, mesh):
   devices = int(np.prod(mesh))
   sizes = zip(("data", "frame", "fsdp"), mesh, strict=True)
   config = Path(__file__).parents[1] / "tiny_config.py"
+  virtual = f"--xla_force_host_platform_device_count={devices}"
   run = subprocess.run(
     [
       sys.executable,
@@ -41,8 +42,7 @@ def losses(workdir, data, mesh):
       *OVERRIDES,
       *(f"mesh.{axis}={size}" for axis, size in sizes),
     ],
-    env=os.environ
-    | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
+    env=os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {virtual}"},
     capture_output=True,
     text=True,
     check=False,

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
 from diffmvr_jax.config import MeshConfig, OptimizerConfig
 from diffmvr_jax.data.records import RecordSource
@@ -164,20 +163,3 @@ def test_only_large_leaves_are_sharded():
   specs = {k: v.spec for k, v in state_shardings(shapes, mesh).items()}
   assert specs["large"] == jax.P(None, None, "fsdp")
   assert specs["small"] == specs["odd"] == jax.P()
-
-
-def test_linen_convolutions_need_auto_axes():
-  """Why `make_mesh` does not take jax's default axis type."""
-  image = np.zeros((2, 8, 8, 3), np.float32)
-  conv = nn.Conv(4, (3, 3))
-  params = conv.init(jax.random.key(0), image)
-
-  def run(mesh):
-    sharding = jax.NamedSharding(mesh, jax.P("data"))
-    with jax.set_mesh(mesh):
-      return jax.jit(conv.apply)(params, jax.device_put(image, sharding))
-
-  assert run(make_mesh(MeshConfig())).shape == (2, 8, 8, 4)
-  explicit = jax.make_mesh((1, 1, 1), ("data", "frame", "fsdp"))
-  with pytest.raises(Exception, match=r"conv|sharding"):
-    run(explicit)
