@@ -5,8 +5,10 @@
     --workdir runs/faces128 data.path=data/faces128
 
 The scale to try a change at, and to see the whole path work on footage of
-your own; it is not the scale of the paper. `docs/measurements.md` has what a
-run of it took and gave.
+your own; it is not the scale of the paper. Half an hour on two CPU cores
+(float32, jax 0.10.2) gave 17.0 dB PSNR inside the mask on held-out people,
+where doing nothing gives 16.1 and Telea's inpainting 19.8: raise the steps
+for anything but a try. `docs/measurements.md` has the whole table.
 """
 
 from diffmvr_jax.config import (
