@@ -35,7 +35,7 @@ setup(
     "pillow>=13.0",
     "protobuf>=7.36.2",
     "tensorflow-datasets>=4.9.10",
-    "tqdm>=4.67",
+    "tqdm>=4.70.1",
   ],
   extras_require={
     "cuda": ["jax[cuda13]>=0.10.2"],

@@ -49,6 +49,7 @@ class Progress:
     self._windows, self._flops, self._every = windows, flops, every
     self._total = total
     self._active = jax.process_index() == 0
+    # Closed by __exit__.
     self._file = open(path, "a") if self._active else None  # noqa: SIM115
     self._bar = tqdm(
       desc=name,
