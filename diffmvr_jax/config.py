@@ -31,7 +31,7 @@ class UNetConfig:
   layers_per_block: int = 2
   context_dim: int = 768
   norm_groups: int = 32
-  branches: tuple[Literal["symmetric", "past", "present"], ...] = (
+  branches: tuple[Literal["symmetric", "past", "present", "text"], ...] = (
     "symmetric",
     "past",
   )
@@ -42,17 +42,20 @@ class UNetConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderConfig:
-  """KL autoencoder; the defaults are Stable Diffusion 1.5's.
+  """Autoencoder; the defaults are Stable Diffusion 1.5's.
 
   `scaling_factor` None means: measured at the end of the autoencoder stage,
-  so that latents have unit variance.
+  so that latents have unit variance. The family "tiny" is TAESD's: all of
+  `block_channels` alike, no `norm_groups` or `mid_attention`, scale 1.
   """
 
+  family: Literal["kl", "tiny"] = "kl"
   block_channels: tuple[int, ...] = (128, 256, 512, 512)
   layers_per_block: int = 2
   latent_channels: int = 4
   norm_groups: int = 32  # 0: no normalisation, which small ones learn better
   mid_attention: bool = True
+  pooled_blocks: bool = False  # tiny: a normalised branch, as in TAEF2
   scaling_factor: float | None = 0.18215
 
 
@@ -67,6 +70,22 @@ class ClipVisionConfig:
   heads: int = 16
   mlp_dim: int = 4096
   projection_dim: int = 768
+  # Whose hidden states are the patch tokens; -2, as IP-Adapter takes them,
+  # leaves out the layer that only the projected vector was trained through.
+  output_layer: int = -2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipTextConfig:
+  """CLIP text tower; the defaults are Stable Diffusion 1.5's (ViT-L/14)."""
+
+  vocabulary: int = 49408
+  length: int = 77
+  width: int = 768
+  layers: int = 12
+  heads: int = 12
+  mlp_dim: int = 3072
+  activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,9 +201,9 @@ class CheckpointConfig:
 class SamplingConfig:
   """How a restoration is drawn."""
 
-  sampler: Literal["ddim", "ddpm"] = "ddim"
+  sampler: Literal["ddim", "ddpm", "dpmpp_2m", "lcm"] = "ddim"
   steps: int = 50
-  eta: float = 0.0
+  eta: float | None = None  # None: the sampler's own
   noise_share: float = 1.0  # 1: every frame of a clip starts from one noise
   window: int = 16  # frames that are restored at once
 
@@ -280,6 +299,13 @@ def check(config: Config) -> None:
       f"{latent} latent channels needs model.unet.in_channels={needed} and "
       f"model.unet.out_channels={latent}"
     )
+  if autoencoder.family == "tiny":
+    if len(set(autoencoder.block_channels)) > 1:
+      raise InputError(
+        "model.autoencoder.family=tiny needs block_channels all alike"
+      )
+    if autoencoder.scaling_factor != 1.0:
+      raise InputError("model.autoencoder.family=tiny needs scaling_factor=1.0")
   factor = 2 ** (len(autoencoder.block_channels) - 1)
   multiple = factor * 2 ** (levels - 1)
   if config.data.image_size % multiple:

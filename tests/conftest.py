@@ -1,6 +1,7 @@
 """Fixtures; shapes in signatures are checked at run time in every test."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from jaxtyping import install_import_hook
 # Tests compile far more than they compute: optimise little, and keep what is
 # compiled, also for the commands that tests start as processes.
 _CACHE = tempfile.TemporaryDirectory(prefix="diffmvr-test-")
-os.environ["XLA_FLAGS"] = " ".join(
-  [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
-)
+if "--full-size" not in sys.argv:
+  os.environ["XLA_FLAGS"] = " ".join(
+    [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
+  )
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
@@ -22,6 +24,14 @@ import pytest  # noqa: E402 (the hook must precede every import)
 from data_prep.__main__ import main as data_prep  # noqa: E402
 from diffmvr_jax.config import Config, load_config  # noqa: E402
 from diffmvr_jax.training.loop import train  # noqa: E402
+
+
+def pytest_addoption(parser):
+  parser.addoption(
+    "--full-size", action="store_true", help="parity at the true sizes"
+  )
+  parser.addoption("--parity-report", help="write the parity table here")
+
 
 TINY = Path(__file__).parent / "tiny_config.py"
 

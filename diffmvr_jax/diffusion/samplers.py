@@ -3,11 +3,13 @@
   sampler(denoise, noisy, key, schedule, timesteps, eta) -> clean latents
 
 `denoise(noisy, timestep)` returns the predicted clean latents; the noise that
-it implies follows from Eq. (1) of the schedule.
+it implies follows from Eq. (1) of the schedule. `eta` scales the noise that is
+added along the way. Step for step these are diffusers' schedulers with
+"trailing" timesteps and a last step that ends on clean data.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +21,7 @@ Denoise = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class Sampler(Protocol):
-  """What `ddpm` and `ddim` have in common."""
+  """What the samplers have in common; each has its own default of `eta`."""
 
   def __call__(
     self,
@@ -28,7 +30,7 @@ class Sampler(Protocol):
     key: jax.Array,
     schedule: Schedule,
     timesteps: Int[Array, " k"],
-    eta: float,
+    eta: float = ...,
   ) -> Float[Array, "n *s"]:
     """Draws clean latents from `noisy`, which is at `timesteps[0]`."""
     ...
@@ -92,12 +94,106 @@ def ddim(
   return _scan(step, noisy, key, timesteps)
 
 
+def dpmpp_2m(
+  denoise: Denoise,
+  noisy: Float[Array, "n *s"],
+  key: jax.Array,
+  schedule: Schedule,
+  timesteps: Int[Array, " k"],
+  eta: float = 0.0,
+) -> Float[Array, "n *s"]:
+  """DPM-Solver++(2M), Lu et al. 2022, Algorithm 2; SDE-DPM-Solver++ at `eta` 1.
+
+  With λ = log(α/σ), h its step and r the last step by this one:
+
+    D = y_0 + (y_0 − y_0') / 2r
+    x ← σ_t/σ_s e^(−ηh) x + α_t (1 − e^(−h−ηh)) D + σ_t √(1 − e^(−2ηh)) ε
+  """
+
+  def log_snr(alpha: jax.Array) -> jax.Array:
+    return 0.5 * (jnp.log(alpha) - jnp.log1p(-alpha))
+
+  def step(carry: tuple, inputs: tuple) -> tuple[tuple, None]:
+    x, last_clean, last_h = carry
+    timestep, previous, step_key = inputs
+    a, b = alpha_bar(schedule, timestep), alpha_bar(schedule, previous)
+    clean = denoise(x, timestep)
+    is_last = previous < 0  # where λ is infinite and the solution is y_0
+    b = jnp.where(is_last, a, b)
+    h = log_snr(b) - log_snr(a)
+    # The first step has no step before it, and is of first order.
+    inverse_2r = jnp.where(last_h > 0, h / jnp.maximum(2 * last_h, 1e-12), 0.0)
+    direction = clean + inverse_2r * (clean - last_clean)
+    noise = jax.random.normal(step_key, x.shape, x.dtype)
+    x = (
+      jnp.sqrt((1 - b) / (1 - a)) * jnp.exp(-eta * h) * x
+      - jnp.sqrt(b) * jnp.expm1(-(1 + eta) * h) * direction
+      + jnp.sqrt(1 - b) * jnp.sqrt(-jnp.expm1(-2 * eta * h)) * noise
+    )
+    return (jnp.where(is_last, clean, x), clean, h), None
+
+  start = (noisy, jnp.zeros_like(noisy), jnp.float32(0))
+  return _scan(step, start, key, timesteps)[0]
+
+
+def lcm(
+  denoise: Denoise,
+  noisy: Float[Array, "n *s"],
+  key: jax.Array,
+  schedule: Schedule,
+  timesteps: Int[Array, " k"],
+  eta: float = 1.0,
+) -> Float[Array, "n *s"]:
+  """Multistep consistency sampling, Luo et al. 2023 (LCM), Algorithm 1.
+
+  The consistency function is c_skip x + c_out y_0 with the boundary condition
+  of `consistency_weights`; between steps its result is noised afresh.
+  """
+
+  def step(x: jax.Array, inputs: tuple) -> tuple[jax.Array, None]:
+    timestep, previous, step_key = inputs
+    b = alpha_bar(schedule, previous)
+    skip, out = consistency_weights(timestep)
+    clean = out * denoise(x, timestep) + skip * x
+    noise = jax.random.normal(step_key, x.shape, x.dtype)
+    return jnp.sqrt(b) * clean + eta * jnp.sqrt(1 - b) * noise, None
+
+  return _scan(step, noisy, key, timesteps)
+
+
+def consistency_weights(
+  timestep: Int[Array, "*b"],
+) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
+  """c_skip and c_out of LCM: σ_data 0.5, timesteps scaled by 10.
+
+  Example:
+    >>> [float(c) for c in consistency_weights(jnp.array(0))]
+    [1.0, 0.0]
+  """
+  scaled = 10.0 * timestep
+  variance = jnp.square(scaled) + 0.25
+  return 0.25 / variance, scaled / jnp.sqrt(variance)
+
+
+def lcm_timesteps(
+  total: int, steps: int, grid: int = 50
+) -> Int[Array, " steps"]:
+  """`steps` of the `grid` timesteps that an LCM was distilled on, descending.
+
+  Example:
+    >>> lcm_timesteps(1000, 4)
+    Array([999, 759, 499, 259], dtype=int32)
+  """
+  origin = (jnp.arange(grid, 0, -1) * (total // grid)) - 1
+  return origin[jnp.arange(steps) * grid // steps].astype(int)
+
+
 def _scan(
-  step: Callable, noisy: jax.Array, key: jax.Array, timesteps: jax.Array
-) -> jax.Array:
+  step: Callable, start: Any, key: jax.Array, timesteps: jax.Array
+) -> Any:
   previous = jnp.append(timesteps[1:], -1)
   keys = jax.random.split(key, timesteps.shape[0])
-  return jax.lax.scan(step, noisy, (timesteps, previous, keys))[0]
+  return jax.lax.scan(step, start, (timesteps, previous, keys))[0]
 
 
 def window_noise(

@@ -12,6 +12,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int
 
@@ -36,11 +37,13 @@ def make_schedule(config: DiffusionConfig) -> Schedule:
     >>> round(float(schedule.alphas_cumprod[0]), 4)
     0.9992
   """
-  betas = (
-    jnp.linspace(config.beta_start**0.5, config.beta_end**0.5, config.steps)
-    ** 2
+  # Rounded where PyTorch rounds: its factors are float32, its running product
+  # is accumulated in float64.
+  roots = np.linspace(
+    config.beta_start**0.5, config.beta_end**0.5, config.steps, dtype=np.float32
   )
-  return Schedule(jnp.cumprod(1 - betas), config.prediction)
+  alphas_cumprod = np.cumprod(1 - roots**2, dtype=np.float64)
+  return Schedule(jnp.asarray(alphas_cumprod, jnp.float32), config.prediction)
 
 
 def alpha_bar(

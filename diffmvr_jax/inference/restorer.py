@@ -15,6 +15,9 @@ from diffmvr_jax.diffusion.samplers import (
   Sampler,
   ddim,
   ddpm,
+  dpmpp_2m,
+  lcm,
+  lcm_timesteps,
   spaced_timesteps,
   window_noise,
 )
@@ -34,7 +37,12 @@ from diffmvr_jax.models.diffmvr import (
 )
 from diffmvr_jax.training.checkpoint import load_for_inference
 
-_SAMPLERS: dict[str, Sampler] = {"ddim": ddim, "ddpm": ddpm}
+_SAMPLERS: dict[str, Sampler] = {
+  "ddim": ddim,
+  "ddpm": ddpm,
+  "dpmpp_2m": dpmpp_2m,
+  "lcm": lcm,
+}
 _INPUTS = tuple(Observation.__annotations__)
 
 
@@ -138,8 +146,10 @@ def restore_window(
       clean = jnp.where(conditioning.mask > 0, clean, known)
     return clean
 
-  timesteps = spaced_timesteps(schedule.alphas_cumprod.shape[0], sampling.steps)
-  latents = _SAMPLERS[sampling.sampler](
-    denoise, noise, key, schedule, timesteps, sampling.eta
-  )
+  spacing = lcm_timesteps if sampling.sampler == "lcm" else spaced_timesteps
+  timesteps = spacing(schedule.alphas_cumprod.shape[0], sampling.steps)
+  sampler = _SAMPLERS[sampling.sampler]
+  if sampling.eta is not None:
+    sampler = partial(sampler, eta=sampling.eta)
+  latents = sampler(denoise, noise, key, schedule, timesteps)
   return split_frames(to_uint8(model.decode(params, latents)), frames)

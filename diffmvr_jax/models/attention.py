@@ -27,13 +27,17 @@ def attend(
   key: Float[Array, "b k c"],
   value: Float[Array, "b k c"],
   heads: int,
+  *,
+  causal: bool = False,
 ) -> Float[Array, "b q c"]:
   """Scaled dot-product attention over `heads`; the softmax is in float32."""
 
   def split(x: jax.Array) -> jax.Array:
     return x.reshape(*x.shape[:-1], heads, -1)
 
-  out = jax.nn.dot_product_attention(split(query), split(key), split(value))
+  out = jax.nn.dot_product_attention(
+    split(query), split(key), split(value), is_causal=causal
+  )
   return out.reshape(query.shape)
 
 
@@ -155,7 +159,7 @@ class FeedForward(nn.Module):
     width = x.shape[-1]
     projected = nn.Dense(8 * width, dtype=self.dtype, name="net_0_proj")(x)
     hidden, gate = jnp.split(projected, 2, axis=-1)
-    hidden *= nn.gelu(gate, approximate=False)
+    hidden *= nn.gelu(gate.astype(jnp.float32), approximate=False)
     return nn.Dense(width, dtype=self.dtype, name="net_2")(hidden)
 
 

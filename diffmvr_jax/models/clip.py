@@ -1,16 +1,17 @@
-"""CLIP's vision transformer and its image preprocessing.
+"""CLIP's two transformers and its image preprocessing.
 
-Layer for layer that of transformers' `CLIPVisionModelWithProjection`:
-pre-normalised blocks, quick-GELU, a class token first.
+Layer for layer those of transformers' `CLIPVisionModelWithProjection` and
+`CLIPTextModel`: pre-normalised blocks; the image tower has a class token
+first, the text tower looks only back.
 """
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from diffmvr_jax.config import ClipVisionConfig
+from diffmvr_jax.config import ClipTextConfig, ClipVisionConfig
 from diffmvr_jax.models.attention import attend
 
 # Mean and standard deviation of RGB in [0, 1], from OpenAI's release.
@@ -21,11 +22,27 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 def preprocess(
   image: Float[Array, "b h w 3"], size: int
 ) -> Float[Array, "b s s 3"]:
-  """Square images in [−1, 1] to CLIP's input: bicubic resize, normalise."""
-  shape = (image.shape[0], size, size, 3)
-  resized = jax.image.resize((image + 1) / 2, shape, "cubic", antialias=True)
-  normalised = jnp.clip(resized, 0, 1) - jnp.asarray(CLIP_MEAN)
-  return normalised / jnp.asarray(CLIP_STD)
+  """Images in [−1, 1] to CLIP's input.
+
+  As transformers' `CLIPImageProcessor`: the shorter side is resized to `size`
+  (bicubic, a = −0.5, antialiased), the centre is cropped, RGB is normalised.
+  Pillow resizes first along the width and then along the height, and keeps
+  8 bits after each; so does this.
+  """
+  batch, height, width, _ = image.shape
+  if height <= width:
+    resized = (size, int(size * width / height))
+  else:
+    resized = (int(size * height / width), size)
+  top, left = (resized[0] - size) // 2, (resized[1] - size) // 2
+  levels = (image + 1) * 127.5
+  for shape in ((height, resized[1]), resized):
+    levels = jax.image.resize(
+      levels, (batch, *shape, 3), "cubic", antialias=True
+    )
+    levels = jnp.clip(jnp.round(levels), 0, 255)
+  levels = levels[:, top : top + size, left : left + size]
+  return (levels / 255 - jnp.asarray(CLIP_MEAN)) / jnp.asarray(CLIP_STD)
 
 
 def quick_gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -36,13 +53,16 @@ def quick_gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
 class EncoderLayer(nn.Module):
   """One pre-normalised transformer layer."""
 
-  config: ClipVisionConfig
+  heads: int
+  mlp_dim: int
+  activation: str = "quick_gelu"
+  causal: bool = False
   dtype: Dtype = jnp.float32
 
   @nn.compact
   def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:
     """Returns tokens of the same shape."""
-    width = self.config.width
+    width = x.shape[-1]
 
     def linear(features: int, name: str, inputs: jax.Array) -> jax.Array:
       return nn.Dense(features, dtype=self.dtype, name=name)(inputs)
@@ -52,11 +72,16 @@ class EncoderLayer(nn.Module):
       linear(width, "q_proj", hidden),
       linear(width, "k_proj", hidden),
       linear(width, "v_proj", hidden),
-      self.config.heads,
+      self.heads,
+      causal=self.causal,
     )
     x += linear(width, "out_proj", out)
     hidden = layer_norm(self.dtype, "layer_norm2")(x)
-    hidden = quick_gelu(linear(self.config.mlp_dim, "fc1", hidden))
+    hidden = linear(self.mlp_dim, "fc1", hidden)
+    if self.activation == "quick_gelu":
+      hidden = quick_gelu(hidden)
+    else:
+      hidden = nn.gelu(hidden, approximate=False)
     return x + linear(width, "fc2", hidden)
 
 
@@ -89,8 +114,8 @@ class ClipVision(nn.Module):
     """Encodes preprocessed images.
 
     Returns:
-      The last layer's hidden states, class token first, and the projected
-      class token.
+      The hidden states of `config.output_layer`, class token first, and the
+      projected class token of the last layer.
     """
     config = self.config
     patches = nn.Conv(
@@ -109,17 +134,57 @@ class ClipVision(nn.Module):
     positions = self.param(
       "position_embedding", init, (patches.shape[1] + 1, width)
     )
-    token = jnp.broadcast_to(token, (batch, 1, width)).astype(self.dtype)
-    x = jnp.concatenate([token, patches], axis=1)
-    x += positions.astype(self.dtype)
-    x = layer_norm(self.dtype, "pre_layrnorm")(x)
+    token = jnp.broadcast_to(token, (batch, 1, width))
+    # What the layers add to stays in float32, whatever they compute in.
+    x = jnp.concatenate([token, patches], axis=1) + positions
+    x = layer_norm(jnp.float32, "pre_layrnorm")(x)
+    states = [x]
     for i in range(config.layers):
-      x = EncoderLayer(config, self.dtype, name=f"layers_{i}")(x)
-    pooled = layer_norm(self.dtype, "post_layernorm")(x[:, 0])
+      x = EncoderLayer(
+        config.heads, config.mlp_dim, dtype=self.dtype, name=f"layers_{i}"
+      )(x)
+      states.append(x)
+    pooled = layer_norm(jnp.float32, "post_layernorm")(x[:, 0])
     pooled = nn.Dense(
       config.projection_dim,
       use_bias=False,
-      dtype=self.dtype,
       name="visual_projection",
     )(pooled)
-    return x, pooled
+    return states[config.output_layer], pooled
+
+
+class ClipText(nn.Module):
+  """CLIP's text encoder, for the prompts of text-guided baselines.
+
+  Example:
+    >>> tower = ClipText(ClipTextConfig())
+    >>> jax.eval_shape(
+    ...   tower.init_with_output, jax.random.key(0), jnp.zeros((1, 77), int)
+    ... )[0].shape
+    (1, 77, 768)
+  """
+
+  config: ClipTextConfig
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, tokens: Int[Array, "b n"]) -> Float[Array, "b n c"]:
+    """The normalised hidden states of the last layer."""
+    config, init = self.config, nn.initializers.normal(0.02)
+    vocabulary = self.param(
+      "token_embedding", init, (config.vocabulary, config.width)
+    )
+    positions = self.param(
+      "position_embedding", init, (config.length, config.width)
+    )
+    x = vocabulary[tokens] + positions[: tokens.shape[1]]
+    for i in range(config.layers):
+      x = EncoderLayer(
+        config.heads,
+        config.mlp_dim,
+        config.activation,
+        causal=True,
+        dtype=self.dtype,
+        name=f"layers_{i}",
+      )(x)
+    return layer_norm(jnp.float32, "final_layer_norm")(x)

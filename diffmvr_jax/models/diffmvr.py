@@ -2,7 +2,8 @@
 
 Windows are `(batch, frame, height, width, channel)`; the networks see
 `(batch · frame, …)`. Parameters are one dictionary with an entry per network,
-`unet`, `guidance`, `clip` and `autoencoder`, and the scalar `scaling_factor`.
+`unet`, `guidance`, `clip` and `autoencoder`, the scalar `scaling_factor`, and
+for the text-guided baseline `prompt`, the text tower's output for its prompt.
 """
 
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped, UInt8
 from diffmvr_jax.config import ModelConfig
 from diffmvr_jax.models.clip import ClipVision, preprocess
 from diffmvr_jax.models.guidance import GuidanceTokens
+from diffmvr_jax.models.tiny_vae import TinyAutoencoder
 from diffmvr_jax.models.unet import UNet
 from diffmvr_jax.models.vae import Autoencoder
 
@@ -95,9 +97,11 @@ class DiffMVR:
     return UNet(self.config.unet, jnp.dtype(self.config.dtype))
 
   @cached_property
-  def autoencoder(self) -> Autoencoder:
+  def autoencoder(self) -> Autoencoder | TinyAutoencoder:
     """Image to latents and back."""
-    return Autoencoder(self.config.autoencoder, jnp.dtype(self.config.dtype))
+    tiny = self.config.autoencoder.family == "tiny"
+    family = TinyAutoencoder if tiny else Autoencoder
+    return family(self.config.autoencoder, jnp.dtype(self.config.dtype))
 
   @cached_property
   def clip(self) -> ClipVision:
@@ -156,7 +160,7 @@ class DiffMVR:
   ) -> tuple[Float[Array, "n i j l"], Float[Array, "n i j l"]]:
     """Mean and standard deviation of the scaled latents of images."""
     mean, log_variance = _apply(
-      self.autoencoder, params["autoencoder"], image, method=Autoencoder.encode
+      self.autoencoder, params["autoencoder"], image, method="encode"
     )
     scale = params["scaling_factor"]
     return mean * scale, jnp.exp(0.5 * log_variance) * scale
@@ -175,7 +179,7 @@ class DiffMVR:
       self.autoencoder,
       params["autoencoder"],
       latents / params["scaling_factor"],
-      method=Autoencoder.decode,
+      method="decode",
     )
 
   def condition(

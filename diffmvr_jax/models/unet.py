@@ -37,13 +37,12 @@ class TimeEmbedding(nn.Module):
   """Two linear layers on the timestep's sinusoids."""
 
   width: int
-  dtype: Dtype = jnp.float32
 
   @nn.compact
   def __call__(self, sinusoids: Float[Array, "b s"]) -> Float[Array, "b e"]:
     """Returns embeddings of the given width."""
-    x = nn.Dense(self.width, dtype=self.dtype, name="linear_1")(sinusoids)
-    return nn.Dense(self.width, dtype=self.dtype, name="linear_2")(nn.silu(x))
+    x = nn.Dense(self.width, name="linear_1")(sinusoids)
+    return nn.Dense(self.width, name="linear_2")(nn.silu(x))
 
 
 def normed_silu(
@@ -53,12 +52,16 @@ def normed_silu(
   dtype: Dtype,
   name: str,
 ) -> Float[Array, "b h w c"]:
-  """SiLU after a GroupNorm of the calling module's; 0 groups: SiLU alone."""
+  """SiLU after a GroupNorm of the calling module's; 0 groups: SiLU alone.
+
+  Both are computed in float32, and only what they give is rounded to `dtype`.
+  """
+  x = x.astype(jnp.float32)
   if groups:
     x = nn.GroupNorm(
-      groups, epsilon=epsilon, use_fast_variance=False, dtype=dtype, name=name
+      groups, epsilon=epsilon, use_fast_variance=False, name=name
     )(x)
-  return nn.silu(x)
+  return nn.silu(x).astype(dtype)
 
 
 class ResnetBlock(nn.Module):
@@ -89,9 +92,7 @@ class ResnetBlock(nn.Module):
       self.channels, (3, 3), padding=1, dtype=self.dtype, name="conv1"
     )(norm("norm1", x))
     if embedding is not None:
-      shift = nn.Dense(self.channels, dtype=self.dtype, name="time_emb_proj")(
-        nn.silu(embedding)
-      )
+      shift = nn.Dense(self.channels, name="time_emb_proj")(nn.silu(embedding))
       hidden += shift[:, None, None, :]
     hidden = nn.Conv(
       self.channels,
@@ -135,10 +136,14 @@ class Upsample(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
     """Returns features of twice the height and width."""
-    x = x.repeat(2, axis=1).repeat(2, axis=2)
     return nn.Conv(
       x.shape[-1], (3, 3), padding=1, dtype=self.dtype, name="conv"
-    )(x)
+    )(double(x))
+
+
+def double(x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
+  """Every pixel as a square of four."""
+  return x.repeat(2, axis=1).repeat(2, axis=2)
 
 
 class Block(nn.Module):
@@ -253,12 +258,11 @@ class UNet(nn.Module):
     """
     config, levels = self.config, len(self.config.block_channels)
     width = config.block_channels[0]
-    embedding = TimeEmbedding(4 * width, self.dtype, name="time_embedding")(
+    # The ends and the embedding cost little and stay in float32.
+    embedding = TimeEmbedding(4 * width, name="time_embedding")(
       timestep_embedding(timesteps, width)
     )
-    x = nn.Conv(width, (3, 3), padding=1, dtype=self.dtype, name="conv_in")(
-      sample
-    )
+    x = nn.Conv(width, (3, 3), padding=1, name="conv_in")(sample)
     skips = [x]
     for i, channels in enumerate(config.block_channels):
       x = Block(

@@ -100,7 +100,7 @@ class Encoder(nn.Module):
   def __call__(self, image: Float[Array, "b h w 3"]) -> Float[Array, "b i j m"]:
     """Returns the moments, mean first; m is twice the latent channels."""
     channels, config = self.config.block_channels, self.config
-    x = _conv(channels[0], self.dtype, "conv_in")(image)
+    x = _conv(channels[0], jnp.float32, "conv_in")(image)
     for i, width in enumerate(channels):
       resample = "down" if i < len(channels) - 1 else "none"
       x = Level(
@@ -128,7 +128,7 @@ class Decoder(nn.Module):
   ) -> Float[Array, "b h w 3"]:
     """Returns images in about [−1, 1], not clipped."""
     channels, config = self.config.block_channels[::-1], self.config
-    x = _conv(channels[0], self.dtype, "conv_in")(latents)
+    x = _conv(channels[0], jnp.float32, "conv_in")(latents)
     x = MidBlock(config, self.dtype, name="mid_block")(x)
     for i, width in enumerate(channels):
       resample = "up" if i < len(channels) - 1 else "none"

@@ -1,0 +1,1 @@
+"""Weights in and out: one key table per layout, files read and written."""

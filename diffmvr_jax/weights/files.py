@@ -1,0 +1,235 @@
+"""Files of named tensors, read and written one tensor at a time.
+
+Reads safetensors (one file, or shards with an index) and PyTorch pickles,
+the latter only through `torch.load(weights_only=True)`, which runs no code
+that a file brings along.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from diffmvr_jax.errors import InputError
+
+_PICKLES = (".ckpt", ".pth", ".pt", ".bin")
+_FLOATS = {
+  "F64": np.dtype(np.float64),
+  "F32": np.dtype(np.float32),
+  "F16": np.dtype(np.float16),
+  "BF16": np.dtype(ml_dtypes.bfloat16),
+}
+_CODES = {dtype: code for code, dtype in _FLOATS.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+  """A tensor of a file; its values are read when asked for.
+
+  Attributes:
+    file: that holds it.
+    shape: of the tensor.
+    dtype: as safetensors writes it, "F32" for example.
+    load: reads the values.
+  """
+
+  file: Path
+  shape: tuple[int, ...]
+  dtype: str
+  load: Callable[[], np.ndarray]
+
+  def float32(self) -> np.ndarray:
+    """The values as float32; exact for float16 and bfloat16."""
+    return np.ascontiguousarray(self.load(), dtype=np.float32)
+
+
+def open_tensors(path: Path) -> dict[str, Tensor]:
+  """Lists the tensors of a file, or of the one model in a folder.
+
+  In a folder, safetensors go before pickles, full precision before the
+  variants that diffusers names `….fp16.safetensors`.
+
+  Args:
+    path: a `.safetensors`, `.ckpt`, `.pth`, `.pt` or `.bin` file, an index
+      `….safetensors.index.json`, or a folder with one of them.
+
+  Raises:
+    InputError: no such file, no weights in the folder, or not readable.
+
+  Example:
+    >>> open_tensors(Path("missing.safetensors"))
+    Traceback (most recent call last):
+    ...
+    diffmvr_jax.errors.InputError: missing.safetensors: no such file or folder
+  """
+  if path.is_dir():
+    path = weights_file(path)
+  if not path.is_file():
+    raise InputError(f"{path}: no such file or folder")
+  if path.name.endswith(".index.json"):
+    return _open_shards(path)
+  if path.suffix == ".safetensors":
+    return _open_safetensors(path)
+  if path.suffix in _PICKLES:
+    return _open_pickle(path)
+  raise InputError(
+    f"{path}: expected .safetensors, {', '.join(_PICKLES)} or a folder"
+  )
+
+
+def weights_file(folder: Path) -> Path:
+  """The file that a folder's weights are in (see `open_tensors`).
+
+  Raises:
+    InputError: there is none.
+  """
+  for pattern in (
+    "*.safetensors.index.json",
+    "*.safetensors",
+    "*.safetensors.index.fp16.json",
+    "*.bin",
+  ):
+    found = sorted(folder.glob(pattern), key=lambda p: (len(p.name), p.name))
+    whole = [p for p in found if "-of-" not in p.name]
+    if whole:
+      return whole[0]
+  raise InputError(f"{folder}: no .safetensors or .bin file in this folder")
+
+
+def _open_shards(index: Path) -> dict[str, Tensor]:
+  try:
+    names: Mapping[str, str] = json.loads(index.read_text())["weight_map"]
+  except (ValueError, KeyError, TypeError) as error:
+    raise InputError(f"{index}: not an index of shards ({error!r})") from error
+  tensors: dict[str, Tensor] = {}
+  for shard in sorted(set(names.values())):
+    if not (index.parent / shard).is_file():
+      raise InputError(f"{index.parent / shard}: this shard is missing")
+    tensors |= _open_safetensors(index.parent / shard)
+  absent = sorted(names.keys() - tensors.keys())
+  if absent:
+    raise InputError(
+      f"{index}: its shards lack {len(absent)} tensors: {', '.join(absent)}"
+    )
+  return tensors
+
+
+def _open_safetensors(path: Path) -> dict[str, Tensor]:
+  def loader(name: str) -> Callable[[], np.ndarray]:
+    def load() -> np.ndarray:
+      # A mapping of its own lets the pages of the last tensor go.
+      with safe_open(path, framework="numpy") as file:
+        return file.get_tensor(name)
+
+    return load
+
+  tensors = {}
+  try:
+    with safe_open(path, framework="numpy") as file:
+      for name in file.keys():  # noqa: SIM118 (not a mapping)
+        header = file.get_slice(name)
+        tensors[name] = Tensor(
+          file=path,
+          shape=tuple(header.get_shape()),
+          dtype=header.get_dtype(),
+          load=loader(name),
+        )
+  except SafetensorError as error:
+    raise InputError(
+      f"{path}: not a whole safetensors file ({error}); fetch it again"
+    ) from error
+  return tensors
+
+
+def _open_pickle(path: Path) -> dict[str, Tensor]:
+  try:
+    import torch
+  except ImportError as error:
+    raise InputError(
+      f"{path}: reading {path.suffix} needs PyTorch (pip install torch); or "
+      "use a .safetensors file"
+    ) from error
+  try:
+    # Mapped from disk where the file's format allows it.
+    loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+  except Exception as error:
+    reason = str(error).splitlines()[0]
+    raise InputError(
+      f"{path}: not readable as plain weights ({reason})"
+    ) from error
+  loaded = loaded.get("state_dict", loaded)
+  codes = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+  }
+
+  def describe(value: torch.Tensor) -> Tensor:
+    def load() -> np.ndarray:
+      # NumPy has no bfloat16 of PyTorch's; float32 holds it exactly.
+      half = value.dtype == torch.bfloat16
+      return (value.float() if half else value).numpy()
+
+    code = codes.get(value.dtype, str(value.dtype).removeprefix("torch."))
+    return Tensor(file=path, shape=tuple(value.shape), dtype=code, load=load)
+
+  return {
+    name: describe(value)
+    for name, value in loaded.items()
+    if isinstance(value, torch.Tensor)
+  }
+
+
+def write_safetensors(
+  path: Path,
+  shapes: Mapping[str, tuple[int, ...]],
+  tensors: Iterable[tuple[str, np.ndarray]],
+  dtype: str = "F32",
+) -> None:
+  """Writes a file while holding one tensor at a time.
+
+  Args:
+    path: is written under another name first, then renamed.
+    shapes: of every tensor, in the order in which they come.
+    tensors: name and values.
+    dtype: that every tensor is converted to: F32, F16 or BF16.
+
+  Raises:
+    ValueError: a tensor comes out of order or with another shape.
+  """
+  target = _FLOATS[dtype]
+  header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+  offset = 0
+  for name, shape in shapes.items():
+    end = offset + int(np.prod(shape)) * target.itemsize
+    header[name] = {
+      "dtype": dtype,
+      "shape": list(shape),
+      "data_offsets": [offset, end],
+    }
+    offset = end
+  text = json.dumps(header, separators=(",", ":")).encode()
+  text += b" " * (-len(text) % 8)  # data begins at a multiple of 8
+  partial = path.with_name(path.name + ".partial")
+  expected = iter(shapes.items())
+  with partial.open("wb") as file:
+    file.write(len(text).to_bytes(8, "little"))
+    file.write(text)
+    for (name, values), (due, shape) in zip(tensors, expected, strict=True):
+      if name != due or values.shape != shape:
+        raise ValueError(f"{path}: {name} {values.shape}, not {due} {shape}")
+      file.write(np.ascontiguousarray(values, dtype=target).data.cast("B"))
+    file.flush()
+    os.fsync(file.fileno())
+  partial.rename(path)
+
+
+def float_tensors(tensors: Mapping[str, Tensor]) -> Iterator[str]:
+  """Names of the tensors that hold floating-point values, so weights."""
+  return (name for name, tensor in tensors.items() if tensor.dtype in _FLOATS)
