@@ -61,6 +61,7 @@ def get_config() -> Config:
         heads=4,
         mlp_dim=192,
         projection_dim=96,
+        output_layer=-1,  # trained along, so no layer is left out
       ),
       guidance=GuidanceConfig(encoder="both", hidden_dim=96, latent_patch=2),
       train_clip=True,

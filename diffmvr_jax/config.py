@@ -214,6 +214,7 @@ class Config:
 
   name: str
   seed: int = 0
+  init_from: str | None = None  # workdir whose networks training starts from
   model: ModelConfig = field(default_factory=ModelConfig)
   diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
   data: DataConfig = field(default_factory=DataConfig)

@@ -44,6 +44,7 @@ def get_config() -> Config:
         heads=2,
         mlp_dim=16,
         projection_dim=16,
+        output_layer=-1,  # trained along, so no layer is left out
       ),
       guidance=GuidanceConfig(encoder="both", hidden_dim=16),
       train_clip=True,

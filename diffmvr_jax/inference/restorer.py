@@ -35,7 +35,7 @@ from diffmvr_jax.models.diffmvr import (
   split_frames,
   to_uint8,
 )
-from diffmvr_jax.training.checkpoint import load_for_inference
+from diffmvr_jax.training.stored import load_for_inference
 
 _SAMPLERS: dict[str, Sampler] = {
   "ddim": ddim,

@@ -27,6 +27,8 @@ from diffmvr_jax.models.vae import Autoencoder
 
 Params = dict[str, Any]
 
+_PROMPT_LENGTH = 77  # of CLIP's text tower
+
 
 @struct.dataclass
 class Observation:
@@ -139,6 +141,11 @@ class DiffMVR:
     params["guidance"] = self.guidance.init(keys[2], *inputs)["params"]
     tokens, _ = _apply(self.guidance, params["guidance"], *inputs)
     branches = self.config.unet.branches
+    if "text" in branches:
+      shape = (_PROMPT_LENGTH, self.config.unet.context_dim)
+      params["prompt"] = 0.02 * jax.random.normal(
+        jax.random.fold_in(key, 4), shape
+      )
     size = image_size // self.factor
     params["unet"] = self.unet.init(
       keys[3],
@@ -213,6 +220,11 @@ class DiffMVR:
     }
     context, valid, null = {}, {}, jnp.zeros(())
     for name in self.config.unet.branches:
+      if name == "text":
+        prompt, n = params["prompt"], frame.shape[0]
+        context[name] = jnp.broadcast_to(prompt, (n, *prompt.shape))
+        valid[name] = jnp.ones(n, bool)
+        continue
       context[name], null = _apply(
         self.guidance,
         params["guidance"],

@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import grain
-import jax
 import orbax.checkpoint as ocp
 
-from diffmvr_jax.config import CheckpointConfig, Config, from_dict
+from diffmvr_jax.config import CheckpointConfig, Config
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.training.step import TrainState
 
 # A resumed run may differ from its checkpoint in these, and in nothing else.
 _FREE = (
   "name",
+  "init_from",
   "log_every",
   "checkpoint",
   "mesh",
@@ -95,52 +94,6 @@ class Checkpoints:
     """Waits until everything is on disk."""
     self._manager.wait_until_finished()
     self._manager.close()
-
-
-def load_for_inference(workdir: str | Path) -> tuple[Config, Params, int]:
-  """Loads config, averaged parameters and step of a trained model.
-
-  Args:
-    workdir: that of `diffmvr_jax.train`.
-
-  Raises:
-    InputError: there is no finished checkpoint.
-  """
-  folder = Path(workdir) / "diffusion"
-  if not folder.is_dir():
-    raise InputError(f"{workdir}: no checkpoint of a diffusion stage here")
-  with ocp.CheckpointManager(folder.absolute()) as manager:
-    step = manager.latest_step()
-    if step is None:
-      raise InputError(f"{folder}: no finished checkpoint here")
-    config = from_dict(_saved_config(manager, step))
-    params = jax.eval_shape(
-      lambda key: DiffMVR(config=config.model).init(
-        key, config.data.image_size
-      ),
-      jax.random.key(0),
-    )
-    trained = DiffMVR(config=config.model).trained()
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    shapes = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), params
-    )
-    wanted = {
-      "ema": {k: v for k, v in shapes.items() if k in trained},
-      "frozen": {k: v for k, v in shapes.items() if k not in trained},
-    }
-    # The optimizer's moments are twice the model; they stay on disk.
-    restored = manager.restore(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.PyTreeRestore(
-          wanted,
-          restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
-          partial_restore=True,
-        )
-      ),
-    )["state"]
-  return config, {**restored["frozen"], **restored["ema"]}, step
 
 
 def _saved_config(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:

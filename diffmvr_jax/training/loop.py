@@ -4,6 +4,7 @@ import dataclasses
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,7 @@ from diffmvr_jax.training.step import (
   init_state,
   make_update,
 )
+from diffmvr_jax.training.stored import open_model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,8 +72,7 @@ def train(config: Config, workdir: Path) -> None:
   records = RecordSource(config.data.path, "train")
 
   def fresh() -> Params:
-    init = jax.jit(lambda key: model.init(key, config.data.image_size))
-    return init(seed)
+    return initial_params(model, config, seed)
 
   params: Callable[[], Params] = fresh
   if config.autoencoder_stage.steps:
@@ -212,6 +213,49 @@ def batch_shapes(
     )
     for name, value in window.items()
   }
+
+
+def initial_params(model: DiffMVR, config: Config, seed: jax.Array) -> Params:
+  """The networks of `config.init_from`, where it has them, others at random.
+
+  Raises:
+    InputError: `init_from` has no model, or one of other shapes.
+  """
+  given: Params = {}
+  if config.init_from is not None:
+    given = open_model(config.init_from).load()
+
+  def init(key: jax.Array) -> Params:
+    params = model.init(key, config.data.image_size)
+    return {k: v for k, v in params.items() if k not in given}
+
+  shapes = jax.eval_shape(
+    lambda key: model.init(key, config.data.image_size), seed
+  )
+  given = {name: given[name] for name in given if name in shapes}
+  for name, network in given.items():
+    refuse_other_shapes(config.init_from, name, network, shapes[name])
+  return jax.jit(init)(seed) | given
+
+
+def refuse_other_shapes(
+  source: str | None, name: str, network: Any, expected: Any
+) -> None:
+  """Refuses a network whose parameters are not those that are expected.
+
+  Raises:
+    InputError: naming the first parameter that differs.
+  """
+  ours, theirs = (
+    {jax.tree_util.keystr(k): x.shape for k, x in jax.tree.leaves_with_path(t)}
+    for t in (expected, network)
+  )
+  for key in sorted(ours.keys() | theirs.keys()):
+    if ours.get(key) != theirs.get(key):
+      raise InputError(
+        f"{source}: its {name} does not fit the config: {name}{key} is "
+        f"{theirs.get(key)} there and {ours.get(key)} here"
+      )
 
 
 def measure_scale(

@@ -48,7 +48,7 @@ class Match:
     values = self.tensor.float32()
     if self.padding:
       values = np.pad(values, ((0, 0), (0, self.padding), (0, 0), (0, 0)))
-    return np.ascontiguousarray(self.entry.to_param(values))
+    return np.asarray(self.entry.to_param(values), order="C")
 
 
 def match(

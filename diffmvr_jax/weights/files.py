@@ -7,7 +7,7 @@ that a file brings along.
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,6 @@ _FLOATS = {
   "F16": np.dtype(np.float16),
   "BF16": np.dtype(ml_dtypes.bfloat16),
 }
-_CODES = {dtype: code for code, dtype in _FLOATS.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +42,14 @@ class Tensor:
   dtype: str
   load: Callable[[], np.ndarray]
 
+  @property
+  def size(self) -> int:
+    """Number of values."""
+    return int(np.prod(self.shape))
+
   def float32(self) -> np.ndarray:
     """The values as float32; exact for float16 and bfloat16."""
-    return np.ascontiguousarray(self.load(), dtype=np.float32)
+    return np.asarray(self.load(), dtype=np.float32, order="C")
 
 
 def open_tensors(path: Path) -> dict[str, Tensor]:
@@ -224,12 +228,8 @@ def write_safetensors(
     for (name, values), (due, shape) in zip(tensors, expected, strict=True):
       if name != due or values.shape != shape:
         raise ValueError(f"{path}: {name} {values.shape}, not {due} {shape}")
-      file.write(np.ascontiguousarray(values, dtype=target).data.cast("B"))
+      flat = np.asarray(values, dtype=target, order="C").reshape(-1)
+      file.write(flat.view(np.uint8).data)
     file.flush()
     os.fsync(file.fileno())
   partial.rename(path)
-
-
-def float_tensors(tensors: Mapping[str, Tensor]) -> Iterator[str]:
-  """Names of the tensors that hold floating-point values, so weights."""
-  return (name for name, tensor in tensors.items() if tensor.dtype in _FLOATS)

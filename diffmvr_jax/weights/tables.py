@@ -24,7 +24,7 @@ _LISTS = re.compile(
   r"|upsamplers|net|to_out|layers|conv|pool)_(\d+)(?:_(\w+))?$"
 )
 _LEAVES = {"kernel": "weight", "scale": "weight"}
-_BRANCH = re.compile(r"(attn2\.to_[kv])_(symmetric|past|present|text)")
+BRANCH = re.compile(r"(attn2[./]to_[kv])_(symmetric|past|present|text)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,14 +121,14 @@ def _list_item(match: re.Match[str]) -> str:
 
 
 def unet(network: Mapping[str, Any]) -> Table:
-  """The layout of diffusers' `UNet2DConditionModel`; every branch is stored as its attn2.
+  """The layout of diffusers' `UNet2DConditionModel`.
 
-  A learned α has no place there, and no entry.
+  Every branch is stored as its attn2. A learned α has no place, and no entry.
   """
   return [
     replace(
       entry,
-      name=_BRANCH.sub(r"\1", entry.name),
+      name=BRANCH.sub(r"\1", entry.name),
       as_conv=bool(re.search(r"proj_(in|out)\.weight$", entry.name)),
     )
     for entry in structural(network)
@@ -173,7 +173,7 @@ def clip_vision(network: Mapping[str, Any]) -> Table:
 
 
 def clip_text(network: Mapping[str, Any]) -> Table:
-  """The layout of transformers' `CLIPTextModel`; before version 5 under `text_model.`."""
+  """The layout of transformers' `CLIPTextModel`, of version 5 or older."""
 
   def rename(name: str) -> str:
     name = re.sub(

@@ -12,11 +12,11 @@ import pytest
 from diffmvr_jax.config import MeshConfig, OptimizerConfig
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.training.checkpoint import load_for_inference
 from diffmvr_jax.training.loop import train
 from diffmvr_jax.training.optimizer import learning_rate, update_ema
 from diffmvr_jax.training.progress import Progress
 from diffmvr_jax.training.sharding import make_mesh, state_shardings
+from diffmvr_jax.training.stored import load_for_inference
 
 
 def leaves(workdir):
