@@ -20,6 +20,10 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from diffmvr_jax.config import UNetConfig
+from diffmvr_jax.models.blockwise import blockwise_attention
+
+# Scores per head from which a CPU is faster one head at a time.
+_BLOCKWISE_FROM = 2**16
 
 
 def attend(
@@ -35,9 +39,17 @@ def attend(
   def split(x: jax.Array) -> jax.Array:
     return x.reshape(*x.shape[:-1], heads, -1)
 
-  out = jax.nn.dot_product_attention(
-    split(query), split(key), split(value), is_causal=causal
-  )
+  heads_apart = (split(query), split(key), split(value))
+  if causal:
+    out = jax.nn.dot_product_attention(*heads_apart, is_causal=True)
+  elif query.shape[1] * key.shape[1] < _BLOCKWISE_FROM:
+    out = jax.nn.dot_product_attention(*heads_apart)
+  else:
+    out = jax.lax.platform_dependent(
+      *heads_apart,
+      cpu=blockwise_attention,
+      default=jax.nn.dot_product_attention,
+    )
   return out.reshape(query.shape)
 
 
