@@ -2,13 +2,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-parity peak-memory lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m launch.demo --out runs/demo
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Networks at their true size; 20 GB of memory.
+test-parity: $(VENV)/.test
+	$(BIN)/python -m pytest tests/parity --full-size --parity-report docs/parity.md
+
+# Needs 12 GB of disk.
+peak-memory: $(VENV)/.test
+	$(BIN)/python -m tests.parity.peak_memory --folder runs/peak_memory
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -25,8 +33,9 @@ $(VENV)/.demo: setup.py | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-$(VENV)/.test: setup.py $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+$(VENV)/.test: setup.py tests/reference_versions.txt $(VENV)/.demo
+	$(BIN)/python -m pip install --quiet --editable '.[test]' \
+	  --constraint tests/reference_versions.txt
 	touch $@
 
 clean:

@@ -5,6 +5,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 DATA_PREP = ["mediapipe>=1.2.2"]
+# For prompts, and for weights that are pickles; safetensors need neither.
+CONVERT = ["torch>=2.13", "transformers>=5.23"]
 
 setup(
   name="diffmvr-jax",
@@ -28,22 +30,27 @@ setup(
     "importlib_resources>=7.1",
     "jax>=0.10.2",
     "jaxtyping>=0.3.11",
+    "ml_dtypes>=0.6",
     "numpy>=2.4.6",
     "opencv-python-headless>=5.0.0.93",
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12.8",
     "pillow>=13.0",
     "protobuf>=7.36.2",
+    "safetensors>=0.8",
     "tensorflow-datasets>=4.9.10",
     "tqdm>=4.70.1",
   ],
   extras_require={
     "cuda": ["jax[cuda13]>=0.10.2"],
     "tpu": ["jax[tpu]>=0.10.2"],
+    "convert": CONVERT,
     "data-prep": DATA_PREP,
     "test": [
+      *CONVERT,
       *DATA_PREP,
       "beartype>=0.23.1",
+      "diffusers>=0.42.1",
       "pyright[nodejs]>=1.1.414",
       "pytest>=9.2",
       "ruff>=0.17.6",

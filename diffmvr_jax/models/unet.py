@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from diffmvr_jax.config import UNetConfig
 from diffmvr_jax.models.attention import SpatialTransformer
+from diffmvr_jax.models.convolution import convolve
 
 
 def timestep_embedding(
@@ -89,7 +90,12 @@ class ResnetBlock(nn.Module):
       )
 
     hidden = nn.Conv(
-      self.channels, (3, 3), padding=1, dtype=self.dtype, name="conv1"
+      self.channels,
+      (3, 3),
+      padding=1,
+      dtype=self.dtype,
+      conv_general_dilated=convolve,
+      name="conv1",
     )(norm("norm1", x))
     if embedding is not None:
       shift = nn.Dense(self.channels, name="time_emb_proj")(nn.silu(embedding))
@@ -100,11 +106,16 @@ class ResnetBlock(nn.Module):
       padding=1,
       kernel_init=nn.initializers.zeros,
       dtype=self.dtype,
+      conv_general_dilated=convolve,
       name="conv2",
     )(norm("norm2", hidden))
     if x.shape[-1] != self.channels:
       x = nn.Conv(
-        self.channels, (1, 1), dtype=self.dtype, name="conv_shortcut"
+        self.channels,
+        (1, 1),
+        dtype=self.dtype,
+        conv_general_dilated=convolve,
+        name="conv_shortcut",
       )(x)
     return x + hidden
 
@@ -137,7 +148,12 @@ class Upsample(nn.Module):
   def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
     """Returns features of twice the height and width."""
     return nn.Conv(
-      x.shape[-1], (3, 3), padding=1, dtype=self.dtype, name="conv"
+      x.shape[-1],
+      (3, 3),
+      padding=1,
+      dtype=self.dtype,
+      conv_general_dilated=convolve,
+      name="conv",
     )(double(x))
 
 

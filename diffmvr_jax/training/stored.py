@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 
 from diffmvr_jax.config import Config, from_dict
 from diffmvr_jax.errors import InputError
@@ -128,7 +129,7 @@ def open_model(workdir: str | Path) -> StoredModel:
     ours = model.trained()
     places = {n: ("ema",) if n in ours else ("frozen",) for n in shapes}
   else:
-    stored = ocp.PyTreeCheckpointHandler().metadata(item).tree
+    stored = ocp.PyTreeCheckpointHandler().metadata(epath.Path(item)).tree
     places = {name: () for name in shapes if name in stored}
     shapes = {name: shapes[name] for name in places}
   return StoredModel(

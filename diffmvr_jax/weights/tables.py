@@ -117,7 +117,8 @@ def structural(
 
 
 def _list_item(match: re.Match[str]) -> str:
-  return ".".join(part for part in match.groups() if part)
+  parts: list[str] = [part for part in match.groups() if part]
+  return ".".join(parts)
 
 
 def unet(network: Mapping[str, Any]) -> Table:
@@ -198,7 +199,7 @@ def taesd_half(network: Mapping[str, Any], half: str) -> Table:
   shift = 1 if half == "decoder" else 0
 
   def rename(name: str) -> str:
-    number, rest = re.fullmatch(r"layers\.(\d+)\.(.+)", name).groups()
+    _, number, rest = name.split(".", 2)
     return f"{int(number) + shift}.{rest}"
 
   entries = structural(network[half], rename)

@@ -1,0 +1,82 @@
+"""What CPUs run instead of XLA's own operations gives the same numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffmvr_jax.models.attention import attend
+from diffmvr_jax.models.blockwise import blockwise_attention
+from diffmvr_jax.models.convolution import convolve
+
+OPTIONS = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+
+
+def normal(*shape, seed=0):
+  rng = np.random.default_rng(seed)
+  return jnp.asarray(rng.standard_normal(shape, np.float32))
+
+
+def assert_close(ours, reference):
+  for one, other in zip(
+    jax.tree.leaves(ours), jax.tree.leaves(reference), strict=True
+  ):
+    distance = jnp.linalg.norm(one - other) / jnp.linalg.norm(other)
+    assert distance < 1e-5
+
+
+@pytest.mark.parametrize(
+  ("queries", "keys"), [(7, 5), (300, 257), (2048, 1024)]
+)
+def test_blockwise_attention_and_its_gradient(queries, keys):
+  q = normal(2, queries, 2, 8)
+  k, v = normal(2, keys, 2, 8, seed=1), normal(2, keys, 2, 8, seed=2)
+
+  def run(attention):
+    def total(q, k, v):
+      return jnp.square(attention(q, k, v)).sum()
+
+    return attention(q, k, v), jax.grad(total, (0, 1, 2))(q, k, v)
+
+  assert_close(run(blockwise_attention), run(jax.nn.dot_product_attention))
+
+
+def test_long_attention_is_blockwise_on_a_cpu_and_only_there():
+  x = jax.ShapeDtypeStruct((1, 512, 16), jnp.float32)
+  traced = jax.jit(lambda x: attend(x, x, x, 2)).trace(x)
+  scores = "x2x512x512xf32>"  # of all heads at once
+  on_cpu = traced.lower(lowering_platforms=("cpu",)).as_text()
+  on_tpu = traced.lower(lowering_platforms=("tpu",)).as_text()
+  assert scores not in on_cpu
+  assert scores in on_tpu
+
+
+@pytest.mark.parametrize(
+  ("size", "shape"),
+  [(3, (1, 8, 8, 512)), (3, (1, 32, 32, 8)), (1, (2, 16, 16, 24))],
+)
+def test_convolution_and_its_gradient(size, shape):
+  inputs, kernel = normal(*shape), normal(size, size, shape[-1], 12, seed=1)
+  margin = (size // 2, size // 2)
+
+  def run(convolution):
+    def total(inputs, kernel):
+      output = convolution(inputs, kernel, (1, 1), (margin, margin), **OPTIONS)
+      return jnp.square(output).sum(), output
+
+    return jax.grad(total, (0, 1), has_aux=True)(inputs, kernel)
+
+  assert_close(run(convolve), run(jax.lax.conv_general_dilated))
+
+
+def test_wide_small_maps_are_unfolded_on_a_cpu_and_only_there():
+  inputs = jax.ShapeDtypeStruct((1, 8, 8, 512), jnp.float32)
+  kernel = jax.ShapeDtypeStruct((3, 3, 512, 8), jnp.float32)
+  same = ((1, 1), (1, 1))
+  traced = jax.jit(lambda x, k: convolve(x, k, (1, 1), same, **OPTIONS)).trace(
+    inputs, kernel
+  )
+  on_cpu = traced.lower(lowering_platforms=("cpu",)).as_text()
+  on_tpu = traced.lower(lowering_platforms=("tpu",)).as_text()
+  assert "stablehlo.convolution" not in on_cpu
+  assert "stablehlo.convolution" in on_tpu
