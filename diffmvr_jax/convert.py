@@ -10,6 +10,7 @@ that no source has are left out, and training initialises them.
 """
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,7 +71,10 @@ def _import(arguments: argparse.Namespace) -> None:
     params["prompt"] = encode_prompt(arguments.sources, arguments.prompt)
   elif arguments.prompt is not None:
     raise InputError("--prompt: the config has no text branch")
-  save_model(out, config, params)
+  unfinished = out.with_name(out.name + ".partial")
+  shutil.rmtree(unfinished, ignore_errors=True)
+  save_model(unfinished, config, params)
+  unfinished.rename(out)
   for source in sources:
     print(_describe(source))
   lacking = {"unet", "autoencoder", "clip", "guidance"} - params.keys()

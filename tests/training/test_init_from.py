@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,8 @@ from diffmvr_jax.training.stored import (
   open_model,
   save_model,
 )
-from tests.conftest import TINY
+
+TINY = Path(__file__).parents[1] / "tiny_config.py"
 
 
 def imported(config, networks):

@@ -1,6 +1,8 @@
 """Stock diffusers is the judge: it loads what we write, and agrees."""
 
+import re
 import shutil
+from pathlib import Path
 
 import diffusers
 import jax
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from diffmvr_jax.config import load_config
@@ -21,8 +24,8 @@ from diffmvr_jax.models.diffmvr import Conditioning, DiffMVR
 from diffmvr_jax.training.stored import open_model, save_model
 from diffmvr_jax.weights.files import open_tensors
 from diffmvr_jax.weights.importing import plan, read
-from tests.weights.conftest import CONFIG
 from tests.weights.test_import import assert_same
+from tests.weights.tiny_sd import CONFIG
 
 pytestmark = [
   pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -147,6 +150,22 @@ def test_stock_pipeline_gives_the_same_latents(exported, tmp_path):
     ).sample
 
   assert relative(predict(0.0), predict(1.0)) > 1e-3  # the past branch counts
+
+
+def test_the_example_in_the_documentation_runs(exported):
+  text = (Path(__file__).parents[2] / "docs" / "weights.md").read_text()
+  (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+  rng = np.random.default_rng(0)
+  names = {
+    name: Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8))
+    for name in ("symmetric", "past", "frame")
+  }
+  names["mask"] = Image.new("L", (32, 32), 255)
+  example = example.replace('"exported"', repr(str(exported[2])))
+  exec(
+    example.replace("strength=1.0", "strength=1.0, height=32, width=32"), names
+  )
+  assert names["restored"].size == (32, 32)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from diffmvr_jax.errors import InputError
 from diffmvr_jax.training.stored import open_model
 from diffmvr_jax.weights import ldm, tables
 from diffmvr_jax.weights.files import open_tensors
-from tests.weights.conftest import CONFIG, build_unet
+from tests.weights.tiny_sd import CONFIG, build_unet
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
