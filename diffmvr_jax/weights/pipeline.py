@@ -26,7 +26,12 @@ def write(model: StoredModel, out: Path) -> None:
   if "unet" in model.shapes:
     files["unet/config.json"] = unet(config)
   if "autoencoder" in model.shapes:
-    files["vae/config.json"] = autoencoder(config)
+    # It may have been measured, and not be in the configuration.
+    (factor,) = model.stream(["scaling_factor"])
+    files["vae/config.json"] = autoencoder(
+      config,
+      float(str(factor[()])),  # the shortest text of a float32
+    )
   if "clip" in model.shapes:
     files["image_encoder/config.json"] = clip(config)
     files["feature_extractor/preprocessor_config.json"] = preprocessor(config)
@@ -83,7 +88,7 @@ def unet(config: Config) -> dict[str, Any]:
   }
 
 
-def autoencoder(config: Config) -> dict[str, Any]:
+def autoencoder(config: Config, scaling_factor: float) -> dict[str, Any]:
   """Of `AutoencoderKL` or `AutoencoderTiny`."""
   network = config.model.autoencoder
   levels, channels = len(network.block_channels), network.block_channels
@@ -92,7 +97,7 @@ def autoencoder(config: Config) -> dict[str, Any]:
     "in_channels": 3,
     "out_channels": 3,
     "latent_channels": network.latent_channels,
-    "scaling_factor": network.scaling_factor,
+    "scaling_factor": scaling_factor,
   }
   if network.family == "tiny":
     blocks = [1, *[network.layers_per_block] * (levels - 1)]

@@ -103,7 +103,7 @@ def structural(
   """
   table = []
   for keys, leaf in jax.tree.leaves_with_path(network):
-    parts = [key.key for key in keys]
+    parts = [str(key.key) for key in keys]
     names = [_LISTS.sub(_list_item, part) for part in parts[:-1]]
     names.append(_LEAVES.get(parts[-1], parts[-1]))
     table.append(
@@ -117,8 +117,8 @@ def structural(
 
 
 def _list_item(match: re.Match[str]) -> str:
-  parts: list[str] = [part for part in match.groups() if part]
-  return ".".join(parts)
+  name, number, rest = match[1], match[2], match[3]
+  return f"{name}.{number}.{rest}" if rest else f"{name}.{number}"
 
 
 def unet(network: Mapping[str, Any]) -> Table:

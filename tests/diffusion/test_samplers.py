@@ -7,6 +7,7 @@ from diffmvr_jax.config import DiffusionConfig
 from diffmvr_jax.diffusion.samplers import (
   ddim,
   ddpm,
+  dpmpp_2m,
   spaced_timesteps,
   window_noise,
 )
@@ -24,7 +25,8 @@ def ideal_denoiser(noisy, timestep):
 
 
 @pytest.mark.parametrize(
-  ("sampler", "eta"), [(ddpm, 1.0), (ddim, 0.0), (ddim, 1.0)]
+  ("sampler", "eta"),
+  [(ddpm, 1.0), (ddim, 0.0), (ddim, 1.0), (dpmpp_2m, 0.0), (dpmpp_2m, 1.0)],
 )
 def test_with_the_ideal_denoiser_samples_follow_the_data(sampler, eta):
   noise = jax.random.normal(jax.random.key(0), (20_000, 1))
@@ -52,7 +54,7 @@ def test_ddim_without_noise_ignores_the_key():
 def test_one_step_returns_the_prediction():
   noise = jnp.ones((1, 1))
   timesteps = spaced_timesteps(1000, 1)
-  for sampler, eta in ((ddpm, 1.0), (ddim, 0.0)):
+  for sampler, eta in ((ddpm, 1.0), (ddim, 0.0), (dpmpp_2m, 0.0)):
     sample = sampler(
       ideal_denoiser, noise, jax.random.key(0), SCHEDULE, timesteps, eta
     )

@@ -11,6 +11,7 @@ import pytest
 from data_prep import crop, sources
 from data_prep.prepare import prepare
 from data_prep.procedural import SIZE, ProceduralVideo
+from diffmvr_jax.config import SamplingConfig
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames as read_clip
 from diffmvr_jax.errors import InputError
@@ -60,6 +61,16 @@ def test_only_the_feathered_mask_changes(restorer, clip):
 def test_the_seed_decides(restorer, clip):
   np.testing.assert_array_equal(restorer(clip, 1), restorer(clip, 1))
   assert (restorer(clip, 1) != restorer(clip, 2)).any()
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "dpmpp_2m", "lcm"])
+def test_every_sampler_restores(sampler, tiny_checkpoint, clip, restorer):
+  sampling = SamplingConfig(sampler=sampler, steps=2, window=4)
+  other = Restorer.from_checkpoint(tiny_checkpoint, sampling)(clip)
+  outside = np.stack([feather(mask[..., 0]) == 0 for mask in clip["mask"]])
+  np.testing.assert_array_equal(other[outside], clip["frame"][outside])
+  assert (other != clip["frame"]).any()
+  assert (other != restorer(clip)).any()
 
 
 def test_nothing_occluded_costs_nothing(restorer, clip):
