@@ -169,9 +169,15 @@ def save_model(workdir: Path, config: Config, params: Params) -> None:
     config: stored with it.
     params: some or all networks, as JAX arrays, which Orbax does not copy.
   """
-  handler = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
+  options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
+  # Weights hardly compress, and compressed they would be in memory twice.
+  handler = ocp.PyTreeCheckpointHandler(use_compression=False)
   folder = (workdir / _IMPORTED).absolute()
-  with ocp.CheckpointManager(folder, options=handler) as manager:
+  with ocp.CheckpointManager(
+    folder,
+    options=options,
+    item_handlers={"params": handler, "config": ocp.JsonCheckpointHandler()},
+  ) as manager:
     manager.save(
       0,
       args=ocp.args.Composite(

@@ -24,7 +24,7 @@ from diffmvr_jax.models.diffmvr import Conditioning, DiffMVR
 from diffmvr_jax.training.stored import open_model, save_model
 from diffmvr_jax.weights.files import open_tensors
 from diffmvr_jax.weights.importing import plan, read
-from tests.weights.test_import import assert_same
+from tests.weights.test_from_pytorch import assert_same
 from tests.weights.tiny_sd import CONFIG
 
 pytestmark = [
