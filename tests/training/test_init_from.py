@@ -37,16 +37,15 @@ def test_training_starts_from_the_networks_that_are_there(tiny_data, tmp_path):
   )
   given = imported(config, ("unet", "autoencoder", "scaling_factor"))
   save_model(tmp_path / "start", config, given)
-  model = DiffMVR(config=config.model)
-  params = initial_params(model, config, jax.random.key(0))
-  for leaf in jax.tree.leaves([params["unet"], params["autoencoder"]]):
-    assert (leaf == 0.5).all()
-  assert np.std(params["guidance"]["linear_1"]["kernel"]) > 0
   train(config, tmp_path / "run")
   _, trained, step = load_for_inference(tmp_path / "run")
   assert step == config.diffusion_stage.steps
   for leaf in jax.tree.leaves(trained["autoencoder"]):
     np.testing.assert_array_equal(leaf, 0.5)  # frozen
+  for leaf in jax.tree.leaves(trained["unet"]):
+    # Adam moves by at most the learning rate, 1e-3, at each of 6 steps.
+    np.testing.assert_allclose(leaf, 0.5, atol=1e-2)
+  assert np.std(trained["guidance"]["linear_1"]["kernel"]) > 0.1
 
 
 def test_a_network_of_another_size_is_refused(tiny_data, tmp_path):
