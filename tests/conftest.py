@@ -25,15 +25,14 @@ from data_prep.__main__ import main as data_prep  # noqa: E402
 from diffmvr_jax.config import Config, load_config  # noqa: E402
 from diffmvr_jax.training.loop import train  # noqa: E402
 
+TINY = Path(__file__).parent / "tiny_config.py"
+
 
 def pytest_addoption(parser):
   parser.addoption(
     "--full-size", action="store_true", help="parity at the true sizes"
   )
   parser.addoption("--parity-report", help="write the parity table here")
-
-
-TINY = Path(__file__).parent / "tiny_config.py"
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Scores of one block; half of a common core's share of the last-level cache.
+# Scores of one block: 4 MB, about what one core has of the last-level cache.
 _BLOCK_SCORES = 2**20
 
 
