@@ -91,7 +91,7 @@ def test_a_checkpoint_of_another_config_is_refused(
 
 
 def test_a_folder_without_checkpoint_is_refused(tmp_path):
-  with pytest.raises(InputError, match="no checkpoint"):
+  with pytest.raises(InputError, match="no trained or imported"):
     load_for_inference(tmp_path)
   (tmp_path / "diffusion").mkdir()
   with pytest.raises(InputError, match="no finished checkpoint"):
