@@ -15,7 +15,7 @@ from data_prep.__main__ import main as prepare_data
 from diffmvr_jax.config import load_config
 from diffmvr_jax.errors import run_command
 from diffmvr_jax.evaluate import main as evaluate
-from diffmvr_jax.training.loop import train
+from diffmvr_jax.training.loop import Preempted, train
 
 CONFIG = Path(__file__).parents[1] / "configs" / "demo.py"
 PEOPLE = "procedural:0-95"
@@ -36,7 +36,10 @@ def main(argv: list[str]) -> None:
   _say("1/3 data: drawing faces and hands")
   prepare_data(["export", PEOPLE, "--out", str(data), "--size", size])
   _say("2/3 training: autoencoder, then diffusion")
-  train(config, workdir)
+  try:
+    train(config, workdir)
+  except Preempted as stop:
+    sys.exit(f"stopped by SIGTERM: {stop}")  # another run resumes
   _say("3/3 restoring held-out people, and comparing")
   if (out / "report.html").exists():  # what the evaluation writes last
     print(f"{out}: already evaluated")
