@@ -75,7 +75,7 @@ def open_tensors(path: Path) -> dict[str, Tensor]:
     path = weights_file(path)
   if not path.is_file():
     raise InputError(f"{path}: no such file or folder")
-  if path.name.endswith(".index.json"):
+  if path.suffix == ".json":
     return _open_shards(path)
   if path.suffix == ".safetensors":
     return _open_safetensors(path)

@@ -211,6 +211,15 @@ def test_a_missing_shard_and_a_cut_file_are_one_line(
     run_import(tmp_path / "run", folder)
 
 
+def test_an_index_of_half_precision_shards_is_found(stable_diffusion, tmp_path):
+  folder = tmp_path / "unet"
+  shutil.copytree(stable_diffusion / "unet", folder)
+  (index,) = folder.glob("*.index.json")
+  index.rename(index.with_name(index.name.replace(".json", ".fp16.json")))
+  found = open_tensors(folder)
+  assert found.keys() == open_tensors(stable_diffusion / "unet").keys()
+
+
 def test_names_of_older_diffusers_are_read(
   stable_diffusion, tmp_path, imported
 ):
