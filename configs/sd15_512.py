@@ -1,8 +1,8 @@
-"""The paper's scale: Stable Diffusion 1.5's networks at 512 px.
+r"""The paper's scale: Stable Diffusion 1.5's networks at 512 px.
 
-  python -m diffmvr_jax.convert import SD_FOLDER CLIP_FOLDER
+  python -m diffmvr_jax.convert import SD_FOLDER CLIP_FOLDER \
     --config configs/sd15_512.py --out START
-  python -m diffmvr_jax.train --config configs/sd15_512.py --workdir DIR
+  python -m diffmvr_jax.train --config configs/sd15_512.py --workdir DIR \
     init_from=START data.path=RECORDS
 
 Learning rate, warm-up and batch are the paper's appendix D. No run of it has

@@ -50,7 +50,7 @@ class Progress:
     self._total = total
     self._active = jax.process_index() == 0
     # Closed by __exit__.
-    self._file = open(path, "a") if self._active else None  # noqa: SIM115 (closed at the end)
+    self._file = open(path, "a") if self._active else None  # noqa: SIM115
     self._bar = tqdm(
       desc=name,
       initial=start,
