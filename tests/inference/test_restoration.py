@@ -226,7 +226,7 @@ def test_bad_input_ends_in_one_line_and_code_2(
   said = {
     "missing": "no such file",
     "text": "not a video",
-    "no checkpoint": "no checkpoint of a diffusion stage",
+    "no checkpoint": "no trained or imported model",
     "no face": "no face in any",
   }[case]
   if case == "missing":
