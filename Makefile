@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.demo
 	$(BIN)/python -m launch.demo --out runs/demo
 
-test: lint
+test: lint $(VENV)/tfds/.done
 	$(BIN)/python -m pytest
 
 # Networks at their true size; 20 GB of memory.
@@ -36,6 +36,13 @@ $(VENV)/.demo: setup.py | $(VENV)/bin/python
 $(VENV)/.test: setup.py tests/reference_versions.txt $(VENV)/.demo
 	$(BIN)/python -m pip install --quiet --editable '.[test]' \
 	  --constraint tests/reference_versions.txt
+	touch $@
+
+# TensorFlow reads our records in a test; beside PyTorch it crashes.
+$(VENV)/tfds/.done: setup.py | $(VENV)/bin/python
+	$(PYTHON) -m venv $(VENV)/tfds
+	$(VENV)/tfds/bin/python -m pip install --quiet \
+	  'tensorflow-cpu>=2.21' 'tensorflow-datasets>=4.9.10' importlib_resources
 	touch $@
 
 clean:

@@ -5,6 +5,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 DATA_PREP = ["mediapipe>=1.2.2"]
+# YOLO detectors; brings PyTorch and torchvision.
+YOLO = ["ultralytics>=8.4.190"]
 # For prompts, and for weights that are pickles; safetensors need neither.
 CONVERT = ["torch>=2.13", "transformers>=5.23"]
 
@@ -46,9 +48,11 @@ setup(
     "tpu": ["jax[tpu]>=0.10.2"],
     "convert": CONVERT,
     "data-prep": DATA_PREP,
+    "yolo": YOLO,
     "test": [
       *CONVERT,
       *DATA_PREP,
+      *YOLO,
       "beartype>=0.23.1",
       "diffusers>=0.42.1",
       "pyright[nodejs]>=1.1.414",

@@ -1,21 +1,166 @@
-"""Command line of the data preparation: `python -m data_prep export …`."""
+"""Command line of the data preparation.
+
+python -m data_prep export VIDEO… --out DIR      videos to TFRecords
+python -m data_prep inspect DIR                  counts, checksums, pictures
+python -m data_prep annotate VIDEO… --out DIR    a YOLO data set to correct
+python -m data_prep train-detector --data FILE   YOLO on such a data set
+"""
 
 import argparse
-from contextlib import ExitStack, closing
+import sys
 from pathlib import Path
 
-from data_prep.detectors import FaceDetector, HandDetector
+from tqdm import tqdm
+
+from data_prep import annotate, yolo
+from data_prep.dataset import Splitting
 from data_prep.export import export
+from data_prep.inspect import inspect
+from data_prep.occluders import OcclusionConfig, parse_range
+from data_prep.recipe import Recipe
+from data_prep.sources import expand
 from diffmvr_jax.errors import InputError, run_command
 
 
 def main(argv: list[str]) -> None:
-  """Parses the arguments and runs the chosen command."""
+  """Parses the arguments and runs the chosen command.
+
+  Ends with code 1 where a video failed or a record is damaged.
+  """
   parser = argparse.ArgumentParser(prog="python -m data_prep")
   commands = parser.add_subparsers(dest="command", required=True)
+  _add_export(commands)
+  _add_inspect(commands)
+  _add_annotate(commands)
+  _add_train(commands)
+  arguments = parser.parse_args(argv)
+  failures = arguments.run(arguments)
+  if failures:
+    print(f"error: {failures} failed, see above", file=sys.stderr)
+    sys.exit(1)
+
+
+def _add_export(commands) -> None:
   command = commands.add_parser(
     "export", help="videos to TFRecords with masks and guidance"
   )
+  _add_recipe(command)
+  command.add_argument(
+    "--size", type=int, default=512, help="crop side, pixels (512)"
+  )
+  command.add_argument("--test-share", type=float, default=0.1)
+  command.add_argument("--workers", type=int, default=1, help="processes")
+  command.add_argument(
+    "--shard",
+    type=_shard,
+    default=(0, 1),
+    metavar="I/N",
+    help="this task of a cluster array, from 0; a last run without it "
+    "completes the data set",
+  )
+  command.set_defaults(run=_export)
+
+
+def _export(arguments) -> int:
+  failed = export(
+    arguments.videos,
+    arguments.out,
+    _recipe(arguments),
+    _splitting(arguments),
+    workers=arguments.workers,
+    shard=arguments.shard,
+  )
+  for line in failed:
+    print(f"failed: {line}", file=sys.stderr)
+  return len(failed)
+
+
+def _add_inspect(commands) -> None:
+  command = commands.add_parser(
+    "inspect", help="counts, checksums and a contact sheet per split"
+  )
+  command.add_argument("folder", type=Path)
+  command.set_defaults(run=lambda arguments: inspect(arguments.folder))
+
+
+def _add_annotate(commands) -> None:
+  command = commands.add_parser(
+    "annotate", help="a YOLO data set, as a start for hand labelling"
+  )
+  _add_recipe(command)
+  command.add_argument(
+    "--task", choices=["detect", "segment"], default="detect"
+  )
+  command.add_argument(
+    "--every", type=int, default=5, help="distance between frames (5)"
+  )
+  # Sprites of this size; the pictures keep that of their video.
+  command.set_defaults(run=_annotate, size=384, test_share=0.0)
+
+
+def _annotate(arguments) -> int:
+  recipe = _recipe(arguments)
+  sources = [s for s in expand(arguments.videos) if isinstance(s, Path)]
+  if not sources:
+    raise InputError("only video files can be annotated")
+  recipe.check(sources)
+  split_of = _splitting(arguments).of(source.stem for source in sources)
+  failures = 0
+  for source in tqdm(sources, unit="video", desc="annotate"):
+    try:
+      for picture in annotate.annotate_video(
+        source,
+        recipe,
+        every=arguments.every,
+        outlines=arguments.task == "segment",
+      ):
+        annotate.write_picture(picture, arguments.out, split_of[source.stem])
+    except InputError as error:
+      tqdm.write(f"failed: {error}", file=sys.stderr)
+      failures += 1
+  print(annotate.write_data_yaml(arguments.out))
+  return failures
+
+
+def _add_train(commands) -> None:
+  command = commands.add_parser(
+    "train-detector", help="a YOLO model on an annotated data set"
+  )
+  command.add_argument("--data", type=Path, required=True, help="data.yaml")
+  command.add_argument(
+    "--task", choices=["detect", "segment"], default="detect"
+  )
+  command.add_argument(
+    "--model",
+    default="yolov8n.yaml",
+    help="an architecture (from scratch) or weights to start from",
+  )
+  command.add_argument("--out", type=Path, default=Path("runs/detector"))
+  command.add_argument("--epochs", type=int, default=100)
+  command.add_argument("--image-size", type=int, default=640)
+  command.add_argument("--batch", type=int, default=16)
+  command.add_argument("--device", help="cpu, 0, 0,1, mps; a GPU if there is")
+  command.add_argument("--seed", type=int, default=0)
+  command.set_defaults(run=_train)
+
+
+def _train(arguments) -> int:
+  best = yolo.train(
+    arguments.data,
+    task=arguments.task,
+    model=arguments.model,
+    out=arguments.out,
+    epochs=arguments.epochs,
+    image_size=arguments.image_size,
+    batch=arguments.batch,
+    device=arguments.device,
+    seed=arguments.seed,
+  )
+  print(f"{best}: use it with --face yolo:{best} --occluder yolo:{best}")
+  return 0
+
+
+def _add_recipe(command) -> None:
   command.add_argument(
     "videos",
     nargs="+",
@@ -24,46 +169,88 @@ def main(argv: list[str]) -> None:
   )
   command.add_argument("--out", type=Path, required=True)
   command.add_argument(
-    "--size", type=int, default=512, help="crop side, pixels"
-  )
-  command.add_argument(
     "--occlusion",
     choices=["synthetic", "real"],
     default="synthetic",
-    help="paste hands (gives ground truth) or find real ones",
+    help="paste something (gives ground truth), or find what is there",
   )
   command.add_argument(
-    "--test-share", type=float, default=0.1, help="videos held out"
+    "--face", default="mediapipe", help="or yolo:WEIGHTS.pt[#CLASS]"
+  )
+  command.add_argument(
+    "--occluder",
+    default="mediapipe",
+    help="of real occlusion: mediapipe (hands), yolo:WEIGHTS.pt[#CLASS], or "
+    "masks:PATH (video, folder of images, image, or a folder of these)",
+  )
+  command.add_argument(
+    "--mask",
+    choices=["irregular", "box"],
+    default="irregular",
+    help="outline or bounding box of real occlusion",
+  )
+  command.add_argument(
+    "--paste",
+    default="hand",
+    help="comma-separated: hand, box, strokes, sprites:DIR (RGBA pictures)",
+  )
+  command.add_argument(
+    "--occlusion-ratio",
+    type=parse_range,
+    default=OcclusionConfig.ratio,
+    metavar="LOW-HIGH",
+    help="share of the face that a resting shape covers (0.15-0.5)",
+  )
+  command.add_argument(
+    "--occlusion-seconds",
+    type=parse_range,
+    default=OcclusionConfig.seconds,
+    metavar="LOW-HIGH",
+    help="how long it rests (0.25-0.8)",
+  )
+  command.add_argument("--validation-share", type=float, default=0.0)
+  command.add_argument(
+    "--subjects", help="CSV with columns video, subject and perhaps split"
   )
   command.add_argument("--seed", type=int, default=0)
-  command.add_argument(
-    "--models", type=Path, help="folder of MediaPipe's .task files"
-  )
-  arguments = parser.parse_args(argv)
-  if not 0 <= arguments.test_share < 1:
-    raise InputError(f"--test-share {arguments.test_share}: not in [0, 1)")
+  command.add_argument("--models", help="folder of MediaPipe's .task files")
+
+
+def _recipe(arguments) -> Recipe:
   if not 16 <= arguments.size <= 2048:
     raise InputError(f"--size {arguments.size}: not in [16, 2048]")
-  synthetic = arguments.occlusion == "synthetic"
-  drawn = all(name.startswith("procedural:") for name in arguments.videos)
-  if drawn and not synthetic:
-    raise InputError("procedural videos have only --occlusion synthetic")
-  with ExitStack() as stack:
-    find_face = find_hand = None
-    if not drawn:
-      find_face = stack.enter_context(closing(FaceDetector(arguments.models)))
-    if not synthetic:
-      find_hand = stack.enter_context(closing(HandDetector(arguments.models)))
-    export(
-      arguments.videos,
-      arguments.out,
-      size=arguments.size,
-      synthetic=synthetic,
-      find_face=find_face,
-      find_occluder=find_hand,
-      test_share=arguments.test_share,
-      seed=arguments.seed,
+  paste = None
+  if arguments.occlusion == "synthetic":
+    paste = OcclusionConfig(
+      kinds=tuple(arguments.paste.split(",")),
+      ratio=arguments.occlusion_ratio,
+      seconds=arguments.occlusion_seconds,
     )
+  return Recipe(
+    size=arguments.size,
+    face=arguments.face,
+    occluder=arguments.occluder,
+    as_boxes=arguments.mask == "box",
+    paste=paste,
+    models=arguments.models,
+    seed=arguments.seed,
+  )
+
+
+def _splitting(arguments) -> Splitting:
+  return Splitting(
+    validation_share=arguments.validation_share,
+    test_share=arguments.test_share,
+    subjects=arguments.subjects,
+    seed=arguments.seed,
+  )
+
+
+def _shard(text: str) -> tuple[int, int]:
+  number, _, total = text.partition("/")
+  if not 0 <= int(number) < int(total):
+    raise ValueError(text)
+  return int(number), int(total)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ MEDIAPIPE_PAIRS = (
 MEDIAPIPE_MIDLINE = (10, 168, 1, 0, 152)
 PAIRS = len(MEDIAPIPE_PAIRS)
 COUNT = 2 * PAIRS + len(MEDIAPIPE_MIDLINE)
-_OUTER_EYE, _CHEEK, _NOSE_TIP, _CHIN, _FOREHEAD = 0, 5, 18, 20, 16
+_OUTER_EYE, _MOUTH, _CHEEK, _NOSE_TIP = 0, 3, 5, 18
 _OVAL = (4, 5, 6, 7, 12, 13, 14, 15, 16, 20)
 
 
@@ -53,6 +53,13 @@ def extent(landmarks: np.ndarray) -> tuple[np.ndarray, float]:
 def oval(landmarks: np.ndarray) -> np.ndarray:
   """Outline points of the face, (10, 2); their hull is the face."""
   return landmarks[list(_OVAL)]
+
+
+def cheek(landmarks: np.ndarray) -> np.ndarray:
+  """Skin of the right cheek: left, top, right, bottom of a square."""
+  centre = (landmarks[_CHEEK] + landmarks[_MOUTH]) / 2
+  half = 0.3 * np.linalg.norm(landmarks[_MOUTH] - landmarks[_MOUTH + PAIRS])
+  return np.concatenate([centre - half, centre + half])
 
 
 def asymmetry(landmarks: np.ndarray) -> float:

@@ -12,6 +12,9 @@ MAX_ASYMMETRY = 0.35
 # Share of the occluded pixels that a symmetric image has to fill.
 MIN_FILLED = 0.2
 GREY = 127
+_SHARPNESS_SIDE = 128  # pixels
+_SHARP_ENOUGH = 0.5  # share of the sharpest
+_FADE = 0.99  # of the sharpest, per frame
 
 
 def symmetry_axis(landmarks: np.ndarray) -> tuple[np.ndarray, float]:
@@ -41,24 +44,42 @@ def reflection(normal: np.ndarray, offset: float) -> np.ndarray:
   return np.column_stack([linear, 2 * offset * normal])
 
 
+@dataclass(frozen=True)
+class SymmetricImage:
+  """The symmetric image of one frame.
+
+  Attributes:
+    image: (h, w, 3) uint8: visible pixels as they are, occluded ones from
+      their mirrored counterparts, grey where there is none.
+    unknown: (h, w) uint8, 1 where a pixel is occluded on both sides.
+    valid: whether the image is of use.
+  """
+
+  image: np.ndarray
+  unknown: np.ndarray
+  valid: bool
+
+
 def symmetric_image(
   image: np.ndarray, mask: np.ndarray, landmarks: np.ndarray
-) -> tuple[np.ndarray, bool]:
+) -> SymmetricImage:
   """Fills the occluded side with the mirrored visible side.
-
-  Visible pixels are kept; pixels occluded on both sides are grey.
 
   Args:
     image: (h, w, 3) uint8 crop.
     mask: (h, w) uint8, 1 on the occlusion.
-    landmarks: (21, 2), in crop pixels.
+    landmarks: (21, 2) in crop pixels; (0, 2) where there are none.
 
   Returns:
-    The image, and whether it is of use: false for a head turned too far, or
-    where hardly anything occluded has a visible counterpart.
+    The image; it is not valid without landmarks, for a head turned too far,
+    and where hardly anything occluded has a visible counterpart.
   """
   if not mask.any():
-    return image, True
+    return SymmetricImage(image, mask, len(landmarks) > 0)
+  occluded = mask > 0
+  if not len(landmarks):
+    hidden = np.where(occluded[..., None], np.uint8(GREY), image)
+    return SymmetricImage(hidden, mask, False)
   mirror = reflection(*symmetry_axis(landmarks))
   height, width = mask.shape
   # A reflection is its own inverse, so the map serves both directions.
@@ -72,35 +93,85 @@ def symmetric_image(
     borderMode=cv2.BORDER_CONSTANT,
     borderValue=1,
   )
-  occluded = mask > 0
   filled = occluded & (hidden < 0.01)
   symmetric = np.where(occluded[..., None], np.uint8(GREY), image)
   symmetric = np.where(filled[..., None], mirrored, symmetric)
   frontal = face.asymmetry(landmarks) <= MAX_ASYMMETRY
   enough = filled.sum() >= MIN_FILLED * occluded.sum()
-  return symmetric, bool(frontal and enough)
+  unknown = (occluded & ~filled).astype(np.uint8)
+  return SymmetricImage(symmetric, unknown, bool(frontal and enough))
 
 
-def face_occlusion(mask: np.ndarray, landmarks: np.ndarray) -> float:
-  """Occluded share of the face's oval, in [0, 1]."""
-  outline = np.zeros_like(mask)
-  hull = cv2.convexHull(face.oval(landmarks).astype(np.int32))
-  cv2.fillConvexPoly(outline, hull, 1)
-  return float((outline & mask).sum() / max(int(outline.sum()), 1))
+def face_occlusion(mask: np.ndarray, outline: np.ndarray) -> float:
+  """Occluded share of the face, in [0, 1].
+
+  Args:
+    mask: (h, w) uint8, 1 on the occlusion.
+    outline: (k, 2) points around the face.
+  """
+  if not mask.any():
+    return 0.0
+  face_mask = _filled(mask.shape, outline)
+  return float((face_mask & mask).sum() / max(int(face_mask.sum()), 1))
 
 
-@dataclass
+def sharpness(image: np.ndarray, outline: np.ndarray) -> float:
+  """Variance of the Laplacian over the face, at one scale for all crops.
+
+  Args:
+    image: (h, w, 3) uint8 crop.
+    outline: (k, 2) points around the face.
+  """
+  scale = _SHARPNESS_SIDE / len(image)
+  grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+  grey = cv2.resize(
+    grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
+  )
+  edges = cv2.Laplacian(grey, cv2.CV_32F)
+  return float(edges[_filled(grey.shape, outline * scale) > 0].var())
+
+
 class PastBank:
-  """Remembers the most recent unobstructed frame; strictly causal."""
+  """Remembers the most recent unobstructed, sharp frame; strictly causal.
 
-  index: int = -1
+  What counts as sharp adapts to the video: a frame is, if it has at least half
+  the sharpness of the sharpest of late, which fades by 1 % a frame. So a
+  camera that goes out of focus soon has past frames again.
 
-  def update(self, frame_index: int, occluded: bool) -> int:
+  Args:
+    max_occlusion: share of the face that may be covered.
+
+  Example:
+    >>> bank = PastBank()
+    >>> bank.update(0, occlusion=0.0, sharpness=50.0)
+    -1
+    >>> bank.update(1, occlusion=0.4, sharpness=50.0)
+    0
+  """
+
+  def __init__(self, max_occlusion: float = 0.005):
+    self._max_occlusion = max_occlusion
+    self._index = -1
+    self._sharpest = 0.0
+
+  def update(
+    self, frame_index: int, *, occlusion: float, sharpness: float
+  ) -> int:
     """Returns the past frame's index for this frame (−1: none), then learns.
 
-    An unobstructed frame is never its own past frame.
+    A frame is never its own past frame.
     """
-    past = self.index
-    if not occluded:
-      self.index = frame_index
+    past = self._index
+    self._sharpest *= _FADE
+    if occlusion <= self._max_occlusion:
+      if sharpness >= _SHARP_ENOUGH * self._sharpest:
+        self._index = frame_index
+      self._sharpest = max(self._sharpest, sharpness)
     return past
+
+
+def _filled(shape: tuple[int, ...], outline: np.ndarray) -> np.ndarray:
+  mask = np.zeros(shape, np.uint8)
+  hull = cv2.convexHull(outline.round().astype(np.int32))
+  cv2.fillConvexPoly(mask, hull, 1)
+  return mask

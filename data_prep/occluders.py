@@ -1,6 +1,8 @@
-"""Synthetic occlusion: drawn hands that enter, rest and leave.
+"""Synthetic occlusion: shapes that enter, rest on the face, and leave.
 
-Everything is a function of the seed. Coordinates are those of the crop.
+Pasting them on clips without occlusion gives both the occluded frame and its
+truth. Everything is a function of the seed. Coordinates are those of the crop,
+in units of its side.
 """
 
 from dataclasses import dataclass
@@ -8,168 +10,340 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-_CANVAS = 256  # side of a sprite, in pixels
-_DILATION = 1 / 40  # of the crop's side, how far the mask reaches past the hand
+from data_prep import occluder_shapes as shapes
+from data_prep.occluder_shapes import Shape, Skin
+from diffmvr_jax.errors import InputError
+
+KINDS = ("hand", "box", "strokes")
+_DILATION = 1 / 40  # of the crop's side, how far the mask reaches beyond
+_BLUR_STEP = 3  # pixels between two exposures of a moving shape
+_MAX_BLUR_STEPS = 16
+_SHUTTER = 0.5  # share of a frame's time that the shutter is open
+_SHADOW = 0.35  # darkest part of the shadow
+_COARSE = 64  # pixels of the grid that sizes are chosen on
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class OcclusionConfig:
+  """How faces are occluded.
+
+  Attributes:
+    kinds: of `hand`, `box`, `strokes`, `sprites:DIR`; each visit draws one.
+    ratio: smallest and largest share of the face that a resting shape covers.
+    seconds: shortest and longest rest.
+    pause: shortest and longest time between two visits, in seconds.
+  """
+
+  kinds: tuple[str, ...] = ("hand",)
+  ratio: tuple[float, float] = (0.15, 0.5)
+  seconds: tuple[float, float] = (0.25, 0.8)
+  pause: tuple[float, float] = (0.15, 0.6)
+
+  def __post_init__(self) -> None:
+    """Refuses settings that mean nothing."""
+    for kind in self.kinds:
+      if kind.startswith("sprites:"):
+        shapes.sprite_files(kind.removeprefix("sprites:"))
+      elif kind not in KINDS:
+        raise InputError(
+          f"--paste {kind}: expected one of {', '.join(KINDS)}, sprites:DIR"
+        )
+    if not 0 < self.ratio[0] <= self.ratio[1] <= 1:
+      raise InputError(f"--occlusion-ratio {self.ratio}: not within (0, 1]")
+    if not 0 <= self.seconds[0] <= self.seconds[1]:
+      raise InputError(f"--occlusion-seconds {self.seconds}: not ascending")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Visit:
-  """One time that the hand comes, in frames and crop sides."""
+  """One time that a shape comes; times in seconds, lengths in crop sides."""
 
-  start: int
-  enter: int
-  rest: int
-  leave: int
+  shape: Shape
+  start: float
+  enter: float
+  rest: float
+  leave: float
   outside: np.ndarray
   target: np.ndarray
   angle: float
   scale: float
+  sway: np.ndarray
 
   @property
-  def end(self) -> int:
-    """First frame after the visit."""
+  def end(self) -> float:
+    """When it has left."""
     return self.start + self.enter + self.rest + self.leave
 
+  def placement(self, time: float) -> np.ndarray:
+    """(2, 3) map from the unit sprite to the unit crop."""
+    since, until = time - self.start, self.end - time
+    ramp = np.clip(min(since / self.enter, until / self.leave), 0, 1)
+    ramp = ramp * ramp * (3 - 2 * ramp)
+    sway = 0.015 * np.sin(9 * time + self.sway)
+    centre = self.outside + (self.target - self.outside) * ramp + sway[:2]
+    angle = self.angle + 2 * sway[2]
+    cosine, sine = self.scale * np.cos(angle), self.scale * np.sin(angle)
+    linear = np.array([[cosine, -sine], [sine, cosine]])
+    return np.column_stack([linear, centre - linear @ [0.5, 0.5]])
 
-class Hand:
-  """A hand over the face of one clip.
+
+class Occlusion:
+  """What comes and goes in front of one clip's face.
 
   Args:
-    seed: decides shape, path and timing.
-    frames: length of the clip.
-    size: side of the crop, in pixels.
-    skin: (3,) RGB that the hand's colour is drawn around.
+    config: kinds, ratios, durations.
+    seed: decides everything else.
+    skin: of the person.
+    face_outline: (k, 2) points around the face in its crop, in crop sides.
+    fps: frames per second, for motion blur.
+    resolution: of the crop in pixels; sprites are drawn about as fine.
 
   Example:
-    >>> hand = Hand(seed=0, frames=30, size=64, skin=np.array([200, 150, 130]))
-    >>> image, mask = hand.paste(np.zeros((64, 64, 3), np.uint8), 0)
+    >>> skin = Skin(colour=np.full(3, 160.0), texture=np.ones((8, 8)))
+    >>> outline = np.array([[0.2, 0.2], [0.8, 0.2], [0.5, 0.9]])
+    >>> occlusion = Occlusion(
+    ...   OcclusionConfig(), seed=0, skin=skin, face_outline=outline, fps=25,
+    ...   resolution=64,
+    ... )
+    >>> frame = np.zeros((64, 64, 3), np.uint8)
+    >>> image, mask = occlusion.paste(frame, time=0.0)
     >>> image.shape, mask.shape
     ((64, 64, 3), (64, 64))
   """
 
-  def __init__(self, *, seed: int, frames: int, size: int, skin: np.ndarray):
-    rng = np.random.default_rng(seed)
-    self._size = size
-    colour = np.clip(
-      skin * rng.uniform(0.8, 1.1) + rng.normal(0, 8, 3), 20, 250
-    )
-    self._sprite = _draw_hand(rng, colour)
-    self._visits = []
-    clock = int(rng.integers(2, 9))
-    while clock < frames:
-      visit = _plan_visit(rng, clock)
-      self._visits.append(visit)
-      clock = visit.end + int(rng.integers(4, 16))
-    self._sway = rng.uniform(0, 2 * np.pi, 3)
+  def __init__(
+    self,
+    config: OcclusionConfig,
+    *,
+    seed: int,
+    skin: Skin,
+    face_outline: np.ndarray,
+    fps: float,
+    resolution: int,
+  ):
+    self._config = config
+    self._rng = np.random.default_rng(seed)
+    self._skin = skin
+    self._side = min(384, max(128, resolution))
+    self._fps = fps
+    self._face = np.zeros((_COARSE, _COARSE), np.uint8)
+    hull = cv2.convexHull((face_outline * _COARSE).astype(np.float32))
+    cv2.fillConvexPoly(self._face, hull.round().astype(np.int32), 1)
+    # The first frames stay free: there is a past frame.
+    self._next = self._rng.uniform(*config.pause)
+    self._visit = self._plan(self._next)
 
   def paste(
-    self, image: np.ndarray, frame: int
+    self, image: np.ndarray, time: float, to_image: np.ndarray | None = None
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Puts the hand on a crop.
+    """Puts the shape on an image; times must not decrease.
 
     Args:
-      image: (size, size, 3) uint8.
-      frame: which frame of the clip this is.
+      image: (h, w, 3) uint8.
+      time: of the frame, in seconds.
+      to_image: (2, 3) map from the unit crop to the image's pixels; None: the
+        image is the crop.
 
     Returns:
-      The occluded crop and its mask, (size, size) uint8, 1 on the hand and
-      slightly beyond.
+      The occluded image, and its mask, (h, w) uint8: 1 on everything that
+      changed and slightly beyond.
     """
-    visit = next((v for v in self._visits if v.start <= frame < v.end), None)
-    if visit is None:
-      return image, np.zeros(image.shape[:2], np.uint8)
-    sprite = cv2.warpAffine(
-      self._sprite,
-      self._placement(visit, frame),
-      (self._size, self._size),
-      flags=cv2.INTER_AREA,
+    while time >= self._visit.end:
+      pause = self._rng.uniform(*self._config.pause)
+      self._visit = self._plan(self._visit.end + pause)
+    empty = np.zeros(image.shape[:2], np.uint8)
+    if time < self._visit.start:
+      return image, empty
+    if to_image is None:
+      to_image = unit_to_pixels(image.shape[1])
+    sprite, low = self._render(time, to_image, image.shape[:2])
+    if not sprite[..., 3].any():
+      return image, empty
+    crop_side = float(np.sqrt(abs(np.linalg.det(to_image[:, :2]))))
+    return _composite(image, sprite, low, crop_side)
+
+  def _plan(self, start: float) -> Visit:
+    rng, config = self._rng, self._config
+    kind = config.kinds[int(rng.integers(len(config.kinds)))]
+    shape = self._shape(kind)
+    # A forearm points away from the face, to where the hand comes from.
+    direction = rng.uniform(-0.15, 1.15) * np.pi
+    away = np.array([np.cos(direction), np.sin(direction)])
+    angle = direction - np.pi / 2
+    target = 0.5 + rng.normal(0, 0.08, 2)
+    ratio = rng.uniform(*config.ratio)
+    scale, reach = self._fit(
+      shape(start), ratio, target, away, rng.uniform(0.8, 1.1)
     )
-    alpha = sprite[..., 3:]
-    occluded = image * (1 - alpha) + sprite[..., :3]
-    mask = (alpha[..., 0] > 1 / 255).astype(np.uint8)
-    radius = max(1, round(self._size * _DILATION))
-    kernel = cv2.getStructuringElement(
-      cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)
+    target = target + reach * away
+    return Visit(
+      shape=shape,
+      start=start,
+      enter=rng.uniform(0.12, 0.3),
+      rest=rng.uniform(*config.seconds),
+      leave=rng.uniform(0.12, 0.3),
+      outside=0.5 + (0.75 + 0.6 * scale) * away,
+      target=target,
+      angle=angle,
+      scale=scale,
+      sway=rng.uniform(0, 2 * np.pi, 3),
     )
-    occluded = np.clip(np.round(occluded), 0, 255).astype(np.uint8)
-    return occluded, cv2.dilate(mask, kernel)
 
-  def _placement(self, visit: Visit, frame: int) -> np.ndarray:
-    since, until = frame - visit.start, visit.end - 1 - frame
-    ramp = min((since + 1) / visit.enter, (until + 1) / visit.leave, 1.0)
-    ramp = ramp * ramp * (3 - 2 * ramp)
-    sway = 0.015 * np.sin(0.35 * frame + self._sway)
-    centre = visit.outside + (visit.target - visit.outside) * ramp + sway[:2]
-    angle = visit.angle + 2 * sway[2]
-    scale = visit.scale * self._size / _CANVAS
-    cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
-    linear = np.array([[cosine, -sine], [sine, cosine]])
-    shift = centre * self._size - linear @ np.full(2, _CANVAS / 2)
-    return np.column_stack([linear, shift])
+  def _shape(self, kind: str) -> Shape:
+    if kind == "hand":
+      return shapes.hand(self._rng, self._skin, self._side)
+    if kind == "box":
+      return shapes.box(self._rng, self._side)
+    if kind == "strokes":
+      return shapes.strokes(self._rng, self._side)
+    files = shapes.sprite_files(kind.removeprefix("sprites:"))
+    chosen = files[int(self._rng.integers(len(files)))]
+    return shapes.load_sprite(chosen, self._side)
+
+  def _fit(
+    self,
+    sprite: np.ndarray,
+    ratio: float,
+    target: np.ndarray,
+    away: np.ndarray,
+    scale: float,
+  ) -> tuple[float, float]:
+    """Finds where the resting shape covers `ratio` of the face.
+
+    It is drawn back along `away` as far as need be. Where it covers too
+    little in the middle of the face already, it is made larger.
+
+    Returns:
+      Its width, and how far it is drawn back, in crop sides.
+    """
+    coarse = sprite[..., 3]
+    factor = _COARSE / coarse.shape[1]
+    coarse = cv2.resize(
+      coarse, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA
+    )
+    wanted = ratio * int(self._face.sum())
+    margin = _disc(_DILATION * _COARSE)
+    # Turns the sprite's downward direction to `away`.
+    turn = np.array([[away[1], away[0]], [-away[0], away[1]]])
+
+    def covers(scale: float, reach: float) -> bool:
+      linear = scale * turn
+      shift = target + reach * away - linear @ [0.5, 0.5]
+      placed = cv2.warpAffine(
+        coarse,
+        np.column_stack([linear, _COARSE * shift]),
+        (_COARSE, _COARSE),
+      )
+      # As far beyond the shape as the mask will reach.
+      mask = cv2.dilate((placed > 0.5).astype(np.uint8), margin)
+      return int((mask & self._face).sum()) >= wanted
+
+    while not covers(scale, 0.0) and scale < 2.5:
+      scale *= 1.15
+    low, high = 0.0, 1.2
+    for _ in range(8):
+      reach = (low + high) / 2
+      low, high = (reach, high) if covers(scale, reach) else (low, reach)
+    return scale, low
+
+  def _render(
+    self, time: float, to_image: np.ndarray, shape: tuple[int, int]
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """The placed sprite, blurred by its motion, and where its corner lies."""
+    visit = self._visit
+    sprite = visit.shape(time)
+    corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    corners = corners * sprite.shape[1::-1]
+    to_unit = _scaling(1 / self._side)
+
+    def place(t: float) -> tuple[np.ndarray, np.ndarray]:
+      placed = compose(to_image, visit.placement(t)) @ to_unit
+      return placed, corners @ placed[:, :2].T + placed[:, 2]
+
+    half = 0.5 * _SHUTTER / self._fps
+    moved = np.abs(place(time + half)[1] - place(time - half)[1]).max()
+    steps = int(np.clip(moved / _BLUR_STEP, 1, _MAX_BLUR_STEPS))
+    times = time + half * (2 * np.arange(steps) + 1 - steps) / steps
+    maps, ends = zip(*(place(t) for t in times), strict=True)
+    outer = np.concatenate(ends)
+    bounds = np.array(shape)[::-1]
+    low = np.clip(np.floor(outer.min(0)).astype(int) - 1, 0, bounds)
+    high = np.clip(np.ceil(outer.max(0)).astype(int) + 2, 0, bounds)
+    if (high <= low).any():
+      return np.zeros((1, 1, 4), np.float32), low
+    width, height = int(high[0] - low[0]), int(high[1] - low[1])
+    total = np.zeros((height, width, 4), np.float32)
+    for m in maps:
+      local = m - np.column_stack([np.zeros((2, 2)), low])
+      total += cv2.warpAffine(
+        sprite, local, (width, height), flags=cv2.INTER_LINEAR
+      )
+    return total / len(maps), low
 
 
-def _plan_visit(rng: np.random.Generator, start: int) -> Visit:
-  # The forearm points away from the face, to where the hand comes from.
-  direction = rng.uniform(-0.15, 1.15) * np.pi
-  away = np.array([np.cos(direction), np.sin(direction)])
-  return Visit(
-    start=start,
-    enter=int(rng.integers(3, 8)),
-    rest=int(rng.integers(6, 20)),
-    leave=int(rng.integers(3, 8)),
-    outside=0.5 + 1.2 * away,
-    target=0.5 + rng.normal(0, 0.13, 2) + 0.05 * away,
-    angle=direction - np.pi / 2,
-    scale=rng.uniform(0.6, 1.0),
+def unit_to_pixels(side: int) -> np.ndarray:
+  """(2, 3) map from the unit square to a square image's pixel centres."""
+  return np.array([[side, 0, -0.5], [0, side, -0.5]], np.float64)
+
+
+def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+  """The (2, 3) map that applies `inner`, then `outer`."""
+  linear = outer[:, :2] @ inner[:, :2]
+  return np.column_stack([linear, outer[:, :2] @ inner[:, 2] + outer[:, 2]])
+
+
+def _composite(
+  image: np.ndarray, sprite: np.ndarray, low: np.ndarray, crop_side: float
+) -> tuple[np.ndarray, np.ndarray]:
+  """Shadow first, then the shape; the mask covers both."""
+  radius = max(1, round(crop_side * _DILATION))
+  # Room for the shadow around the sprite.
+  left, top = np.maximum(low - 2 * radius, 0)
+  height, width = sprite.shape[:2]
+  right = min(low[0] + width + 2 * radius, image.shape[1])
+  bottom = min(low[1] + height + 2 * radius, image.shape[0])
+  region = np.zeros((bottom - top, right - left, 4), np.float32)
+  x, y = low[0] - left, low[1] - top
+  region[y : y + height, x : x + width] = sprite
+  alpha = region[..., 3:]
+  covered = (alpha[..., 0] > 1 / 255).astype(np.uint8)
+  covered = cv2.dilate(covered, _disc(radius))
+  # The shadow fades out within the mask: beyond it, the truth is unchanged.
+  near = cv2.blur(covered.astype(np.float32), (radius | 1, radius | 1))
+  shift = np.array([[1, 0, 0.3 * radius], [0, 1, 0.6 * radius]])
+  shadow = cv2.warpAffine(alpha[..., 0], shift, alpha.shape[1::-1])
+  shadow = cv2.GaussianBlur(shadow, (0, 0), 0.6 * radius)
+  shadow = _SHADOW * shadow * np.clip(2 * near - 1, 0, 1) * covered
+  source = image[top:bottom, left:right]
+  shaded = source * (1 - shadow[..., None]) * (1 - alpha) + region[..., :3]
+  occluded = image.copy()
+  changed = np.clip(np.round(shaded), 0, 255).astype(np.uint8)
+  occluded[top:bottom, left:right] = np.where(
+    covered[..., None] > 0, changed, source
   )
+  mask = np.zeros(image.shape[:2], np.uint8)
+  mask[top:bottom, left:right] = covered
+  return occluded, mask
 
 
-def _draw_hand(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
-  """A premultiplied RGBA sprite, float32; fingers up, forearm down."""
-  middle = _CANVAS / 2
-  sprite = np.zeros((_CANVAS, _CANVAS, 4), np.float32)
-  wrist = np.array([middle, 0.72 * _CANVAS])
-  elbow = wrist + np.array([0, 0.4 * _CANVAS])
-  _limb(sprite, [wrist, elbow], 0.13, colour * 0.97)
-  spread, curl = rng.uniform(0.02, 0.16), rng.uniform(0.55, 1.0)
-  thumb_side = rng.choice([-1, 1])
-  knuckles = np.array([middle, 0.5 * _CANVAS])
-  for i, reach in enumerate((0.24, 0.29, 0.31, 0.27)):
-    sideways = (1.5 - i) * thumb_side * -1
-    shift = np.array([sideways * 0.075 * _CANVAS, abs(sideways) * 3])
-    base = knuckles + shift
-    lean = sideways * spread + rng.normal(0, 0.04)
-    bone = reach * _CANVAS * curl * 0.5
-    first = base + bone * np.array([np.sin(lean), -np.cos(lean)])
-    lean += rng.normal(0, 0.1)
-    tip = first + bone * np.array([np.sin(lean), -np.cos(lean)])
-    tone = colour * rng.uniform(0.94, 1.02)
-    _limb(sprite, [base, first, tip], 0.038, tone)
-  palm = [wrist - np.array([0, 6]), knuckles + np.array([0, 12])]
-  _limb(sprite, palm, 0.15, colour)
-  base = wrist + np.array([thumb_side * 0.1, -0.06]) * _CANVAS
-  joint = base + np.array([thumb_side * 0.1, -0.09]) * _CANVAS
-  tip = joint + np.array([thumb_side * 0.03, -0.12]) * _CANVAS
-  _limb(sprite, [base, joint, tip], 0.045, colour)
-  return sprite
+def _disc(radius: float) -> np.ndarray:
+  side = 2 * max(1, round(radius)) + 1
+  return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
 
 
-def _limb(
-  sprite: np.ndarray,
-  points: list[np.ndarray],
-  radius: float,
-  colour: np.ndarray,
-) -> None:
-  """Paints a rounded limb over the sprite, darker towards its edges."""
-  shape = np.zeros(sprite.shape[:2], np.uint8)
-  line = np.round(np.stack(points)).astype(np.int32)
-  width = max(1, round(2 * radius * _CANVAS))
-  cv2.polylines(shape, [line], False, 255, width, cv2.LINE_AA)
-  depth = cv2.distanceTransform(
-    (shape > 127).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
-  )
-  roundness = np.sqrt(np.clip(depth / (radius * _CANVAS), 0, 1))
-  alpha = shape[..., None].astype(np.float32) / 255
-  shaded = (0.62 + 0.38 * roundness[..., None]) * colour
-  sprite[..., :3] = sprite[..., :3] * (1 - alpha) + shaded * alpha
-  sprite[..., 3:] = sprite[..., 3:] * (1 - alpha) + alpha
+def _scaling(factor: float) -> np.ndarray:
+  return np.diag([factor, factor, 1.0])
+
+
+def parse_range(text: str) -> tuple[float, float]:
+  """Reads `LOW-HIGH` or one number.
+
+  Raises:
+    ValueError: neither.
+
+  Example:
+    >>> parse_range("0.2-0.5"), parse_range("1")
+    ((0.2, 0.5), (1.0, 1.0))
+  """
+  low, _, high = text.partition("-")
+  return float(low), float(high or low)

@@ -1,99 +1,158 @@
 """From a clip to frame records: crop, occlusion, guidance.
 
 Both the export of a training set and the restoration of a single video go
-through `prepare`.
+through `prepare`. It is a stream: memory does not grow with the video.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
 from data_prep import crop, face, guidance
-from data_prep.occluders import Hand
-from data_prep.sources import Clip, Detector
-from diffmvr_jax.data.records import FrameRecord
-from diffmvr_jax.errors import InputError
+from data_prep.detection import Detector
+from data_prep.masks import find_masks
+from data_prep.occluder_shapes import Skin
+from data_prep.occluders import Occlusion, OcclusionConfig
+from data_prep.sources import Clip, Frame
+from data_prep.track import LOOKAHEAD, FaceFinder, TrackedFace, track
+from diffmvr_jax.data.codec import FrameRecord
 
 # A found mask that covers less of the face than this is none.
 MIN_OCCLUSION = 0.005
 
 
-def find_faces(clip: Clip) -> np.ndarray:
-  """Landmarks of every frame, (frames, 21, 2); gaps are interpolated.
+@dataclass(frozen=True)
+class SkippedFrame:
+  """A frame that gets no record."""
 
-  Raises:
-    InputError: no face in any frame.
+  frame_index: int
+  reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pasted:
+  """Synthetic occlusion: records get a target."""
+
+  config: OcclusionConfig
+  seed: int
+
+  def start(
+    self, fps: Fraction, image: np.ndarray, tracked: TrackedFace
+  ) -> Occlusion:
+    """Begins with the first crop in which there is a face.
+
+    Args:
+      fps: frames per second.
+      image: (size, size, 3) uint8 crop.
+      tracked: its face.
+    """
+    return Occlusion(
+      self.config,
+      seed=self.seed,
+      skin=_skin(image, tracked),
+      face_outline=(tracked.outline + 0.5) / len(image),
+      fps=float(fps),
+      resolution=len(image),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+  """Real occlusion: records get no target.
+
+  Attributes:
+    detector: of the occluder.
+    as_boxes: take its bounding boxes, not its outlines.
   """
-  found = list(clip.landmarks())
-  if all(points is None for points in found):
-    raise InputError(f"{clip.path}: no face in any of its {len(found)} frames")
-  return crop.interpolate(found)
+
+  detector: Detector
+  as_boxes: bool = False
 
 
 def prepare(
-  clip: Clip,
-  *,
-  size: int,
-  seed: int | None = None,
-  find_occluder: Detector | None = None,
-) -> Iterator[FrameRecord]:
+  clip: Clip, *, size: int, find_face: Detector, occlusion: Pasted | Found
+) -> Iterator[FrameRecord | SkippedFrame]:
   """Yields the records of a clip, frame by frame.
 
   Args:
     clip: the video.
     size: side of the crops, in pixels.
-    seed: paste a synthetic hand, drawn from this seed; records get a target.
-    find_occluder: find the real occlusion instead; records get no target.
+    find_face: detector of the face.
+    occlusion: paste something, or find what is there.
+
+  Yields:
+    Every frame of the clip, in order: its record, or why it has none.
 
   Raises:
-    InputError: no face in any frame; or every frame is occluded.
+    InputError: the video is damaged; a detector's complaint.
   """
-  landmarks = find_faces(clip)
-  transforms = crop.crop_transforms(landmarks, size)
+  finder = FaceFinder(find_face)
   bank = guidance.PastBank()
-  hand: Hand | None = None
-  for i, frame in enumerate(clip.images()):
-    points = crop.apply(transforms[i], landmarks[i])
-    target = crop.warp(frame, transforms[i], size)
-    if seed is not None:
-      if hand is None:
-        skin = _skin_tone(target, points)
-        hand = Hand(seed=seed, frames=len(landmarks), size=size, skin=skin)
-      image, mask = hand.paste(target, i)
+  pasting: Occlusion | None = None
+  masked = _masked(clip.frames(), occlusion)
+  observed = (
+    ((frame, mask), finder(frame.image, frame.index)) for frame, mask in masked
+  )
+  for (frame, mask), tracked in track(observed, size):
+    if tracked is None:
+      yield SkippedFrame(
+        frame.index, f"no face within {LOOKAHEAD} frames before and after"
+      )
+      continue
+    target = None
+    image = crop.warp(frame.image, tracked.transform, size)
+    if isinstance(occlusion, Pasted):
+      target = image
+      if pasting is None:
+        pasting = occlusion.start(clip.fps, target, tracked)
+      image, mask = pasting.paste(target, float(frame.time))
     else:
-      image, mask = target, np.zeros((size, size), np.uint8)
-      found = find_occluder(frame) if find_occluder is not None else None
-      if found is not None:
-        mask = crop.warp_mask(found, transforms[i], size)
-        if guidance.face_occlusion(mask, points) < MIN_OCCLUSION:
-          mask[:] = 0
-    symmetric, symmetric_valid = guidance.symmetric_image(image, mask, points)
+      mask = crop.warp_mask(mask, tracked.transform, size)
+    covered = guidance.face_occlusion(mask, tracked.outline)
+    if target is None and covered < MIN_OCCLUSION:
+      mask[:] = 0
+    symmetric = guidance.symmetric_image(image, mask, tracked.landmarks)
     yield FrameRecord(
       video_id=clip.video_id,
-      frame_index=i,
+      frame_index=frame.index,
       fps=clip.fps,
+      time=frame.time,
       image=image,
-      target=target if seed is not None else None,
+      target=target,
       mask=mask,
-      symmetric=symmetric,
-      symmetric_valid=symmetric_valid,
-      past_index=bank.update(i, bool(mask.any())),
-      crop_transform=transforms[i],
-      landmarks=points.astype(np.float32),
+      symmetric=symmetric.image,
+      symmetric_mask=symmetric.unknown,
+      symmetric_valid=symmetric.valid,
+      past_index=bank.update(
+        frame.index,
+        # What is pasted beside the face spoils the crop as well.
+        occlusion=max(covered, float(mask.mean())),
+        sharpness=guidance.sharpness(image, tracked.outline),
+      ),
+      crop_transform=tracked.transform,
+      landmarks=tracked.landmarks,
       source_path=clip.path,
       source_sha256=clip.digest,
     )
-  if bank.index < 0:
-    raise InputError(
-      f"{clip.path}: every frame is occluded, so there is no past frame"
-    )
 
 
-def _skin_tone(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-  """Median colour between nose and mouth corners, (3,) RGB."""
-  right, left, nose = points[3], points[3 + face.PAIRS], points[18]
-  low = np.minimum.reduce([right, left, nose]).astype(int)
-  high = np.maximum.reduce([right, left, nose]).astype(int) + 1
-  low, high = np.clip(low, 0, None), np.clip(high, 1, len(image))
-  patch = image[low[1] : high[1], low[0] : high[0]].reshape(-1, 3)
-  return np.median(patch, axis=0) if len(patch) else np.full(3, 160.0)
+def _masked(
+  frames: Iterator[Frame], occlusion: Pasted | Found
+) -> Iterator[tuple[Frame, np.ndarray]]:
+  if isinstance(occlusion, Found):
+    return find_masks(frames, occlusion.detector, as_boxes=occlusion.as_boxes)
+  nothing = np.zeros((0, 0), np.uint8)
+  return ((frame, nothing) for frame in frames)
+
+
+def _skin(image: np.ndarray, tracked: TrackedFace) -> Skin:
+  """Skin of a crop: the cheeks, or the middle of a face without landmarks."""
+  if len(tracked.landmarks):
+    region = face.cheek(tracked.landmarks)
+  else:
+    low, high = tracked.outline.min(0), tracked.outline.max(0)
+    region = np.concatenate([low + 0.35 * (high - low), high])
+    region[2:] = low + 0.65 * (high - low)
+  return Skin.sample(image, region)

@@ -7,6 +7,7 @@ units of half the face's width, y down, origin between eyes and mouth.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from data_prep import face
 
 SIZE = 160  # pixels, both sides of a frame
-FPS = 25.0
+FPS = Fraction(25)
 FRAMES = 36
 _SUPERSAMPLE = 2
 _SHIFT = 4  # fractional bits of OpenCV's fixed-point coordinates
@@ -43,6 +44,8 @@ _MIDLINE = np.array(
     (0.0, 1.25, 0.2),
   ]
 )
+_LANDMARKS = np.concatenate([_RIGHT, _RIGHT * [-1, 1, 1], _MIDLINE])
+assert len(_LANDMARKS) == face.COUNT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +100,11 @@ class ProceduralVideo:
     """Yields each frame, (160, 160, 3) uint8, with its (21, 2) landmarks."""
     for i in range(FRAMES):
       yield _render(self._person, self._pose(i))
+
+  def landmarks(self) -> Iterator[np.ndarray]:
+    """Yields the landmarks alone, without drawing."""
+    for i in range(FRAMES):
+      yield _Pen(self._person, self._pose(i)).landmarks()
 
   def _pose(self, i: int) -> Pose:
     wave = np.sin(self._speeds * i + self._phases)
@@ -154,6 +162,10 @@ class _Pen:
     rotated = flat @ np.array([[cosine, sine], [-sine, cosine]])
     return pose.centre + pose.scale * rotated
 
+  def landmarks(self) -> np.ndarray:
+    """(21, 2) float32, in frame pixels."""
+    return self.place(_LANDMARKS).astype(np.float32)
+
   def polygon(self, points: np.ndarray, colour: np.ndarray) -> None:
     cv2.fillPoly(
       self.canvas, [self._fixed(points)], colour.tolist(), cv2.LINE_AA, _SHIFT
@@ -197,10 +209,7 @@ def _render(person: Person, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
   if person.glasses:
     _draw_glasses(pen)
   image = cv2.resize(pen.canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-  left = _RIGHT * [-1, 1, 1]
-  landmarks = pen.place(np.concatenate([_RIGHT, left, _MIDLINE]))
-  assert len(landmarks) == face.COUNT
-  return image, landmarks.astype(np.float32)
+  return image, pen.landmarks()
 
 
 def _draw_body(pen: _Pen, person: Person) -> None:

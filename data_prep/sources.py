@@ -3,16 +3,34 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
-from data_prep.procedural import FPS, ProceduralVideo
+from data_prep.detection import Detections
+from data_prep.procedural import FPS, FRAMES, ProceduralVideo
 from diffmvr_jax.data.records import sha256
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference import video
 
-Detector = Callable[[np.ndarray], np.ndarray | None]
+# Bytes; file systems take 255, of which the shards' suffixes need some.
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True)
+class Frame:
+  """One frame of a clip.
+
+  Attributes:
+    image: (h, w, 3) uint8, upright.
+    index: from 0.
+    time: of presentation, in seconds, exact.
+  """
+
+  image: np.ndarray
+  index: int
+  time: Fraction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,52 +41,94 @@ class Clip:
     video_id: unique in an export.
     path: the file, or the procedural source's name.
     digest: SHA-256 of what the clip is read from.
-    fps: frames per second.
-    images: starts reading the frames, (h, w, 3) uint8.
-    landmarks: starts finding each frame's (21, 2) landmarks, None where
-      there is no face.
+    fps: average frames per second, exact.
+    frames: starts reading.
   """
 
   video_id: str
   path: str
   digest: str
-  fps: float
-  images: Callable[[], Iterator[np.ndarray]]
-  landmarks: Callable[[], Iterator[np.ndarray | None]]
+  fps: Fraction
+  frames: Callable[[], Iterator[Frame]]
 
 
-def file_clip(path: Path, find_face: Detector) -> Clip:
-  """A video file, its face found by `find_face`.
+def file_clip(path: Path) -> Clip:
+  """A video file.
 
   Raises:
     InputError: no such file, or not a video.
   """
+  if len(path.name.encode()) > _LONGEST_NAME:
+    raise InputError(f"{path}: its name is too long for shards; shorten it")
   info = video.probe(path)
 
-  def images() -> Iterator[np.ndarray]:
-    return (frame.image for frame in video.read_frames(path))
+  def frames() -> Iterator[Frame]:
+    for index, timed in enumerate(video.read_frames(path)):
+      yield Frame(timed.image, index, timed.pts * info.time_base)
 
   return Clip(
     video_id=path.stem,
     path=str(path),
     digest=sha256(path),
-    fps=float(info.fps),
-    images=images,
-    landmarks=lambda: map(find_face, images()),
+    fps=info.fps,
+    frames=frames,
   )
 
 
 def procedural_clip(seed: int) -> Clip:
-  """A drawn clip with exact landmarks."""
+  """A drawn clip; `KnownFaces` finds its face."""
   name = f"procedural:{seed}"
+
+  def frames() -> Iterator[Frame]:
+    for index, (image, _) in enumerate(ProceduralVideo(seed).frames()):
+      yield Frame(image, index, index / FPS)
+
   return Clip(
-    video_id=f"procedural_{seed:05d}",
+    video_id=procedural_id(seed),
     path=name,
     digest=hashlib.sha256(name.encode()).hexdigest(),
     fps=FPS,
-    images=lambda: (image for image, _ in ProceduralVideo(seed).frames()),
-    landmarks=lambda: (points for _, points in ProceduralVideo(seed).frames()),
+    frames=frames,
   )
+
+
+class KnownFaces:
+  """The exact landmarks of a drawn clip, as a detector."""
+
+  overlooks = False
+
+  def __init__(self, seed: int):
+    self._landmarks = [
+      points[None] for points in ProceduralVideo(seed).landmarks()
+    ]
+
+  def __call__(self, image: np.ndarray, index: int) -> Detections:
+    """Returns the face of frame `index`."""
+    del image
+    points = self._landmarks[index]
+    return Detections(
+      boxes=np.concatenate([points.min(1), points.max(1)], axis=1),
+      scores=np.ones(1, np.float32),
+      landmarks=points,
+    )
+
+  def close(self) -> None:
+    """Nothing to free."""
+
+
+def procedural_id(seed: int) -> str:
+  """The `video_id` of a drawn clip."""
+  return f"procedural_{seed:05d}"
+
+
+def frame_estimate(source: Path | int) -> int:
+  """How many frames a source has, as its header says; 0 where it does not."""
+  if isinstance(source, int):
+    return FRAMES
+  try:
+    return video.frame_estimate(source)
+  except InputError:
+    return 0  # reported when it is opened
 
 
 def expand(names: list[str]) -> list[Path | int]:
@@ -79,7 +139,7 @@ def expand(names: list[str]) -> list[Path | int]:
       `procedural:FIRST-LAST`.
 
   Raises:
-    InputError: nothing there, or two videos of the same name.
+    InputError: nothing there.
   """
   sources: list[Path | int] = []
   for name in names:
@@ -96,14 +156,13 @@ def expand(names: list[str]) -> list[Path | int]:
       sources.append(path)
     else:
       raise InputError(f"{path}: no such file")
-  stems = [s.stem for s in sources if isinstance(s, Path)]
-  for stem in stems:
-    if stems.count(stem) > 1:
-      raise InputError(f"{stem}: two videos have this name; rename one of them")
   return sources
 
 
-_SUFFIXES = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg"}
+_SUFFIXES = {
+  *(".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts"),
+  *(".mts", ".m2ts", ".wmv", ".flv", ".3gp", ".ogv", ".gif", ".mxf"),
+}
 
 
 def _seeds(name: str) -> range:

@@ -10,13 +10,13 @@ audio are the source's.
 
 import argparse
 import sys
-from contextlib import closing
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from diffmvr_jax.data.records import FrameRecord
+from diffmvr_jax.data.codec import FrameRecord
 from diffmvr_jax.data.windows import stack_frames
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.inference import video
@@ -26,7 +26,7 @@ from diffmvr_jax.inference.restorer import Restorer
 
 def restore_video(
   source: Path,
-  frames: list[FrameRecord],
+  frames: Sequence[FrameRecord],
   restorer: Restorer,
   out: Path,
   *,
@@ -37,7 +37,8 @@ def restore_video(
 
   Args:
     source: the video.
-    frames: its prepared frames, all of them, in order.
+    frames: its prepared frames in order; those that are missing, for want of
+      a face, stay as they are.
     restorer: the model.
     out: the file to write.
     seed: the same seed gives the same pixels.
@@ -46,26 +47,22 @@ def restore_video(
   Returns:
     How many frames were changed.
   """
-  clip = stack_frames(frames, lambda record: frames[record.past_index].image)
-  restored = restorer(clip, seed)
+  by_index = {frame.frame_index: frame for frame in frames}
+  clip = stack_frames(frames, lambda record: by_index[record.past_index].image)
+  restored = dict(zip(by_index, restorer(clip, seed), strict=True))
   changed = 0
   with video.VideoWriter(
     out, video.probe(source), lossless=lossless, audio_from=source
   ) as writer:
     for i, timed in enumerate(
       tqdm(
-        video.read_frames(source),
-        total=len(frames),
-        desc="write",
-        unit="frame",
-        file=sys.stderr,
+        video.read_frames(source), desc="write", unit="frame", file=sys.stderr
       )
     ):
       image = timed.image
-      if frames[i].mask.any():
-        image = paste(
-          image, restored[i], frames[i].mask, frames[i].crop_transform
-        )
+      if i in by_index and by_index[i].mask.any():
+        frame = by_index[i]
+        image = paste(image, restored[i], frame.mask, frame.crop_transform)
         changed += 1
       writer.write(video.TimedFrame(image, timed.pts))
   return changed
@@ -86,28 +83,47 @@ def main(argv: list[str]) -> None:
   )
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument(
-    "--models", type=Path, help="folder of MediaPipe's .task files"
+    "--face", default="mediapipe", help="or yolo:WEIGHTS.pt[#CLASS]"
   )
+  parser.add_argument(
+    "--occluder",
+    default="mediapipe",
+    help="mediapipe (hands), yolo:WEIGHTS.pt[#CLASS], or masks:PATH (video, "
+    "folder of images, or image)",
+  )
+  parser.add_argument(
+    "--mask",
+    choices=["irregular", "box"],
+    default="irregular",
+    help="outline or bounding box of the occlusion",
+  )
+  parser.add_argument("--models", help="folder of MediaPipe's .task files")
   args = parser.parse_args(argv)
   if args.out.resolve() == args.video.resolve():
     raise InputError(f"{args.out}: would overwrite the source")
   video.probe(args.video)  # a bad file is refused before anything is loaded
   restorer = Restorer.from_checkpoint(args.checkpoint)
 
-  from data_prep.detectors import FaceDetector, HandDetector
-  from data_prep.prepare import prepare
-  from data_prep.sources import file_clip
+  from data_prep.recipe import Recipe
 
-  with (
-    closing(FaceDetector(args.models)) as find_face,
-    closing(HandDetector(args.models)) as find_hand,
-  ):
-    prepared = prepare(
-      file_clip(args.video, find_face),
-      size=restorer.config.data.image_size,
-      find_occluder=find_hand,
+  recipe = Recipe(
+    size=restorer.config.data.image_size,
+    face=args.face,
+    occluder=args.occluder,
+    as_boxes=args.mask == "box",
+    models=args.models,
+  )
+  recipe.check([args.video])
+  prepared = list(
+    tqdm(
+      recipe.records(args.video), desc="prepare", unit="frame", file=sys.stderr
     )
-    frames = list(tqdm(prepared, desc="prepare", unit="frame", file=sys.stderr))
+  )
+  frames = [frame for frame in prepared if isinstance(frame, FrameRecord)]
+  if not frames:
+    raise InputError(
+      f"{args.video}: no face in any of its {len(prepared)} frames"
+    )
   changed = restore_video(
     args.video,
     frames,
@@ -118,7 +134,7 @@ def main(argv: list[str]) -> None:
   )
   share = np.mean([frame.mask.mean() for frame in frames])
   print(
-    f"{args.out}: {changed} of {len(frames)} frames restored, "
+    f"{args.out}: {changed} of {len(prepared)} frames restored, "
     f"{100 * share:.1f} % of the crop's pixels on average"
   )
 

@@ -10,7 +10,6 @@ the data, all little-endian.
 """
 
 import hashlib
-import io
 import json
 import os
 import struct
@@ -20,51 +19,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import google_crc32c
-import numpy as np
-from google.protobuf.message import DecodeError
-from PIL import Image
-from tensorflow_datasets.proto import tf_example_generated_pb2 as tf_example
 
+from diffmvr_jax.data.codec import FrameRecord, decode_frame, encode_frame
 from diffmvr_jax.errors import InputError
 
 DATASET = "diffmvr"
-JPEG_QUALITY = 95
 _FRAMING = 16  # bytes around each record: 8 + 4 before, 4 after
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrameRecord:
-  """One frame, cropped around the face.
-
-  Attributes:
-    video_id: the video; its frames share it.
-    frame_index: position in the source video, from 0.
-    fps: frames per second of the source.
-    image: (h, w, 3) uint8, the frame as filmed or with a pasted occluder.
-    target: (h, w, 3) uint8, the unoccluded truth; None for real occlusions.
-    mask: (h, w) uint8, 1 on the occlusion, else 0.
-    symmetric: (h, w, 3) uint8, the visible half mirrored.
-    symmetric_valid: whether `symmetric` could be made.
-    past_index: `frame_index` of the past frame in the same video, or −1.
-    crop_transform: (2, 3) float32, affine map from source to crop pixels.
-    landmarks: (k, 2) float32, in crop pixels; k may be 0.
-    source_path: where the video came from.
-    source_sha256: of the source file.
-  """
-
-  video_id: str
-  frame_index: int
-  fps: float
-  image: np.ndarray
-  target: np.ndarray | None
-  mask: np.ndarray
-  symmetric: np.ndarray
-  symmetric_valid: bool
-  past_index: int
-  crop_transform: np.ndarray
-  landmarks: np.ndarray
-  source_path: str
-  source_sha256: str
 
 
 @dataclass(kw_only=True)
@@ -77,79 +37,6 @@ class ShardIndex:
   frame_index: list[int] = field(default_factory=list)
   past_index: list[int] = field(default_factory=list)
   occlusion: list[float] = field(default_factory=list)  # share of the crop
-
-
-def encode_frame(record: FrameRecord) -> bytes:
-  """Serialises a frame as a `tf.train.Example`; masks as PNG, images JPEG."""
-  example = tf_example.Example()
-  feature = example.features.feature
-  images = {"image": record.image, "symmetric": record.symmetric}
-  if record.target is not None:
-    images["target"] = record.target
-  for key, image in images.items():
-    feature[key].bytes_list.value.append(_compress(image, "JPEG"))
-  mask = _compress(record.mask * np.uint8(255), "PNG")
-  feature["mask"].bytes_list.value.append(mask)
-  for key, text in (
-    ("video_id", record.video_id),
-    ("source/path", record.source_path),
-    ("source/sha256", record.source_sha256),
-  ):
-    feature[key].bytes_list.value.append(text.encode())
-  for key, number in (
-    ("frame_index", record.frame_index),
-    ("past_index", record.past_index),
-    ("symmetric_valid", int(record.symmetric_valid)),
-  ):
-    feature[key].int64_list.value.append(number)
-  for key, numbers in (
-    ("fps", [record.fps]),
-    ("crop_transform", record.crop_transform.ravel()),
-    ("landmarks", record.landmarks.ravel()),
-  ):
-    feature[key].float_list.value.extend(float(x) for x in numbers)
-  # Equal records must give equal bytes; protobuf maps have no order of theirs.
-  return example.SerializeToString(deterministic=True)
-
-
-def decode_frame(data: bytes) -> FrameRecord:
-  """Undoes `encode_frame`, up to JPEG's loss.
-
-  Raises:
-    ValueError: not an `Example`, or a key of the contract is missing.
-  """
-  try:
-    feature = tf_example.Example.FromString(data).features.feature
-  except DecodeError as error:
-    raise ValueError(f"not a tf.train.Example ({error})") from error
-
-  def one(key: str, kind: str):
-    values = list(getattr(feature[key], kind).value) if key in feature else []
-    if not values:
-      raise ValueError(f"key {key!r} is missing")
-    return values[0]
-
-  def numbers(key: str, columns: int) -> np.ndarray:
-    values = feature[key].float_list.value
-    return np.asarray(values, np.float32).reshape(-1, columns)
-
-  return FrameRecord(
-    video_id=one("video_id", "bytes_list").decode(),
-    frame_index=one("frame_index", "int64_list"),
-    fps=one("fps", "float_list"),
-    image=_decompress(one("image", "bytes_list")),
-    target=_decompress(one("target", "bytes_list"))
-    if "target" in feature
-    else None,
-    mask=_decompress(one("mask", "bytes_list")) // np.uint8(128),
-    symmetric=_decompress(one("symmetric", "bytes_list")),
-    symmetric_valid=bool(one("symmetric_valid", "int64_list")),
-    past_index=one("past_index", "int64_list"),
-    crop_transform=numbers("crop_transform", 3),
-    landmarks=numbers("landmarks", 2),
-    source_path=one("source/path", "bytes_list").decode(),
-    source_sha256=one("source/sha256", "bytes_list").decode(),
-  )
 
 
 class ShardWriter:
@@ -333,20 +220,3 @@ def _masked_crc(data: bytes) -> bytes:
   crc = google_crc32c.value(data)
   rotated = (crc >> 15 | crc << 17) + 0xA282EAD8
   return struct.pack("<I", rotated & 0xFFFFFFFF)
-
-
-def _compress(image: np.ndarray, kind: str) -> bytes:
-  buffer = io.BytesIO()
-  # 4:4:4 keeps the colour edges of a small crop.
-  options = (
-    {"quality": JPEG_QUALITY, "subsampling": 0} if kind == "JPEG" else {}
-  )
-  Image.fromarray(image).save(buffer, kind, **options)
-  return buffer.getvalue()
-
-
-def _decompress(data: bytes) -> np.ndarray:
-  try:
-    return np.asarray(Image.open(io.BytesIO(data)))
-  except OSError as error:
-    raise ValueError(f"an image does not decode ({error})") from error

@@ -11,7 +11,8 @@ import grain
 import numpy as np
 
 from diffmvr_jax.config import DataConfig
-from diffmvr_jax.data.records import FrameRecord, RecordSource
+from diffmvr_jax.data.codec import FrameRecord
+from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
 
 Window = dict[str, np.ndarray]
@@ -45,11 +46,14 @@ class WindowSource(grain.sources.RandomAccessDataSource[Window]):
     self._image_size = image_size
     span = int(self._offsets[-1]) + 1
     occlusion = np.asarray(records.index.occlusion)
+    frame_index = np.asarray(records.index.frame_index)
     self._starts = [
       start
       for _, positions in records.videos()
       for start in positions[: max(0, len(positions) - span + 1)]
-      if not occluded_only or occlusion[start + self._offsets].any()
+      # A frame without a face has no record: windows do not reach over it.
+      if frame_index[start + span - 1] - frame_index[start] == span - 1
+      and (not occluded_only or occlusion[start + self._offsets].any())
     ]
     if not self._starts:
       raise InputError(

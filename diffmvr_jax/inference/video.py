@@ -58,10 +58,32 @@ def probe(path: str | Path) -> VideoInfo:
     return VideoInfo(
       width=width,
       height=height,
-      fps=stream.average_rate or stream.guessed_rate or Fraction(25),
+      fps=_rate(stream),
       time_base=stream.time_base,
       has_audio=bool(container.streams.audio),
     )
+
+
+def frame_estimate(path: str | Path) -> int:
+  """Number of frames as the header gives it; 0 where it does not.
+
+  Raises:
+    InputError: no such file, or not a video.
+  """
+  with _open(path) as container:
+    stream = container.streams.video[0]
+    if stream.frames:
+      return stream.frames
+    return round((_promised_seconds(stream) or 0) * _rate(stream))
+
+
+def count_frames(path: str | Path) -> int:
+  """Counts a video's frames exactly, by decoding it.
+
+  Raises:
+    InputError: as `read_frames`.
+  """
+  return sum(1 for _ in read_frames(path))
 
 
 def read_frames(path: str | Path) -> Iterator[TimedFrame]:
@@ -73,13 +95,18 @@ def read_frames(path: str | Path) -> Iterator[TimedFrame]:
   with _open(path) as container:
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
+    end = _EndCheck(path, stream)
     count = 0
     try:
       for frame in container.decode(stream):
-        if frame.pts is None:
-          raise InputError(f"{path}: frame {count} has no timestamp; remux it")
-        yield TimedFrame(_upright(frame), frame.pts)
+        pts = frame.pts
+        if pts is None:  # raw streams have none
+          assert stream.time_base is not None
+          pts = round(count / _rate(stream) / stream.time_base)
+        yield TimedFrame(_upright(frame), pts)
+        end.see(pts)
         count += 1
+      end.finish(count)
     except av.error.FFmpegError as error:
       raise InputError(
         f"{path}: damaged after {count} frames ({error.strerror})"
@@ -205,6 +232,53 @@ def _open(path: str | Path):
     container.close()
     raise InputError(f"{path}: has no video stream")
   return container
+
+
+def _promised_seconds(stream: VideoStream) -> Fraction | None:
+  if stream.duration and stream.time_base:
+    return stream.duration * stream.time_base
+  if "DURATION" not in stream.metadata:  # Matroska's: hours:minutes:seconds
+    return None
+  hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+  return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
+
+
+class _EndCheck:
+  """Some containers end without an error where they were cut off.
+
+  The last frame has to lie at the promised end, give or take the longest
+  pause between two frames, since that is how long it may be shown.
+  """
+
+  def __init__(self, path: str | Path, stream: VideoStream):
+    self._path = path
+    self._time_base = stream.time_base or Fraction(1)
+    self._promised = _promised_seconds(stream)
+    self._first: int | None = None
+    self._last = 0
+    self._pause = Fraction(1, 5) / self._time_base
+
+  def see(self, pts: int) -> None:
+    if self._first is None:
+      self._first = pts
+    else:
+      self._pause = max(self._pause, pts - self._last)
+    self._last = pts
+
+  def finish(self, count: int) -> None:
+    if self._promised is None or self._first is None:
+      return
+    length = self._last - self._first + 2 * self._pause
+    if length * self._time_base < self._promised:
+      raise InputError(
+        f"{self._path}: ends after frame {count - 1}, at "
+        f"{float(self._last * self._time_base):.2f} s of "
+        f"{float(self._promised):.2f} s: truncated"
+      )
+
+
+def _rate(stream: VideoStream) -> Fraction:
+  return stream.average_rate or stream.guessed_rate or Fraction(25)
 
 
 def _first(path: str | Path, container) -> av.VideoFrame:

@@ -1,53 +1,119 @@
+import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from data_prep import sources
 from data_prep.__main__ import main
-from data_prep.prepare import prepare
-from data_prep.procedural import ProceduralVideo
+from data_prep.dataset import Splitting
+from data_prep.export import export
+from data_prep.occluders import OcclusionConfig
+from data_prep.prepare import Found, Pasted, SkippedFrame, prepare
+from data_prep.splits import assign
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
+from tests.data_prep.clips import (
+  CentredRecipe,
+  clip_of,
+  drawn,
+  listed,
+  masked,
+  write_video,
+)
+
+PASTED = Pasted(config=OcclusionConfig(), seed=0)
+SMALL = ["--size", "32"]
 
 
 def files(folder):
-  return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+  return {
+    str(p.relative_to(folder)): p.read_bytes()
+    for p in folder.rglob("*")
+    if p.is_file()
+  }
 
 
-def command(*arguments):
-  return subprocess.run(
-    [sys.executable, "-m", "data_prep", *map(str, arguments)],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+def export_drawn(out, *options, names="procedural:0-3"):
+  main(["export", names, "--out", str(out), *SMALL, *options])
 
 
-def test_a_killed_export_resumes_to_the_same_bytes(tmp_path):
-  whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-  options = ["--size", "32"]
-  main(["export", "procedural:0-3", "--out", str(whole), *options])
-  # What a kill leaves: some parts, and one that was being written.
-  parts = resumed / "parts"
-  main(["export", "procedural:0-3", "--out", str(resumed), *options])
-  (resumed / "manifest.json").unlink()
-  parts.mkdir()
-  (parts / "procedural_00002.tfrecord.partial").write_bytes(b"half")
-  main(["export", "procedural:0-3", "--out", str(resumed), *options])
-  assert files(whole) == files(resumed)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("export") / "whole"
+  export_drawn(folder)
+  return folder
 
 
-def test_a_finished_export_is_left_alone(tmp_path, capsys):
-  arguments = ["export", "procedural:0-1", "--out", str(tmp_path), "--size"]
-  main([*arguments, "32"])
-  before = files(tmp_path)
-  main([*arguments, "32"])
+def test_a_killed_export_resumes_to_the_same_bytes(whole, tmp_path):
+  out = tmp_path / "out"
+  arguments = ["export", "procedural:0-3", "--out", str(out), *SMALL]
+  rng = np.random.default_rng(0)
+  killed = 0
+  for _ in range(40):
+    process = subprocess.Popen(
+      [sys.executable, "-m", "data_prep", *arguments, "--workers", "2"],
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.DEVNULL,
+      start_new_session=True,
+    )
+    # Until there is something to lose; then at a random moment.
+    while process.poll() is None and not (out / "parts").exists():
+      time.sleep(0.02)
+    try:
+      process.wait(rng.uniform(0.1, 4.0))
+    except subprocess.TimeoutExpired:
+      os.killpg(process.pid, signal.SIGKILL)
+      process.wait()
+      killed += 1
+      continue
+    assert process.returncode == 0
+    break
+  assert killed >= 1
+  assert files(out) == files(whole)
+
+
+def test_workers_and_shares_give_the_same_bytes(whole, tmp_path):
+  export_drawn(tmp_path / "workers", "--workers", "3")
+  assert files(tmp_path / "workers") == files(whole)
+  for share in ("0/2", "1/2"):
+    export_drawn(tmp_path / "shares", "--shard", share)
+    assert not (tmp_path / "shares" / "manifest.json").exists()
+  export_drawn(tmp_path / "shares")
+  assert files(tmp_path / "shares") == files(whole)
+
+
+def test_a_finished_export_is_left_alone(whole, capsys):
+  before = files(whole)
+  export_drawn(whole)
   assert "already exported" in capsys.readouterr().out
-  assert files(tmp_path) == before
+  assert files(whole) == before
   with pytest.raises(InputError, match="other settings"):
-    main([*arguments, "48"])
+    export_drawn(whole, "--seed", "1")
+
+
+def test_an_unfinished_export_refuses_other_settings(tmp_path):
+  export_drawn(tmp_path, "--shard", "0/2")
+  with pytest.raises(InputError, match="other settings"):
+    export_drawn(tmp_path, "--shard", "1/2", "--paste", "box")
+
+
+def test_the_manifest_accounts_for_every_frame(whole):
+  manifest = json.loads((whole / "manifest.json").read_text())
+  assert [v["video_id"] for v in manifest["videos"]] == [
+    f"procedural_{i:05d}" for i in range(4)
+  ]
+  for video in manifest["videos"]:
+    assert video["frames"] == video["exported"] == 36
+    assert video["skipped"] == [] and video["fps"] == "25"
+    assert 0 < video["occluded"] < 36
+    assert 0 < video["occlusion"] < 1
+    assert video["past_valid"] == video["occluded"]
+  assert sum(manifest["frames"].values()) == 4 * 36
 
 
 def test_splits_are_by_video(tiny_data):
@@ -55,6 +121,36 @@ def test_splits_are_by_video(tiny_data):
   test = {v for v, _ in RecordSource(tiny_data, "test").videos()}
   assert len(train) == 4 and len(test) == 1
   assert not train & test
+
+
+def test_a_subject_is_in_one_split(tmp_path):
+  table = tmp_path / "subjects.csv"
+  table.write_text(
+    "video,subject,split\n"
+    "procedural_00000.mp4,Ann,\nprocedural_00001,Ann,\n"
+    "procedural_00002,Bo,validation\nprocedural_00003,Cy,\n"
+  )
+  export_drawn(tmp_path / "out", "--subjects", str(table))
+  split_of = {
+    video: split
+    for split in ("train", "validation", "test")
+    for video, _ in RecordSource(tmp_path / "out", split).videos()
+  }
+  assert split_of["procedural_00000"] == split_of["procedural_00001"]
+  assert split_of["procedural_00002"] == "validation"
+  assert set(split_of.values()) == {"train", "validation", "test"}
+
+
+def test_a_video_keeps_its_split_order_when_others_join():
+  def held_out(count):
+    videos = [f"v{i}" for i in range(count)]
+    shares = {"validation_share": 0.1, "test_share": 0.2, "seed": 3}
+    splits = assign(videos, {}, **shares)
+    return {v for v, split in splits.items() if split == "test"}
+
+  assert len(held_out(10)) == 2 and len(held_out(20)) == 4
+  assert held_out(10) <= held_out(20) | {f"v{i}" for i in range(10)}
+  assert held_out(20) != {f"v{i}" for i in range(4)}
 
 
 def test_targets_equal_frames_outside_the_hand(tiny_data):
@@ -70,6 +166,29 @@ def test_targets_equal_frames_outside_the_hand(tiny_data):
   assert seen > 3
 
 
+def test_frame_rates_and_times_stay_exact(tmp_path):
+  images, _ = drawn()
+  ntsc = write_video(
+    tmp_path / "ntsc.mp4", images[:12], fps=Fraction(30000, 1001)
+  )
+  times = [0, 40, 80, 200, 240, 500, 510, 600]
+  variable = write_video(tmp_path / "vfr.mkv", images[:8], times=times)
+  recipe = CentredRecipe(size=32, paste=OcclusionConfig())
+  export(
+    [str(ntsc), str(variable)],
+    tmp_path / "out",
+    recipe,
+    Splitting(test_share=0.0),
+  )
+  source = RecordSource(tmp_path / "out", "train")
+  records = [source[i] for i in range(len(source))]
+  assert records[0].fps == Fraction(30000, 1001)
+  exact = [Fraction(1001 * i, 30000) for i in range(12)]
+  assert [r.time for r in records if r.video_id == "ntsc"] == exact
+  milliseconds = [Fraction(t, 1000) for t in times]
+  assert [r.time for r in records if r.video_id == "vfr"] == milliseconds
+
+
 def test_data_preparation_imports_no_jax():
   code = "import sys, data_prep.__main__; sys.exit('jax' in sys.modules)"
   assert (
@@ -77,63 +196,59 @@ def test_data_preparation_imports_no_jax():
   )
 
 
-@pytest.mark.parametrize(
-  ("name", "said"),
-  [
-    ("nowhere.mp4", "no such file"),
-    ("empty", "no video in this folder"),
-    ("procedural:x", "expected procedural:SEED"),
-  ],
-)
-def test_bad_sources_end_in_one_line_and_code_2(tmp_path, name, said, assets):
-  (tmp_path / "empty").mkdir()
-  where = name if name.startswith("procedural") else tmp_path / name
-  run = command(
-    "export", where, "--out", tmp_path / "out", "--models", assets / "models"
+def test_frames_without_a_face_are_skipped_with_a_reason():
+  images, landmarks = drawn()
+  found = [*landmarks[:3], *([None] * 30), *landmarks[33:]]
+  items = list(
+    prepare(clip_of(images), size=32, find_face=listed(found), occlusion=PASTED)
   )
-  assert run.returncode == 2
-  last = run.stderr.strip().splitlines()[-1]
-  assert last.startswith("error: ") and said in last
-  assert "Traceback" not in run.stderr
+  assert len(items) == len(images)
+  skipped = [i for i in items if isinstance(i, SkippedFrame)]
+  assert [s.frame_index for s in skipped] == list(range(15, 21))
+  assert "no face within 12 frames" in skipped[0].reason
 
 
-def clip_of(landmarks, images):
-  return sources.Clip(
-    video_id="clip",
-    path="clip.mp4",
-    digest="",
-    fps=25.0,
-    images=lambda: iter(images),
-    landmarks=lambda: iter(landmarks),
+def test_a_clip_that_is_always_occluded_has_no_past_frame():
+  images, landmarks = drawn()
+  everything = [np.ones((160, 160), np.uint8)] * len(images)
+  records = list(
+    prepare(
+      clip_of(images),
+      size=32,
+      find_face=listed(landmarks),
+      occlusion=Found(detector=masked(everything)),
+    )
   )
-
-
-def test_a_clip_without_a_face_is_refused():
-  images = [np.zeros((32, 32, 3), np.uint8)] * 3
-  with pytest.raises(InputError, match="no face in any of its 3 frames"):
-    list(prepare(clip_of([None] * 3, images), size=32, seed=0))
-
-
-def test_a_clip_that_is_always_occluded_is_refused():
-  images, landmarks = zip(*ProceduralVideo(0).frames(), strict=True)
-
-  def everything(image):
-    return np.ones(image.shape[:2], np.uint8)
-
-  prepared = prepare(
-    clip_of(landmarks, images), size=32, find_occluder=everything
-  )
-  with pytest.raises(InputError, match="every frame is occluded"):
-    list(prepared)
+  assert all(record.past_index == -1 for record in records)
+  assert not any(record.symmetric_valid for record in records)
+  assert all(record.symmetric_mask.all() for record in records)
 
 
 def test_a_hand_beside_the_face_is_no_occlusion():
-  images, landmarks = zip(*ProceduralVideo(0).frames(), strict=True)
-
-  def corner(image):
-    mask = np.zeros(image.shape[:2], np.uint8)
-    mask[:20, :20] = 1
-    return mask
-
-  records = prepare(clip_of(landmarks, images), size=32, find_occluder=corner)
+  images, landmarks = drawn()
+  corner = np.zeros((160, 160), np.uint8)
+  corner[:20, :20] = 1
+  records = prepare(
+    clip_of(images),
+    size=32,
+    find_face=listed(landmarks),
+    occlusion=Found(detector=masked([corner] * len(images))),
+  )
   assert not any(record.mask.any() for record in records)
+
+
+def test_the_past_frame_is_the_latest_free_one_before():
+  images, landmarks = drawn()
+  hand = np.zeros((160, 160), np.uint8)
+  hand[70:110, 60:95] = 1
+  masks = [hand if 10 <= i < 14 else None for i in range(len(images))]
+  records = list(
+    prepare(
+      clip_of(images),
+      size=64,
+      find_face=listed(landmarks),
+      occlusion=Found(detector=masked(masks)),
+    )
+  )
+  assert [records[i].past_index for i in range(10, 15)] == [9] * 5
+  assert all(r.past_index < r.frame_index for r in records)

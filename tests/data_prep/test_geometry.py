@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -44,20 +45,34 @@ def test_symmetric_image_mirrors_the_visible_side():
   mask = np.zeros((128, 128), np.uint8)
   mask[40:80, 75:100] = 1
   image = np.where(mask[..., None] > 0, np.uint8(9), truth)
-  symmetric, valid = guidance.symmetric_image(image, mask, landmarks)
-  assert valid
-  assert np.abs(symmetric.astype(int) - truth).max() <= 1
+  symmetric = guidance.symmetric_image(image, mask, landmarks)
+  assert symmetric.valid
+  assert not symmetric.unknown.any()
+  assert np.abs(symmetric.image.astype(int) - truth).max() <= 1
 
 
-def test_pixels_occluded_on_both_sides_stay_grey():
+def test_pixels_occluded_on_both_sides_are_marked():
   landmarks = frontal_face(centre=(63.5, 60.0), size=30.0)
   image = np.full((128, 128, 3), 200, np.uint8)
   mask = np.zeros((128, 128), np.uint8)
   mask[40:80, 50:100] = 1
-  symmetric, _ = guidance.symmetric_image(image, mask, landmarks)
-  assert (symmetric[50:70, 60:67] == guidance.GREY).all()
-  assert (symmetric[50:70, 85:95] == 200).all()
-  assert (symmetric[mask == 0] == 200).all()
+  symmetric = guidance.symmetric_image(image, mask, landmarks)
+  assert (symmetric.image[50:70, 60:67] == guidance.GREY).all()
+  assert symmetric.unknown[50:70, 60:67].all()
+  assert (symmetric.image[50:70, 85:95] == 200).all()
+  assert not symmetric.unknown[50:70, 85:95].any()
+  assert (symmetric.image[mask == 0] == 200).all()
+  assert not symmetric.unknown[mask == 0].any()
+
+
+def test_without_landmarks_there_is_no_symmetric_image():
+  image = np.full((32, 32, 3), 200, np.uint8)
+  mask = np.zeros((32, 32), np.uint8)
+  mask[:9] = 1
+  symmetric = guidance.symmetric_image(image, mask, np.zeros((0, 2)))
+  assert not symmetric.valid
+  np.testing.assert_array_equal(symmetric.unknown, mask)
+  assert (symmetric.image[mask == 1] == guidance.GREY).all()
 
 
 def test_a_turned_head_has_no_symmetric_image():
@@ -66,42 +81,44 @@ def test_a_turned_head_has_no_symmetric_image():
   mask = np.zeros((128, 128), np.uint8)
   mask[40:80, 75:100] = 1
   image = np.zeros((128, 128, 3), np.uint8)
-  assert not guidance.symmetric_image(image, mask, landmarks)[1]
+  assert not guidance.symmetric_image(image, mask, landmarks).valid
+
+
+def bank_says(occlusions, sharpnesses):
+  bank = guidance.PastBank()
+  return [
+    bank.update(i, occlusion=o, sharpness=s)
+    for i, (o, s) in enumerate(zip(occlusions, sharpnesses, strict=True))
+  ]
 
 
 def test_past_bank_is_causal():
-  bank = guidance.PastBank()
-  occluded = [True, False, False, True, True, False, True]
-  past = [bank.update(i, value) for i, value in enumerate(occluded)]
-  assert past == [-1, -1, 1, 2, 2, 2, 5]
+  occlusions = [0.4, 0, 0, 0.4, 0.4, 0.001, 0.4]
+  assert bank_says(occlusions, [9.0] * 7) == [-1, -1, 1, 2, 2, 2, 5]
 
 
-def test_crop_levels_and_centres_the_face():
-  landmarks = np.stack([frontal_face(0.4, (300, 200), 50.0)] * 3)
-  transform = crop.crop_transforms(landmarks, 96)[1]
-  points = crop.apply(transform, landmarks[1])
-  assert abs(face.roll(points)) < 1e-3
-  centre, side = face.extent(points)
-  np.testing.assert_allclose(centre, 47.5, atol=0.05)
-  assert side == pytest.approx(96 / crop.MARGIN, rel=1e-3)
+def test_blurred_frames_are_no_past_frames():
+  assert bank_says([0] * 5, [10, 10, 2, 2, 9]) == [-1, 0, 1, 1, 1]
 
 
-def test_crop_transform_is_invertible_to_half_a_pixel():
-  landmarks = np.stack([frontal_face(-0.2, (310, 190), 60.0)] * 2)
-  transform = crop.crop_transforms(landmarks, 128)[0]
-  whole = np.vstack([transform, [0, 0, 1]]).astype(np.float64)
-  inverse = np.linalg.inv(whole)[:2]
-  points = np.random.default_rng(0).uniform(0, 600, (50, 2))
-  back = crop.apply(inverse, crop.apply(transform, points))
-  assert np.abs(back - points).max() < 0.01
+def test_past_bank_adapts_to_a_camera_out_of_focus():
+  says = bank_says([0] * 200, [10.0] * 3 + [2.0] * 197)
+  assert says[10] == 2  # still the sharp one
+  assert says[-1] == 198  # there is nothing better any more
 
 
-def test_missing_landmarks_are_interpolated():
-  first, last = frontal_face(), frontal_face(centre=(70.0, 50.0))
-  filled = crop.interpolate([None, first, None, last, None])
-  np.testing.assert_allclose(filled[2], (first + last) / 2, atol=1e-4)
-  np.testing.assert_array_equal(filled[0], first)
-  np.testing.assert_array_equal(filled[4], last)
+def test_sharpness_does_not_depend_on_the_resolution():
+  rng = np.random.default_rng(0)
+  small = cv2.GaussianBlur(
+    rng.integers(0, 256, (128, 128, 3)).astype(np.uint8), (0, 0), 1.5
+  )
+  large = cv2.resize(small, (512, 512), interpolation=cv2.INTER_CUBIC)
+  outline = np.array([[20.0, 20], [110, 20], [110, 110], [20, 110]])
+  one = guidance.sharpness(small, outline)
+  other = guidance.sharpness(large, 4 * outline)
+  assert other == pytest.approx(one, rel=0.15)
+  blurred = cv2.GaussianBlur(small, (0, 0), 2)
+  assert guidance.sharpness(blurred, outline) < 0.3 * one
 
 
 def test_crop_replicates_the_border_of_the_frame():

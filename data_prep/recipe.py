@@ -1,0 +1,128 @@
+"""How videos are prepared, in one value that also worker processes take."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.detection import Detector
+from data_prep.landmarkers import FaceDetector, HandDetector
+from data_prep.occluders import OcclusionConfig
+from data_prep.prepare import Found, Pasted, SkippedFrame, prepare
+from data_prep.sources import Clip, KnownFaces, file_clip, procedural_clip
+from data_prep.user_masks import UserMasks
+from data_prep.yolo import YoloDetector
+from diffmvr_jax.data.codec import FrameRecord
+from diffmvr_jax.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+  """The settings that all videos of an export share.
+
+  Attributes:
+    size: side of the crops, in pixels.
+    face: `mediapipe` or `yolo:WEIGHTS.pt[#CLASS]`.
+    occluder: likewise, or `masks:PATH`; of no use where `paste` is set.
+    as_boxes: take the occluder's bounding box as the mask.
+    paste: occlude synthetically in place of finding occlusions.
+    models: folder of MediaPipe's models, see `data_prep.models`.
+    seed: of what is pasted.
+  """
+
+  size: int
+  face: str = "mediapipe"
+  occluder: str = "mediapipe"
+  as_boxes: bool = False
+  paste: OcclusionConfig | None = None
+  models: str | None = None
+  seed: int = 0
+
+  def records(self, source: Path | int) -> Iterator[FrameRecord | SkippedFrame]:
+    """Prepares one video, see `prepare`.
+
+    Raises:
+      InputError: the video or a detector cannot be used.
+    """
+    with self.opened(source) as (clip, find_face, occlusion):
+      yield from prepare(
+        clip, size=self.size, find_face=find_face, occlusion=occlusion
+      )
+
+  @contextmanager
+  def opened(
+    self, source: Path | int
+  ) -> Iterator[tuple[Clip, Detector, Pasted | Found]]:
+    """Opens a video and its detectors, and closes them.
+
+    Raises:
+      InputError: one of them cannot be used.
+    """
+    if isinstance(source, int):
+      if self.paste is None:
+        raise InputError(
+          f"procedural:{source}: drawn clips have only synthetic occlusion"
+        )
+      clip, find_face = procedural_clip(source), KnownFaces(source)
+    else:
+      clip, find_face = file_clip(source), self._face()
+    with closing(find_face):
+      if self.paste is not None:
+        seed = seed_of(self.seed, clip.video_id)
+        yield clip, find_face, Pasted(config=self.paste, seed=seed)
+        return
+      assert isinstance(source, Path)
+      with closing(self._occluder(source)) as detector:
+        yield clip, find_face, Found(detector=detector, as_boxes=self.as_boxes)
+
+  def check(self, sources: Iterable[Path | int]) -> None:
+    """Opens what does not depend on a video, so that errors come early.
+
+    Raises:
+      InputError: a model is missing or damaged; a misspelt detector.
+    """
+    if all(isinstance(source, int) for source in sources):
+      return  # drawn clips need no models
+    self._face().close()
+    if self.paste is None:
+      kind, _, path = self.occluder.partition(":")
+      if kind == "masks":
+        if not Path(path).exists():
+          raise InputError(f"{path}: no such file or folder of masks")
+      else:
+        self._occluder(Path()).close()
+
+  def _face(self) -> Detector:
+    kind, _, rest = self.face.partition(":")
+    if kind == "mediapipe" and not rest:
+      return FaceDetector(self.models)
+    if kind == "yolo" and rest:
+      return _yolo(rest, "face")
+    raise InputError(
+      f"--face {self.face}: expected mediapipe or yolo:WEIGHTS.pt"
+    )
+
+  def _occluder(self, source: Path) -> Detector:
+    kind, _, rest = self.occluder.partition(":")
+    if kind == "mediapipe" and not rest:
+      return HandDetector(self.models)
+    if kind == "yolo" and rest:
+      return _yolo(rest, "occluder")
+    if kind == "masks" and rest:
+      return UserMasks(rest, source)
+    raise InputError(
+      f"--occluder {self.occluder}: expected mediapipe, yolo:WEIGHTS.pt or "
+      "masks:PATH"
+    )
+
+
+def seed_of(seed: int, video_id: str) -> int:
+  """One seed per video, whatever else is exported with it."""
+  digest = hashlib.sha256(f"{seed}/{video_id}".encode()).digest()
+  return int.from_bytes(digest[:8], "little")
+
+
+def _yolo(weights: str, role: str) -> Detector:
+  path, _, label = weights.partition("#")
+  return YoloDetector(path, label or None, role=role)
