@@ -62,6 +62,8 @@ def _add_export(commands) -> None:
 
 
 def _export(arguments) -> int:
+  if arguments.workers < 1:
+    raise InputError(f"--workers {arguments.workers}: at least 1")
   failed = export(
     arguments.videos,
     arguments.out,
@@ -208,6 +210,13 @@ def _add_recipe(command) -> None:
     metavar="LOW-HIGH",
     help="how long it rests (0.25-0.8)",
   )
+  command.add_argument(
+    "--occlusion-pause",
+    type=parse_range,
+    default=OcclusionConfig.pause,
+    metavar="LOW-HIGH",
+    help="seconds between two of them (0.15-0.6)",
+  )
   command.add_argument("--validation-share", type=float, default=0.0)
   command.add_argument(
     "--subjects", help="CSV with columns video, subject and perhaps split"
@@ -225,6 +234,7 @@ def _recipe(arguments) -> Recipe:
       kinds=tuple(arguments.paste.split(",")),
       ratio=arguments.occlusion_ratio,
       seconds=arguments.occlusion_seconds,
+      pause=arguments.occlusion_pause,
     )
   return Recipe(
     size=arguments.size,

@@ -31,7 +31,8 @@ names:
   0: face
   1: occluder
 """
-_MIN_AREA = 1e-4  # of the picture; smaller pieces of an outline are dropped
+# Share of the picture; what is smaller, a fingertip that enters, has no label.
+_MIN_AREA = 3e-3
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def annotate_video(
       labels.append(_polygon(0, hull / scale))
     else:
       labels.append(_box(0, found.box, scale))
-    if mask.any():
+    if mask.mean() > _MIN_AREA:
       if outlines:
         labels += [_polygon(1, piece / scale) for piece in _pieces(mask)]
       else:

@@ -116,6 +116,8 @@ def export(
       disk is full.
   """
   sources = expand(names)
+  if out.exists() and not out.is_dir():
+    raise InputError(f"{out}: is a file, not a folder")
   settings = json.loads(
     json.dumps(
       asdict(recipe)
@@ -134,6 +136,7 @@ def export(
     print(f"{out}: already exported")
     return [f"{f['source']}: {f['error']}" for f in manifest["failed"]]
   recipe.check(sources)
+  splitting.of(())  # reads the table of subjects
   try:
     parts.mkdir(parents=True, exist_ok=True)
     write_atomically(

@@ -43,15 +43,18 @@ class OcclusionConfig:
     """Refuses settings that mean nothing."""
     for kind in self.kinds:
       if kind.startswith("sprites:"):
-        shapes.sprite_files(kind.removeprefix("sprites:"))
+        for path in shapes.sprite_files(kind.removeprefix("sprites:")):
+          shapes.load_sprite(path, side=8)
       elif kind not in KINDS:
         raise InputError(
           f"--paste {kind}: expected one of {', '.join(KINDS)}, sprites:DIR"
         )
     if not 0 < self.ratio[0] <= self.ratio[1] <= 1:
       raise InputError(f"--occlusion-ratio {self.ratio}: not within (0, 1]")
-    if not 0 <= self.seconds[0] <= self.seconds[1]:
-      raise InputError(f"--occlusion-seconds {self.seconds}: not ascending")
+    for name in ("seconds", "pause"):
+      low, high = getattr(self, name)
+      if not 0 <= low <= high:
+        raise InputError(f"--occlusion-{name} {low}-{high}: not ascending")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +239,7 @@ class Occlusion:
       )
       # As far beyond the shape as the mask will reach.
       mask = cv2.dilate((placed > 0.5).astype(np.uint8), margin)
-      return int((mask & self._face).sum()) >= wanted
+      return np.count_nonzero(cv2.bitwise_and(mask, self._face)) >= wanted
 
     while not covers(scale, 0.0) and scale < 2.5:
       scale *= 1.15

@@ -87,7 +87,7 @@ class Recipe:
     self._face().close()
     if self.paste is None:
       kind, _, path = self.occluder.partition(":")
-      if kind == "masks":
+      if kind == "masks" and path:
         if not Path(path).exists():
           raise InputError(f"{path}: no such file or folder of masks")
       else:

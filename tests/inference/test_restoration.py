@@ -8,9 +8,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from data_prep import crop, sources
-from data_prep.prepare import prepare
+from data_prep import crop
+from data_prep.prepare import Found, prepare
 from data_prep.procedural import SIZE, ProceduralVideo
+from data_prep.sources import file_clip
 from diffmvr_jax.config import SamplingConfig
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames as read_clip
@@ -27,6 +28,7 @@ from diffmvr_jax.inference.video import (
   read_frames,
 )
 from diffmvr_jax.restore import restore_video
+from tests.data_prep.clips import listed, masked
 
 
 @pytest.fixture(scope="module")
@@ -117,23 +119,16 @@ def source(tmp_path_factory):
     for i, image in enumerate(images):
       writer.write(TimedFrame(image, 40 * i))
 
-  def find_hand(image):
-    index = next(i for i, known in enumerate(images) if (known == image).all())
-    if not 10 <= index < 18:
-      return None
-    mask = np.zeros((SIZE, SIZE), np.uint8)
-    mask[70:110, 60:95] = 1
-    return mask
-
-  clip = sources.Clip(
-    video_id="source",
-    path=str(path),
-    digest="",
-    fps=25.0,
-    images=lambda: (frame.image for frame in read_frames(path)),
-    landmarks=lambda: iter(landmarks),
+  hand = np.zeros((SIZE, SIZE), np.uint8)
+  hand[70:110, 60:95] = 1
+  masks = [hand if 10 <= i < 18 else None for i in range(len(images))]
+  records = prepare(
+    file_clip(path),
+    size=32,
+    find_face=listed(landmarks),
+    occlusion=Found(detector=masked(masks)),
   )
-  return path, list(prepare(clip, size=32, find_occluder=find_hand))
+  return path, list(records)
 
 
 def test_decoded_lossless_output_is_exact_outside_the_mask(
