@@ -2,10 +2,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-parity peak-memory lint clean
+.PHONY: demo drill test test-parity peak-memory lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m launch.demo --out runs/demo
+
+# Twenty kills of a training; nothing may be lost.
+drill: $(VENV)/.demo
+	$(BIN)/python -m launch.drill --out runs/drill
 
 test: lint $(VENV)/tfds/.done
 	$(BIN)/python -m pytest

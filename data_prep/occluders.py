@@ -239,7 +239,8 @@ class Occlusion:
       )
       # As far beyond the shape as the mask will reach.
       mask = cv2.dilate((placed > 0.5).astype(np.uint8), margin)
-      return np.count_nonzero(cv2.bitwise_and(mask, self._face)) >= wanted
+      shared = np.count_nonzero(cv2.bitwise_and(mask, self._face))
+      return int(shared) >= wanted
 
     while not covers(scale, 0.0) and scale < 2.5:
       scale *= 1.15

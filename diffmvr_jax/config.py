@@ -110,6 +110,9 @@ class ModelConfig:
   mask_conditioning: Literal["concat", "blend"] = "concat"
   train_clip: bool = False
   dtype: Literal["float32", "bfloat16"] = "float32"
+  # What the U-Net's backward pass computes again to save memory: nothing; all
+  # but the matrix products ("dots"); or every block from its input ("full").
+  remat: Literal["none", "dots", "full"] = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,14 +131,24 @@ class MotionConfig:
   """Motion-consistency loss, Eq. (4): λ, what it compares, and with what."""
 
   weight: float = 0.1
+  warmup_steps: int = 0  # λ rises linearly from 0 over so many updates
   on: Literal["noisy", "x0", "posterior"] = "x0"
   relative_to: Literal["zero", "target"] = "target"
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-  """Adam(W) with linear warm-up; appendix D: lr 1e-5, 1000 warm-up steps."""
+  """Linear warm-up, then Adam; appendix D: lr 1e-5, 1000 warm-up steps.
 
+  `adamw` without weight decay is Adam. `freeze` holds regular expressions;
+  parameters whose whole path (`unet/down_blocks_0/…`) one of them matches stay
+  as they are. `accumulate` splits each batch into so many parts that follow
+  one another, which gives the same update with less memory.
+  """
+
+  kind: Literal["adamw", "adafactor"] = "adamw"
+  freeze: tuple[str, ...] = ()
+  accumulate: int = 1
   learning_rate: float = 1e-5
   warmup_steps: int = 1000
   decay: Literal["constant", "cosine"] = "constant"
@@ -165,6 +178,7 @@ class DiffusionStageConfig:
   batch_size: int = 8  # windows
   motion: MotionConfig = field(default_factory=MotionConfig)
   mask_weight: float = 1.0  # of masked latents in L_diff, against the others
+  min_snr_gamma: float | None = None  # Min-SNR weighting of L_diff; 5 is usual
   optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
 

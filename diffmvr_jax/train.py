@@ -10,6 +10,7 @@ from pathlib import Path
 
 from diffmvr_jax.config import load_config
 from diffmvr_jax.errors import run_command
+from diffmvr_jax.training.distributed import initialize
 from diffmvr_jax.training.loop import Preempted, train
 
 
@@ -25,6 +26,7 @@ def main(argv: list[str]) -> None:
   )
   arguments = parser.parse_args(argv)
   config = load_config(arguments.config, arguments.overrides)
+  initialize()
   try:
     train(config, arguments.workdir)
   except FloatingPointError as error:

@@ -1,8 +1,8 @@
 """Windows of adjacent frames, shuffled and batched by grain.
 
-The order is a function of the seed alone: process p of n takes every n-th
-window of it, so the global batch is the same on any number of processes, and
-the iterator's state is one integer.
+The order is a function of the seed alone. Each process reads the rows of the
+global batch that its devices need, so the batch is the same on any number of
+processes, and the iterator's state is one integer.
 """
 
 from collections.abc import Callable, Sequence
@@ -148,14 +148,30 @@ class RandomFlip(grain.transforms.RandomMap):
     }
 
 
+class _Rows(grain.MapDataset):
+  """Of each batch of the parent's elements, these rows alone."""
+
+  def __init__(
+    self, parent: grain.MapDataset, batch_size: int, rows: Sequence[int]
+  ):
+    super().__init__(parent)
+    self._batch_size, self._rows = batch_size, rows
+
+  def __len__(self) -> int:
+    return len(self._parent) // self._batch_size * len(self._rows)
+
+  def __getitem__(self, index):
+    batch, row = divmod(index, len(self._rows))
+    return self._parent[batch * self._batch_size + self._rows[row]]
+
+
 def training_batches(
   source: WindowSource,
   config: DataConfig,
   *,
   batch_size: int,
   seed: int,
-  process_index: int = 0,
-  process_count: int = 1,
+  rows: Sequence[int] | None = None,
 ) -> grain.DatasetIterator:
   """An endless, checkpointable iterator over this process's batches.
 
@@ -164,23 +180,21 @@ def training_batches(
     config: flipping and reader threads.
     batch_size: windows per step over all processes.
     seed: decides order and flips.
-    process_index: this process.
-    process_count: all of them; must divide `batch_size`.
+    rows: of the batch, which this process feeds; None: all.
 
   Returns:
     An iterator of `Window`s with a leading batch axis; `get_state()` and
-    `set_state()` are its checkpoint.
+    `set_state()` are its checkpoint, which is a count of batches, and so the
+    same for any number of processes.
   """
-  if batch_size % process_count:
-    raise InputError(
-      f"batch_size={batch_size} is not a multiple of {process_count} processes"
-    )
   windows = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
   if config.flip:
     windows = windows.random_map(RandomFlip())
-  windows = windows[process_index::process_count]
+  if rows is not None and len(rows) < batch_size:
+    windows = _Rows(windows, batch_size, rows)
+    batch_size = len(rows)
   # Rounding the endless length up, the default, overflows at batch size 1.
-  batches = windows.batch(batch_size // process_count, drop_remainder=True)
+  batches = windows.batch(batch_size, drop_remainder=True)
   options = grain.ReadOptions(
     num_threads=config.threads, prefetch_buffer_size=4 * config.threads
   )

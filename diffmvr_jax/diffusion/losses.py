@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from diffmvr_jax.diffusion.schedule import (
   Schedule,
+  alpha_bar,
   posterior,
   predict_clean,
 )
@@ -25,24 +26,39 @@ def denoising_loss(
   output: Float[Array, "n *s"],
   target: Float[Array, "n *s"],
   weight: Float[Array, "n ..."] | None = None,
-) -> Float[Array, ""]:
-  """L_diff: mean squared error over all frames, positions and channels.
+) -> Float[Array, " n"]:
+  """L_diff of each frame: mean squared error over positions and channels.
 
   Args:
     output: what the network predicts.
     target: what it should.
     weight: relative weight of each position, broadcast over channels; None,
-      as in the paper, weighs all alike. The mean is over the weights.
+      as in the paper, weighs all alike. The mean is over a frame's weights.
 
   Example:
     >>> denoising_loss(jnp.zeros((2, 3)), jnp.full((2, 3), 2.0))
-    Array(4., dtype=float32)
+    Array([4., 4.], dtype=float32)
   """
   squared = jnp.square(output - target)
+  within = tuple(range(1, squared.ndim))
   if weight is None:
-    return jnp.mean(squared)
+    return jnp.mean(squared, within)
   weight = jnp.broadcast_to(weight, squared.shape)
-  return (squared * weight).sum() / weight.sum()
+  return (squared * weight).sum(within) / weight.sum(within)
+
+
+def min_snr_weight(
+  schedule: Schedule, timesteps: Int[Array, " n"], gamma: float
+) -> Float[Array, " n"]:
+  """Weight of a frame's L_diff by Min-SNR-γ (Hang et al. 2023).
+
+  min(SNR, γ) / SNR for ε-prediction, min(SNR, γ) / (SNR + 1) for v, where
+  SNR is ᾱ / (1 − ᾱ).
+  """
+  a = alpha_bar(schedule, timesteps)
+  snr = a / (1 - a)
+  offset = 1 if schedule.prediction == "v" else 0
+  return jnp.minimum(snr, gamma) / (snr + offset)
 
 
 def motion_subject(

@@ -96,7 +96,9 @@ class DiffMVR:
   @cached_property
   def unet(self) -> UNet:
     """The denoiser."""
-    return UNet(self.config.unet, jnp.dtype(self.config.dtype))
+    return UNet(
+      self.config.unet, jnp.dtype(self.config.dtype), self.config.remat
+    )
 
   @cached_property
   def autoencoder(self) -> Autoencoder | TinyAutoencoder:

@@ -6,7 +6,7 @@ the cross-attention has one key and value projection per branch.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -175,6 +175,7 @@ class Block(nn.Module):
   attention: bool
   resample: str  # "down", "up" or "none"
   dtype: Dtype = jnp.float32
+  remat: str = "none"
 
   @nn.compact
   def __call__(
@@ -188,17 +189,19 @@ class Block(nn.Module):
     upward: bool,
   ) -> Float[Array, "b i j _"]:
     """Pushes features onto `skips` going down, pops them going up."""
+    resnet = rematerialised(ResnetBlock, self.remat)
+    transformer = rematerialised(SpatialTransformer, self.remat)
     for i in range(self.layers):
       if upward:
         x = jnp.concatenate([x, skips.pop()], axis=-1)
-      x = ResnetBlock(
+      x = resnet(
         self.channels,
         self.config.norm_groups,
         dtype=self.dtype,
         name=f"resnets_{i}",
       )(x, embedding)
       if self.attention:
-        x = SpatialTransformer(
+        x = transformer(
           self.config, self.heads, self.dtype, name=f"attentions_{i}"
         )(x, context, valid)
       if not upward:
@@ -216,6 +219,7 @@ class MidBlock(nn.Module):
 
   config: UNetConfig
   dtype: Dtype = jnp.float32
+  remat: str = "none"
 
   @nn.compact
   def __call__(
@@ -227,16 +231,26 @@ class MidBlock(nn.Module):
   ) -> Float[Array, "b h w c"]:
     """Returns features of the same shape."""
 
-    def resnet(name: str) -> ResnetBlock:
-      return ResnetBlock(
+    def resnet(name: str) -> nn.Module:
+      return rematerialised(ResnetBlock, self.remat)(
         x.shape[-1], self.config.norm_groups, dtype=self.dtype, name=name
       )
 
     x = resnet("resnets_0")(x, embedding)
-    x = SpatialTransformer(
+    x = rematerialised(SpatialTransformer, self.remat)(
       self.config, self.config.heads[-1], self.dtype, name="attentions_0"
     )(x, context, valid)
     return resnet("resnets_1")(x, embedding)
+
+
+def rematerialised(
+  module: type[nn.Module], remat: str
+) -> Callable[..., nn.Module]:
+  """A module that keeps less for its backward pass, see `ModelConfig.remat`."""
+  if remat == "none":
+    return module
+  policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+  return nn.remat(module, policy=policy if remat == "dots" else None)
 
 
 class UNet(nn.Module):
@@ -255,6 +269,7 @@ class UNet(nn.Module):
 
   config: UNetConfig
   dtype: Dtype = jnp.float32
+  remat: str = "none"
 
   @nn.compact
   def __call__(
@@ -289,9 +304,10 @@ class UNet(nn.Module):
         config.attention[i],
         "down" if i < levels - 1 else "none",
         self.dtype,
+        self.remat,
         name=f"down_blocks_{i}",
       )(x, skips, embedding, context, valid, upward=False)
-    x = MidBlock(config, self.dtype, name="mid_block")(
+    x = MidBlock(config, self.dtype, self.remat, name="mid_block")(
       x, embedding, context, valid
     )
     for i in range(levels):
@@ -304,6 +320,7 @@ class UNet(nn.Module):
         config.attention[level],
         "up" if level > 0 else "none",
         self.dtype,
+        self.remat,
         name=f"up_blocks_{i}",
       )(x, skips, embedding, context, valid, upward=True)
     x = normed_silu(x, config.norm_groups, 1e-5, self.dtype, "conv_norm_out")

@@ -5,11 +5,14 @@ the same parameters, bit for bit, as one that was never interrupted.
 """
 
 import dataclasses
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import grain
+import jax
 import orbax.checkpoint as ocp
 
 from diffmvr_jax.config import CheckpointConfig, Config
@@ -28,11 +31,16 @@ _FREE = (
   "data.threads",
   "autoencoder_stage.steps",
   "diffusion_stage.steps",
+  "model.remat",
 )
 
 
 class Checkpoints:
   """The checkpoints of one stage.
+
+  A checkpoint that cannot be written, because the disk is full, costs a
+  warning: the training goes on, and the one before stays. One that cannot be
+  read is moved to `damaged/`, with a warning, and the one before is taken.
 
   Args:
     folder: where they are; made if it does not exist.
@@ -44,14 +52,18 @@ class Checkpoints:
   """
 
   def __init__(self, folder: Path, config: Config, options: CheckpointConfig):
+    self._folder = folder.absolute()
     self._config = dataclasses.asdict(config)
-    self._manager = ocp.CheckpointManager(
-      folder.absolute(),
-      options=ocp.CheckpointManagerOptions(max_to_keep=options.keep),
-    )
-    if self.latest is not None:
-      saved = _saved_config(self._manager, self.latest)
+    self._options = ocp.CheckpointManagerOptions(max_to_keep=options.keep)
+    self._manager = self._open()
+    while (step := self.latest) is not None:
+      try:
+        saved = _saved_config(self._manager, step)
+      except Exception as error:  # whatever Orbax makes of a damaged file
+        self._put_aside(step, error)
+        continue
       _refuse_other_config(folder, saved, self._config)
+      break
 
   @property
   def latest(self) -> int | None:
@@ -63,37 +75,83 @@ class Checkpoints:
     step = int(state.step)
     if step == self.latest:
       return
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state),
-        data=ocp.args.JsonSave(data.get_state()),
-        config=ocp.args.JsonSave(self._config),
-      ),
-    )
+    try:
+      self._manager.check_for_errors()  # of the one before
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardSave(state),
+          data=ocp.args.JsonSave(data.get_state()),
+          config=ocp.args.JsonSave(self._config),
+        ),
+      )
+    except Exception as error:
+      self._warn_unwritten(error)
 
   def restore(
     self, state: TrainState, data: grain.DatasetIterator | None
-  ) -> TrainState:
-    """Loads the newest checkpoint.
+  ) -> TrainState | None:
+    """Loads the newest checkpoint that can be read; None: there is none.
 
     Args:
       state: shapes and shardings of what to load.
       data: is moved to where it was; None leaves it out.
     """
-    step = self.latest
     items: dict[str, Any] = {"state": ocp.args.StandardRestore(state)}
     if data is not None:
       items["data"] = ocp.args.JsonRestore()
-    restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-    if data is not None:
-      data.set_state(restored["data"])
-    return restored["state"]
+    while (step := self.latest) is not None:
+      try:
+        restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+      except Exception as error:
+        self._put_aside(step, error)
+        continue
+      if data is not None:
+        data.set_state(restored["data"])
+      return restored["state"]
+    return None
 
   def close(self) -> None:
     """Waits until everything is on disk."""
-    self._manager.wait_until_finished()
+    try:
+      self._manager.wait_until_finished()
+    except Exception as error:
+      self._warn_unwritten(error)
     self._manager.close()
+
+  def _open(self) -> ocp.CheckpointManager:
+    return ocp.CheckpointManager(self._folder, options=self._options)
+
+  def _put_aside(self, step: int, error: Exception) -> None:
+    aside = self._folder.parent / "damaged" / f"{self._folder.name}-{step}"
+    if jax.process_count() > 1:  # the others may be able to read it
+      raise InputError(
+        f"{self._folder / str(step)}: cannot be read ({_first_line(error)}); "
+        f"move it to {aside} and run again"
+      ) from error
+    _warn(
+      f"{self._folder / str(step)}: cannot be read ({_first_line(error)}); "
+      f"moved to {aside}, going back to the checkpoint before"
+    )
+    self._manager.close()
+    aside.parent.mkdir(exist_ok=True)
+    shutil.rmtree(aside, ignore_errors=True)
+    (self._folder / str(step)).rename(aside)
+    self._manager = self._open()
+
+  def _warn_unwritten(self, error: Exception) -> None:
+    _warn(
+      f"{self._folder}: a checkpoint could not be written "
+      f"({_first_line(error)}); the newest one is of step {self.latest}"
+    )
+
+
+def _warn(text: str) -> None:
+  print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def _first_line(error: Exception) -> str:
+  return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _saved_config(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from diffmvr_jax.config import Config, OptimizerConfig
@@ -21,6 +22,7 @@ from diffmvr_jax.training.optimizer import make_optimizer
 from diffmvr_jax.training.progress import Progress
 from diffmvr_jax.training.sharding import (
   batch_sharding,
+  local_part,
   make_mesh,
   shard_batch,
   state_shardings,
@@ -119,20 +121,25 @@ def fit(
     image_size=config.data.image_size,
     occluded_only=stage.occluded_only,
   )
-  data = training_batches(
-    windows,
-    config.data,
-    batch_size=stage.batch_size,
-    seed=config.seed,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-  )
   if stage.window % mesh.shape["frame"]:
     raise InputError("data.window is not a multiple of mesh.frame")
   if stage.batch_size % (mesh.shape["data"] * mesh.shape["fsdp"]):
     raise InputError(
       f"{stage.name}_stage.batch_size is not a multiple of mesh data × fsdp"
     )
+  if stage.batch_size % stage.optimizer.accumulate:
+    raise InputError(
+      f"{stage.name}_stage.batch_size is not a multiple of its "
+      "optimizer.accumulate"
+    )
+  rows, _ = local_part(mesh, stage.batch_size, stage.window)
+  data = training_batches(
+    windows,
+    config.data,
+    batch_size=stage.batch_size,
+    seed=config.seed,
+    rows=rows,
+  )
 
   optimizer = make_optimizer(stage.optimizer, stage.steps)
   checkpoints = Checkpoints(workdir / stage.name, config, config.checkpoint)
@@ -144,18 +151,17 @@ def fit(
     jax.random.key(0),
   )
   shardings = state_shardings(shapes, mesh)
-  if checkpoints.latest is not None:
-    with_shardings = jax.tree.map(
-      lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-      shapes,
-      shardings,
-    )
-    state = checkpoints.restore(with_shardings, data)
-  else:
+  with_shardings = jax.tree.map(
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+    shapes,
+    shardings,
+  )
+  state = checkpoints.restore(with_shardings, data)
+  if state is None:
     state = jax.jit(
       lambda params: init_state(params, stage.trained, optimizer),
       out_shardings=shardings,
-    )(stage.initial())
+    )(jax.tree.map(_replicable, stage.initial()))
 
   step = int(state.step)
   if step >= stage.steps:
@@ -179,10 +185,12 @@ def fit(
   )
   with progress, _SigTerm() as sigterm:
     pending = None
-    while step < stage.steps and not sigterm.received:
+    while step < stage.steps and not sigterm.arrived(step):
       batch = next(data)
       windows_of_batch = batch.pop("window_id")
-      state, metrics = compiled(state, shard_batch(batch, mesh))
+      state, metrics = compiled(
+        state, shard_batch(batch, mesh, stage.batch_size)
+      )
       step += 1
       # Step n is on its way before the metrics of step n − 1 are waited for.
       if pending is not None:
@@ -199,6 +207,13 @@ def fit(
   if step < stage.steps:
     raise Preempted(f"saved step {step} of the {stage.name} stage")
   return state
+
+
+def _replicable(value: Any) -> Any:
+  """An input that every process may feed to a program of all of them."""
+  if jax.process_count() > 1 and getattr(value, "is_fully_addressable", True):
+    return np.asarray(value)
+  return value
 
 
 def batch_shapes(
@@ -291,14 +306,24 @@ def _report(
 class _SigTerm:
   """Remembers SIGTERM instead of dying of it, while it is entered."""
 
-  received = False
+  def __init__(self):
+    self._received = False
 
   def __enter__(self) -> "_SigTerm":
-    self._previous = signal.signal(signal.SIGTERM, self._note)
+    # With several processes JAX's own handler has to stay: it tells them all.
+    if jax.process_count() == 1:
+      self._previous = signal.signal(signal.SIGTERM, self._note)
     return self
 
   def __exit__(self, *exception) -> None:
-    signal.signal(signal.SIGTERM, self._previous)
+    if jax.process_count() == 1:
+      signal.signal(signal.SIGTERM, self._previous)
+
+  def arrived(self, step: int) -> bool:
+    """Whether to stop before the update after `step`, in every process."""
+    if jax.process_count() > 1:
+      return multihost_utils.reached_preemption_sync_point(step)
+    return self._received
 
   def _note(self, number: int, frame) -> None:
-    self.received = True
+    self._received = True

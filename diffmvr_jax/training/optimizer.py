@@ -1,4 +1,8 @@
-"""The optimizer: Adam or AdamW with warm-up and clipping; EMA of parameters."""
+"""The optimizer: warm-up, clipping, freezing; and the parameters' EMA."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -6,37 +10,83 @@ import optax
 from jaxtyping import Array, Int, PyTree
 
 from diffmvr_jax.config import OptimizerConfig
+from diffmvr_jax.errors import InputError
 
 
 def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
   """Linear warm-up, then constant, or cosine to zero at `steps`."""
   peak, warmup = config.learning_rate, config.warmup_steps
   if config.decay == "cosine":
-    return optax.warmup_cosine_decay_schedule(
-      0.0, peak, warmup, max(steps, warmup + 1)
-    )
-  return optax.warmup_constant_schedule(0.0, peak, warmup)
+    after = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
+  else:
+    after = optax.constant_schedule(peak)
+  if not warmup:  # optax would stay at 0 for ever
+    return after
+  rise = optax.linear_schedule(0.0, peak, warmup)
+  return optax.join_schedules([rise, after], [warmup])
 
 
 def make_optimizer(
   config: OptimizerConfig, steps: int
 ) -> optax.GradientTransformation:
-  """Clips by global norm, then Adam with decoupled weight decay.
+  """Clips by global norm, then AdamW or Adafactor; frozen parameters rest.
 
   Example:
     >>> optimizer = make_optimizer(OptimizerConfig(), steps=10)
     >>> state = optimizer.init({"w": jnp.zeros(2)})
   """
-  return optax.chain(
-    optax.clip_by_global_norm(config.clip_norm),
-    optax.adamw(
-      learning_rate(config, steps),
+  rate = learning_rate(config, steps)
+  if config.kind == "adamw":
+    rule = optax.adamw(
+      rate,
       b1=config.b1,
       b2=config.b2,
       eps=config.eps,
       weight_decay=config.weight_decay,
-    ),
+    )
+  else:
+    rule = optax.adafactor(
+      rate,
+      multiply_by_parameter_scale=False,
+      weight_decay_rate=config.weight_decay or None,
+    )
+  rule = optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
+  if not config.freeze:
+    return rule
+  return optax.partition(
+    {"trained": rule, "frozen": optax.set_to_zero()},
+    lambda params: frozen_labels(params, config.freeze),
   )
+
+
+def frozen_labels(params: PyTree, patterns: Sequence[str]) -> PyTree:
+  """Labels each parameter `frozen` or `trained`.
+
+  Args:
+    params: nested dictionaries.
+    patterns: regular expressions that match whole paths.
+
+  Raises:
+    InputError: a pattern matches nothing, or everything is frozen.
+
+  Example:
+    >>> frozen_labels({"unet": {"a": 1, "b": 2}}, ["unet/a"])
+    {'unet': {'a': 'frozen', 'b': 'trained'}}
+  """
+  unused = set(patterns)
+
+  def label(path: tuple, _: Any) -> str:
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    matching = [p for p in patterns if re.fullmatch(p, name)]
+    unused.difference_update(matching)
+    return "frozen" if matching else "trained"
+
+  labels = jax.tree.map_with_path(label, params)
+  if unused:
+    raise InputError(f"optimizer.freeze: {min(unused)!r} matches no parameter")
+  if "trained" not in jax.tree.leaves(labels):
+    raise InputError("optimizer.freeze: nothing is left to train")
+  return labels
 
 
 def update_ema(

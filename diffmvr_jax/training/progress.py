@@ -10,6 +10,8 @@ from pathlib import Path
 import jax
 from tqdm import tqdm
 
+from diffmvr_jax.data.records import write_atomically
+
 # Dense bf16 peak of one device in TFLOP/s, from the vendors' data sheets.
 _PEAK_TFLOPS = {
   "TPU v4": 275,
@@ -31,7 +33,8 @@ class Progress:
     total: updates at the end.
     windows: per update.
     flops: of one update on one device; None if not known.
-    path: of the JSON lines, appended to.
+    path: of the JSON lines. Those after `start`, which a run that was killed
+      left there, are dropped; then it is appended to.
     every: updates between two lines of it.
   """
 
@@ -49,6 +52,8 @@ class Progress:
     self._windows, self._flops, self._every = windows, flops, every
     self._total = total
     self._active = jax.process_index() == 0
+    if self._active:
+      _keep_until(path, start)
     # Closed by __exit__.
     self._file = open(path, "a") if self._active else None  # noqa: SIM115
     self._bar = tqdm(
@@ -102,3 +107,17 @@ class Progress:
     peaks = [v for k, v in _PEAK_TFLOPS.items() if kind.startswith(k)]
     share = {"MFU": tflops / peaks[0]} if peaks else {}
     return {"TFLOP/s/device": tflops, **share}
+
+
+def _keep_until(path: Path, step: int) -> None:
+  """Drops the lines after `step`, and one that was cut off."""
+  if not path.exists():
+    return
+  kept = []
+  for line in path.read_text().splitlines():
+    try:
+      if json.loads(line)["step"] <= step:
+        kept.append(line + "\n")
+    except ValueError:
+      continue
+  write_atomically(path, "".join(kept))

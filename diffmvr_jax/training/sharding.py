@@ -45,11 +45,45 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, P(("data", "fsdp"), "frame"))
 
 
-def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
-  """Places this process's part of a batch on its devices."""
+def local_part(
+  mesh: Mesh, windows: int, frames: int
+) -> tuple[list[int], list[int]]:
+  """Which windows of a batch, and which of their frames, this process feeds.
+
+  Args:
+    mesh: the devices.
+    windows: of the global batch.
+    frames: of a window.
+  """
+  indices = batch_sharding(mesh).addressable_devices_indices_map(
+    (windows, frames)
+  )
+  rows: set[int] = set()
+  columns: set[int] = set()
+  for index in indices.values():
+    assert index is not None
+    rows.update(range(*index[0].indices(windows)))
+    columns.update(range(*index[1].indices(frames)))
+  return sorted(rows), sorted(columns)
+
+
+def shard_batch(
+  batch: dict[str, np.ndarray], mesh: Mesh, windows: int
+) -> dict[str, Any]:
+  """Places this process's windows of a batch on its devices.
+
+  Args:
+    batch: arrays (window, frame, …), whole windows.
+    mesh: the devices.
+    windows: of the global batch.
+  """
   sharding = batch_sharding(mesh)
+  frames = next(iter(batch.values())).shape[1]
+  _, columns = local_part(mesh, windows, frames)
   return {
-    name: jax.make_array_from_process_local_data(sharding, value)
+    name: jax.make_array_from_process_local_data(
+      sharding, value[:, columns], (windows, frames, *value.shape[2:])
+    )
     for name, value in batch.items()
   }
 

@@ -1,12 +1,13 @@
 """Train state, the two stages' losses, and the jitted update.
 
 The update is `jax.jit` with explicit shardings and a donated state: what
-`pmap` compiles to today, without its reshapes. Its randomness is
-`fold_in(seed, step)`, drawn for the global batch, so the same window gets the
-same noise on any mesh.
+`pmap` compiles to today, without its reshapes. Each window of the global batch
+has a key of its own, folded from seed, step and row, so it gets the same noise
+on any mesh and with any accumulation.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from jaxtyping import Array, Float
 from diffmvr_jax.config import Config, OptimizerConfig
 from diffmvr_jax.diffusion.losses import (
   denoising_loss,
+  min_snr_weight,
   motion_loss,
   motion_subject,
 )
@@ -42,7 +44,10 @@ from diffmvr_jax.training.sharding import batch_sharding, state_shardings
 
 Batch = dict[str, Any]
 Metrics = dict[str, Float[Array, ""]]
-Loss = Callable[[Params, Batch, jax.Array], tuple[jax.Array, Metrics]]
+# Of parameters, a batch, one key per window, and the updates applied so far.
+Loss = Callable[
+  [Params, Batch, jax.Array, jax.Array], tuple[jax.Array, Metrics]
+]
 
 
 @struct.dataclass
@@ -90,12 +95,16 @@ def autoencoder_loss(model: DiffMVR, kl_weight: float) -> Loss:
   """Absolute error plus a light KL term, on the unoccluded frames."""
 
   def loss(
-    params: Params, batch: Batch, key: jax.Array
+    params: Params, batch: Batch, keys: jax.Array, step: jax.Array
   ) -> tuple[jax.Array, Metrics]:
+    del step
+    frames = batch["target"].shape[1]
     image = flatten_frames(to_float(batch["target"]))
     mean, deviation = model.moments(params, image)
-    noise = jax.random.normal(key, mean.shape)
-    decoded = model.decode(params, mean + deviation * noise)
+    shape = (frames, *mean.shape[1:])
+    noise = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+    latents = mean + deviation * flatten_frames(noise)
+    decoded = model.decode(params, latents)
     reconstruction = jnp.mean(jnp.abs(decoded - image))
     variance = jnp.square(deviation)
     kl = 0.5 * jnp.mean(jnp.square(mean) + variance - jnp.log(variance) - 1)
@@ -110,48 +119,57 @@ def autoencoder_loss(model: DiffMVR, kl_weight: float) -> Loss:
 def diffusion_loss(model: DiffMVR, config: Config) -> Loss:
   """L_diff + λ L_motion of `diffmvr_jax.diffusion.losses`."""
   schedule = make_schedule(config.diffusion)
-  motion, steps = config.diffusion_stage.motion, config.diffusion.steps
-  dropout = config.model.guidance.dropout
-  mask_weight = config.diffusion_stage.mask_weight
+  stage, motion = config.diffusion_stage, config.diffusion_stage.motion
+  branches = model.config.unet.branches
+  noise_share = config.diffusion.noise_share
+
+  def draw(key: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, ...]:
+    """All that is random of one window."""
+    keys = jax.random.split(key, 4)
+    return (
+      jax.random.normal(keys[0], shape),
+      window_noise(keys[1], (1, *shape), noise_share)[0],
+      # One timestep per window: Eq. (4) compares frames at the same T.
+      jax.random.randint(keys[2], (), 0, config.diffusion.steps),
+      jax.random.bernoulli(
+        keys[3], 1 - config.model.guidance.dropout, (len(branches),)
+      ),
+    )
 
   def loss(
-    params: Params, batch: Batch, key: jax.Array
+    params: Params, batch: Batch, keys: jax.Array, step: jax.Array
   ) -> tuple[jax.Array, Metrics]:
-    keys = jax.random.split(key, 4)
-    windows, frames = batch["frame"].shape[:2]
+    frames = batch["frame"].shape[1]
     mean, deviation = model.moments(
       params, flatten_frames(to_float(batch["target"]))
     )
-    clean = mean + deviation * jax.random.normal(keys[0], mean.shape)
-    noise = flatten_frames(
-      window_noise(
-        keys[1],
-        (windows, frames, *clean.shape[1:]),
-        config.diffusion.noise_share,
-      )
-    )
-    # One timestep per window: Eq. (4) compares frames at the same T.
-    timesteps = jax.random.randint(keys[2], (windows,), 0, steps)
+    drawn = jax.vmap(lambda key: draw(key, (frames, *mean.shape[1:])))(keys)
+    sample, noise, timesteps, keep = drawn
+    noise = flatten_frames(noise)
+    clean = mean + deviation * flatten_frames(sample)
     timesteps = jnp.repeat(timesteps, frames)
     noisy = add_noise(schedule, clean, noise, timesteps)
-    branches = model.config.unet.branches
-    drawn = jax.random.bernoulli(keys[3], 1 - dropout, (len(branches), windows))
     conditioning = model.condition(
       params,
       Observation(**{k: batch[k] for k in Observation.__annotations__}),
-      keep=dict(zip(branches, drawn, strict=True)),
+      keep=dict(zip(branches, keep.T, strict=True)),
     )
     output = model.predict(params, noisy, timesteps, conditioning)
     target = training_target(schedule, clean, noise, timesteps)
-    weight = 1 + (mask_weight - 1) * conditioning.mask
+    weight = 1 + (stage.mask_weight - 1) * conditioning.mask
     denoising = denoising_loss(output, target, weight)
+    if stage.min_snr_gamma is not None:
+      denoising *= min_snr_weight(schedule, timesteps, stage.min_snr_gamma)
+    denoising = jnp.mean(denoising)
     subject = motion_subject(motion.on, schedule, noisy, output, timesteps)
     reference = clean if motion.relative_to == "target" else None
     consistency = motion_loss(
       split_frames(subject, frames),
       None if reference is None else split_frames(reference, frames),
     )
-    total = denoising + motion.weight * consistency
+    rise = jnp.minimum(1.0, step / max(motion.warmup_steps, 1))
+    scale = rise if motion.warmup_steps else 1.0
+    total = denoising + motion.weight * scale * consistency
     return total, {
       "loss": total,
       "denoising": denoising,
@@ -159,6 +177,33 @@ def diffusion_loss(model: DiffMVR, config: Config) -> Loss:
     }
 
   return loss
+
+
+def accumulated(gradient: Callable, parts: int) -> Callable:
+  """Computes a mean over the batch in parts that follow one another.
+
+  Args:
+    gradient: of (params, batch, keys), a tree of means over the batch.
+    parts: divides the batch.
+  """
+  if parts == 1:
+    return gradient
+
+  def split(x: jax.Array) -> jax.Array:
+    # Every device keeps its own windows: part m has the rows m, m + parts, …
+    x = x.reshape(x.shape[0] // parts, parts, *x.shape[1:])
+    return jnp.moveaxis(x, 1, 0)
+
+  def mean(params: Params, batch: Batch, keys: jax.Array) -> Any:
+    def add(total: Any, part: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+      value = gradient(params, *part)
+      return jax.tree.map(lambda t, v: t + v / parts, total, value), None
+
+    shapes = jax.eval_shape(gradient, params, batch, keys)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return jax.lax.scan(add, zeros, jax.tree.map(split, (batch, keys)))[0]
+
+  return mean
 
 
 def make_update(
@@ -174,7 +219,7 @@ def make_update(
   Args:
     loss: the stage's loss.
     optimizer: of the stage.
-    config: its settings, for the EMA.
+    config: its settings, for EMA and accumulation.
     seed: key that every step's key is folded from.
     state: the state or its shapes, for the shardings.
     mesh: the devices.
@@ -185,12 +230,19 @@ def make_update(
   """
 
   def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-    key = jax.random.fold_in(seed, state.step)
+    rows = jnp.arange(next(iter(batch.values())).shape[0])
+    keys = jax.vmap(
+      partial(jax.random.fold_in, jax.random.fold_in(seed, state.step))
+    )(rows)
 
-    def total(params: Params) -> tuple[jax.Array, Metrics]:
-      return loss({**state.frozen, **params}, batch, key)
+    def total(
+      params: Params, batch: Batch, keys: jax.Array
+    ) -> tuple[jax.Array, Metrics]:
+      return loss({**state.frozen, **params}, batch, keys, state.step)
 
-    gradients, metrics = jax.grad(total, has_aux=True)(state.params)
+    gradients, metrics = accumulated(
+      jax.grad(total, has_aux=True), config.accumulate
+    )(state.params, batch, keys)
     updates, opt_state = optimizer.update(
       gradients, state.opt_state, state.params
     )

@@ -6,6 +6,7 @@ import pytest
 from diffmvr_jax.config import DiffusionConfig
 from diffmvr_jax.diffusion.losses import (
   denoising_loss,
+  min_snr_weight,
   motion_loss,
   motion_subject,
 )
@@ -62,7 +63,29 @@ def test_a_window_of_one_frame_has_no_motion():
   assert motion_loss(jnp.ones((2, 1, 3))) == 0
 
 
-def test_denoising_loss_is_the_mean_over_everything():
+def test_denoising_loss_is_the_mean_of_each_frame():
   output = jnp.zeros((2, 3, 4))
   target = output.at[0, 0, 0].set(6.0)
-  np.testing.assert_allclose(denoising_loss(output, target), 36 / 24)
+  np.testing.assert_allclose(denoising_loss(output, target), [36 / 12, 0])
+
+
+def test_weights_are_relative_within_a_frame():
+  output = jnp.zeros((1, 4, 1))
+  target = output.at[0, 0, 0].set(1.0)
+  weight = jnp.array([[[3.0], [1.0], [1.0], [1.0]]])
+  np.testing.assert_allclose(denoising_loss(output, target, weight), [0.5])
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v"])
+def test_min_snr_weights_the_clean_latents_error_by_min_snr(prediction):
+  """ε- and v-errors are multiples of the error of the clean latents."""
+  schedule = make_schedule(DiffusionConfig(prediction=prediction))
+  timesteps = jnp.array([5, 200, 500, 900])
+  a = schedule.alphas_cumprod[timesteps]
+  snr = a / (1 - a)
+  # L_ε = SNR · L_x0, and L_v = (SNR + 1) · L_x0.
+  multiple = snr if prediction == "epsilon" else snr + 1
+  weight = min_snr_weight(schedule, timesteps, 5.0)
+  np.testing.assert_allclose(
+    weight * multiple, jnp.minimum(snr, 5.0), rtol=1e-4
+  )

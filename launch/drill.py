@@ -1,0 +1,171 @@
+"""Kills a training at random moments, and shows that nothing is lost.
+
+  python -m launch.drill [--kills 20] [--out runs/drill]
+
+The same short training runs twice: once undisturbed, and once killed by
+SIGKILL at random moments, in a step, in a save, while data are loaded. In the
+end parameters, averages, optimizer state and the order of the data have to be
+the same, bit for bit. Ends with code 1 where they are not.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from data_prep.__main__ import main as prepare_data
+from diffmvr_jax.errors import InputError, run_command
+
+CONFIG = Path(__file__).parents[1] / "configs" / "demo.py"
+SETTINGS = (
+  "autoencoder_stage.steps=20",
+  "autoencoder_stage.batch_size=8",
+  "diffusion_stage.steps=40",
+  "diffusion_stage.batch_size=2",
+  "model.unet.block_channels=[16,32]",
+  "model.unet.attention=[True,False]",
+  "model.unet.heads=[2,2]",
+  "data.window=2",
+  "checkpoint.every=4",
+  "checkpoint.keep=3",
+  "log_every=1",
+)
+
+
+def main(argv: list[str]) -> None:
+  """Runs the drill."""
+  parser = argparse.ArgumentParser(
+    prog="python -m launch.drill", description=__doc__
+  )
+  parser.add_argument("--kills", type=int, default=20)
+  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--out", type=Path, default=Path("runs/drill"))
+  arguments = parser.parse_args(argv)
+  out = arguments.out
+  if (out / "killed").exists():
+    raise InputError(f"{out}: holds a drill already; delete it first")
+  names = ["procedural:0-3", "--out", str(out / "data"), "--size", "64"]
+  prepare_data(["export", *names])
+
+  start = time.monotonic()
+  _finish(out, "whole")
+  length = time.monotonic() - start
+  print(f"undisturbed: {length:.0f} s", flush=True)
+  _kill(out, arguments.kills, length, random.Random(arguments.seed))
+  _finish(out, "killed")
+  differences = compare(out / "whole", out / "killed")
+  for difference in differences:
+    print(difference)
+  if differences:
+    sys.exit(1)
+  print(f"{arguments.kills} kills: every array and the data's order are equal")
+
+
+def compare(whole: Path, killed: Path) -> list[str]:
+  """Compares two finished runs; returns a line for each difference."""
+  differences = []
+  for stage in ("autoencoder", "diffusion"):
+    ours, theirs = _final(whole / stage), _final(killed / stage)
+    for path, value in ours.items():
+      if path not in theirs or not np.array_equal(value, theirs[path]):
+        differences.append(f"{stage}: {path} differs")
+    losses, again = _losses(whole, stage), _losses(killed, stage)
+    if losses != again:
+      differences.append(f"{stage}: the losses of the steps differ")
+  return differences
+
+
+def _command(out: Path, name: str) -> list[str]:
+  run = [sys.executable, "-m", "diffmvr_jax.train", "--config", str(CONFIG)]
+  return [
+    *run,
+    "--workdir",
+    str(out / name),
+    f"data.path={out / 'data'}",
+    *SETTINGS,
+  ]
+
+
+def _environment(out: Path) -> dict[str, str]:
+  # A killed run would else spend its life compiling.
+  return os.environ | {
+    "JAX_COMPILATION_CACHE_DIR": str((out / "compiled").absolute()),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+  }
+
+
+def _finish(out: Path, name: str) -> None:
+  run = subprocess.run(
+    _command(out, name),
+    env=_environment(out),
+    stderr=subprocess.PIPE,
+    text=True,
+    check=False,
+  )
+  if run.returncode:
+    raise InputError(f"{out / name}: {run.stderr.strip().splitlines()[-1]}")
+
+
+def _kill(out: Path, kills: int, length: float, rng: random.Random) -> None:
+  """Starts the training again and again, and kills each at a random time."""
+  for number in range(kills):
+    process = subprocess.Popen(
+      _command(out, "killed"),
+      env=_environment(out),
+      stderr=subprocess.DEVNULL,
+      start_new_session=True,
+    )
+    # Most of a short run is its start; the kills are to hit its steps too.
+    moment = rng.uniform(0.3, 1.0) * length
+    try:
+      process.wait(moment)
+    except subprocess.TimeoutExpired:
+      os.killpg(process.pid, signal.SIGKILL)
+      process.wait()
+    print(
+      f"kill {number + 1} after {moment:.1f} s, checkpoints "
+      f"{_steps(out / 'killed')}",
+      flush=True,
+    )
+
+
+def _steps(workdir: Path) -> dict[str, list[int]]:
+  return {
+    stage: sorted(
+      int(p.name) for p in (workdir / stage).glob("*") if p.name.isdigit()
+    )
+    for stage in ("autoencoder", "diffusion")
+  }
+
+
+def _final(folder: Path) -> dict[str, np.ndarray]:
+  """Every array and count of a stage's last checkpoint."""
+  with ocp.CheckpointManager(folder.absolute()) as manager:
+    step = manager.latest_step()
+  last = folder.absolute() / str(step)
+  with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    state = checkpointer.restore(last / "state")
+  arrays = {
+    jax.tree_util.keystr(path): np.asarray(value)
+    for path, value in jax.tree.leaves_with_path(state)
+  }
+  position = json.loads((last / "data" / "metadata").read_text())
+  return arrays | {"data": np.asarray(json.dumps(position, sort_keys=True))}
+
+
+def _losses(workdir: Path, stage: str) -> list[tuple[int, float]]:
+  lines = (workdir / f"{stage}.jsonl").read_text().splitlines()
+  return [(r["step"], r["loss"]) for r in map(json.loads, lines)]
+
+
+if __name__ == "__main__":
+  run_command(main)
