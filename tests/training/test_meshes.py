@@ -1,57 +1,111 @@
-"""The same losses on other meshes; devices are virtual, in own processes."""
+"""The same losses on every mesh; devices are virtual, in own processes."""
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-PROGRAM = """
-import json, sys
-from pathlib import Path
-from diffmvr_jax.config import load_config
-from diffmvr_jax.training.loop import train
-config, workdir, *overrides = sys.argv[1:]
-train(load_config(config, overrides), Path(workdir))
-lines = (Path(workdir) / "diffusion.jsonl").read_text().splitlines()
-print(json.dumps([json.loads(line)["loss"] for line in lines]))
-"""
+CONFIG = Path(__file__).parents[1] / "tiny_config.py"
 OVERRIDES = (
   "autoencoder_stage.steps=0",
-  "diffusion_stage.steps=3",
-  "diffusion_stage.batch_size=4",
-  "data.window=2",
+  "model.autoencoder.scaling_factor=1.0",
+  "diffusion_stage.steps=20",
+  "diffusion_stage.batch_size=8",
+  "data.window=4",
+  "checkpoint.every=20",
 )
 
 
-def losses(workdir, data, mesh):
-  devices = int(np.prod(mesh))
+def start(workdir, data, mesh, *, devices, overrides=(), **environment):
+  """Starts a training in a process with so many virtual devices."""
   sizes = zip(("data", "frame", "fsdp"), mesh, strict=True)
-  config = Path(__file__).parents[1] / "tiny_config.py"
-  virtual = f"--xla_force_host_platform_device_count={devices}"
-  run = subprocess.run(
+  flags = f"--xla_force_host_platform_device_count={devices}"
+  if "dump" in environment:
+    dump = environment.pop("dump")
+    flags += f" --xla_dump_to={dump} --xla_dump_hlo_module_re=.*update.*"
+  return subprocess.Popen(
     [
-      sys.executable,
-      "-c",
-      PROGRAM,
-      config,
-      workdir,
-      f"data.path={data}",
-      *OVERRIDES,
+      *(sys.executable, "-m", "diffmvr_jax.train"),
+      *("--config", CONFIG, "--workdir", workdir),
+      *(f"data.path={data}", *OVERRIDES, *overrides),
       *(f"mesh.{axis}={size}" for axis, size in sizes),
     ],
-    env=os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {virtual}"},
-    capture_output=True,
+    env=os.environ
+    | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {flags}"}
+    | environment,
+    stderr=subprocess.PIPE,
     text=True,
-    check=False,
   )
-  assert run.returncode == 0, run.stderr
-  return json.loads(run.stdout.splitlines()[-1])
 
 
-def test_losses_agree_on_every_mesh(tiny_data, tmp_path):
-  one = losses(tmp_path / "one", tiny_data, (1, 1, 1))
-  eight = losses(tmp_path / "eight", tiny_data, (2, 2, 2))
-  np.testing.assert_allclose(eight, one, rtol=1e-5)
+def losses(workdir, *processes):
+  for process in processes:
+    _, said = process.communicate()
+    assert process.returncode == 0, said[-3000:]
+  lines = (workdir / "diffusion.jsonl").read_text().splitlines()
+  return [json.loads(line)["loss"] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_data, tmp_path_factory):
+  """The losses of 20 steps on one device."""
+  workdir = tmp_path_factory.mktemp("meshes") / "one"
+  found = losses(workdir, start(workdir, tiny_data, (1, 1, 1), devices=1))
+  assert len(found) == 20
+  return found
+
+
+@pytest.mark.parametrize("mesh", [(8, 1, 1), (2, 2, 2), (1, 1, 8)])
+def test_losses_agree_on_every_mesh(mesh, alone, tiny_data, tmp_path):
+  found = losses(tmp_path, start(tmp_path, tiny_data, mesh, devices=8))
+  np.testing.assert_allclose(found, alone, rtol=1e-5)
+
+
+def test_the_motion_loss_crosses_devices(alone, tiny_data, tmp_path):
+  """Each frame of a window is on a device of its own."""
+  run, dump = tmp_path / "run", tmp_path / "dump"
+  process = start(run, tiny_data, (1, 4, 2), devices=8, dump=str(dump))
+  np.testing.assert_allclose(losses(run, process), alone, rtol=1e-5)
+  (program,) = dump.glob("*jit_update*after_optimizations.txt")
+  text = program.read_text()
+  # Of 8 windows with 4 frames, a device gets 4 windows and 1 frame.
+  assert "u8[4,1,32,32,3]" in text
+  assert re.search(r"collective-permute|all-gather|all-to-all", text)
+
+
+def test_two_processes_equal_one(alone, tiny_data, tmp_path):
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    address = f"127.0.0.1:{free.getsockname()[1]}"
+  processes = [
+    start(
+      tmp_path,
+      tiny_data,
+      (1, 4, 2),
+      devices=4,
+      JAX_COORDINATOR_ADDRESS=address,
+      JAX_NUM_PROCESSES="2",
+      JAX_PROCESS_ID=str(i),
+    )
+    for i in range(2)
+  ]
+  np.testing.assert_allclose(losses(tmp_path, *processes), alone, rtol=1e-5)
+
+
+def test_a_checkpoint_resumes_on_another_mesh(alone, tiny_data, tmp_path):
+  half = start(
+    tmp_path,
+    tiny_data,
+    (2, 1, 2),
+    devices=4,
+    overrides=["diffusion_stage.steps=10"],
+  )
+  losses(tmp_path, half)
+  found = losses(tmp_path, start(tmp_path, tiny_data, (1, 2, 1), devices=2))
+  np.testing.assert_allclose(found, alone, rtol=1e-5)

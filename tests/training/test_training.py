@@ -146,6 +146,8 @@ def test_learning_rate_warms_up():
   np.testing.assert_allclose(schedule(50), 1.0)
   cosine = dataclasses.replace(config, decay="cosine")
   np.testing.assert_allclose(learning_rate(cosine, 100)(100), 0.0, atol=1e-6)
+  at_once = dataclasses.replace(config, warmup_steps=0)
+  assert learning_rate(at_once, 100)(0) == 1.0
 
 
 def test_mesh_that_does_not_fit_is_refused():
