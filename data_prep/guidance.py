@@ -94,11 +94,11 @@ def symmetric_image(
     borderValue=1,
   )
   filled = occluded & (hidden < 0.01)
-  symmetric = np.where(occluded[..., None], np.uint8(GREY), image)
-  symmetric = np.where(filled[..., None], mirrored, symmetric)
+  symmetric = cv2.copyTo(mirrored, filled.astype(np.uint8), image.copy())
   frontal = face.asymmetry(landmarks) <= MAX_ASYMMETRY
   enough = filled.sum() >= MIN_FILLED * occluded.sum()
   unknown = (occluded & ~filled).astype(np.uint8)
+  cv2.copyTo(np.full_like(image, GREY), unknown, symmetric)
   return SymmetricImage(symmetric, unknown, bool(frontal and enough))
 
 

@@ -211,17 +211,23 @@ class _Clay:
     self, colour: np.ndarray, light: np.ndarray, detail: np.ndarray
   ) -> np.ndarray:
     """Shades the relief and returns it as a sprite."""
-    soft = cv2.GaussianBlur(self._relief, (0, 0), 0.008 * self._width + 0.3)
+    left, top, width, height = cv2.boundingRect(
+      (self._alpha > 0).astype(np.uint8)
+    )
+    region = np.s_[top : top + height, left : left + width]
+    alpha, relief = self._alpha[region], self._relief[region]
+    soft = cv2.GaussianBlur(relief, (0, 0), 0.008 * self._width + 0.3)
     slope_x = cv2.Sobel(soft, cv2.CV_32F, 1, 0, scale=0.125)
     slope_y = cv2.Sobel(soft, cv2.CV_32F, 0, 1, scale=0.125)
-    light = light / np.linalg.norm(light)
-    facing = light[2] - slope_x * light[0] - slope_y * light[1]
-    facing /= np.sqrt(1 + slope_x**2 + slope_y**2)
-    shade = (0.5 + 0.55 * np.clip(facing, 0, 1)) * detail
-    sprite = np.empty((*self._alpha.shape, 4), np.float32)
-    lit = np.clip(shade[..., None] * colour, 0, 255)
-    sprite[..., :3] = lit * self._alpha[..., None]
-    sprite[..., 3] = self._alpha
+    # Python's floats keep the arrays in float32.
+    x, y, z = (light / np.linalg.norm(light)).tolist()
+    facing = z - x * slope_x - y * slope_y
+    facing /= np.sqrt(1 + slope_x * slope_x + slope_y * slope_y)
+    shade = (0.5 + 0.55 * np.clip(facing, 0, 1)) * detail[region]
+    sprite = np.zeros((*self._alpha.shape, 4), np.float32)
+    sprite[region] = cv2.merge(
+      [np.minimum(shade * c, 255) * alpha for c in colour.tolist()] + [alpha]
+    )
     return sprite
 
   def _bounds(self, points: list[np.ndarray], radius: float):
@@ -243,6 +249,6 @@ def _up(lean: float) -> np.ndarray:
 
 def _tiled(texture: np.ndarray, height: int, width: int) -> np.ndarray:
   """Covers an area by mirrored copies, which have no seams."""
-  texture = texture[:height, :width]
+  texture = texture[:height, :width].astype(np.float32)
   pad = [(0, height - texture.shape[0]), (0, width - texture.shape[1])]
   return np.pad(texture, pad, mode="symmetric")

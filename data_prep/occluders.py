@@ -319,12 +319,14 @@ def _composite(
   shadow = cv2.GaussianBlur(shadow, (0, 0), 0.6 * radius)
   shadow = _SHADOW * shadow * np.clip(2 * near - 1, 0, 1) * covered
   source = image[top:bottom, left:right]
-  shaded = source * (1 - shadow[..., None]) * (1 - alpha) + region[..., :3]
-  occluded = image.copy()
-  changed = np.clip(np.round(shaded), 0, 255).astype(np.uint8)
-  occluded[top:bottom, left:right] = np.where(
-    covered[..., None] > 0, changed, source
+  kept = cv2.merge([(1 - shadow) * (1 - alpha[..., 0])] * 3)
+  changed = cv2.add(
+    cv2.multiply(source, kept, dtype=cv2.CV_32F),
+    np.ascontiguousarray(region[..., :3]),
+    dtype=cv2.CV_8U,  # rounds and saturates
   )
+  occluded = image.copy()
+  occluded[top:bottom, left:right] = cv2.copyTo(changed, covered, source.copy())
   mask = np.zeros(image.shape[:2], np.uint8)
   mask[top:bottom, left:right] = covered
   return occluded, mask

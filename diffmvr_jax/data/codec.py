@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -125,8 +126,7 @@ def decode_frame(data: bytes) -> FrameRecord:
     return pictures[data]
 
   def mask(key: str) -> np.ndarray:
-    data = one(key, "bytes_list")
-    return _decompress(data, cv2.IMREAD_GRAYSCALE) // np.uint8(128)
+    return _decode_mask(one(key, "bytes_list"))
 
   def numbers(key: str, columns: int) -> np.ndarray:
     values = feature[key].float_list.value
@@ -164,7 +164,16 @@ def _jpeg(image: np.ndarray) -> bytes:
 
 
 def _png(mask: np.ndarray) -> bytes:
-  return _compress(".png", mask)
+  # One bit per pixel: inflating is what decoding costs.
+  return _compress(".png", mask, cv2.IMWRITE_PNG_BILEVEL, 1)
+
+
+@lru_cache(maxsize=16)
+def _decode_mask(data: bytes) -> np.ndarray:
+  """Most masks of a video are the empty one: it is decoded once."""
+  mask = _decompress(data, cv2.IMREAD_GRAYSCALE) >> 7
+  mask.flags.writeable = False
+  return mask
 
 
 def _compress(suffix: str, image: np.ndarray, *options: int) -> bytes:

@@ -7,6 +7,7 @@ processes, and the iterator's state is one integer.
 
 from collections.abc import Callable, Sequence
 
+import cv2
 import grain
 import numpy as np
 
@@ -141,11 +142,17 @@ class RandomFlip(grain.transforms.RandomMap):
     if rng.random() < 0.5:
       return element
     return {
-      name: np.ascontiguousarray(value[:, :, ::-1])
-      if value.ndim == 4
-      else value
+      name: _mirrored(value) if value.ndim == 4 else value
       for name, value in element.items()
     }
+
+
+def _mirrored(images: np.ndarray) -> np.ndarray:
+  # Many times as fast as a copy with a negative stride.
+  flipped = np.empty_like(images)
+  for image, target in zip(images, flipped, strict=True):
+    target[:] = cv2.flip(image, 1).reshape(image.shape)
+  return flipped
 
 
 class _Rows(grain.MapDataset):
