@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo drill test test-parity peak-memory lint clean
+.PHONY: demo drill test test-meshes test-parity peak-memory lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m launch.demo --out runs/demo
@@ -17,6 +17,10 @@ test: lint $(VENV)/tfds/.done
 # Networks at their true size; 20 GB of memory.
 test-parity: $(VENV)/.test
 	$(BIN)/python -m pytest tests/parity --full-size --parity-report docs/parity.md
+
+# Twenty steps on every mesh of 8 virtual devices.
+test-meshes: $(VENV)/.test
+	$(BIN)/python -m pytest tests/training/test_meshes.py --full-size
 
 # Needs 12 GB of disk.
 peak-memory: $(VENV)/.test

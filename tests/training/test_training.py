@@ -12,6 +12,7 @@ import pytest
 from diffmvr_jax.config import MeshConfig, OptimizerConfig
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.training.distributed import initialize
 from diffmvr_jax.training.loop import train
 from diffmvr_jax.training.optimizer import learning_rate, update_ema
 from diffmvr_jax.training.progress import Progress
@@ -165,3 +166,22 @@ def test_only_large_leaves_are_sharded():
   specs = {k: v.spec for k, v in state_shardings(shapes, mesh).items()}
   assert specs["large"] == jax.P(None, None, "fsdp")
   assert specs["small"] == specs["odd"] == jax.P()
+
+
+def test_a_resumed_log_has_every_step_once(tmp_path):
+  path = tmp_path / "log.jsonl"
+  lines = [json.dumps({"step": i, "loss": 1.0}) + "\n" for i in range(1, 6)]
+  path.write_text("".join(lines) + '{"step": 6, "lo')  # cut by a kill
+  with Progress(
+    "x", start=3, total=9, windows=1, flops=None, path=path, every=1
+  ) as progress:
+    progress.report(4, {"loss": 2.0})
+  rows = [json.loads(line) for line in path.read_text().splitlines()]
+  assert [row["step"] for row in rows] == [1, 2, 3, 4]
+  assert rows[-1]["loss"] == 2.0
+
+
+def test_processes_need_an_address():
+  with pytest.raises(InputError, match="JAX_COORDINATOR_ADDRESS"):
+    initialize({"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"})
+  initialize({"SLURM_NTASKS": "1"})  # alone: nothing to do
