@@ -4,18 +4,15 @@ A config file is a Python file with `get_config() -> Config`. Any field can be
 overridden on the command line by its dotted path, `diffusion_stage.steps=500`.
 """
 
-import ast
 import dataclasses
-import difflib
 import importlib.util
 import json
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from diffmvr_jax.config_values import build, override
 from diffmvr_jax.errors import InputError
 
 
@@ -268,8 +265,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     raise InputError(f"{path}: {type(error).__name__}: {error}") from error
   if not isinstance(config, Config):
     raise InputError(f"{path}: get_config() must return a diffmvr_jax Config")
-  for override in overrides:
-    config = _override(config, override)
+  for assignment in overrides:
+    config = override(config, assignment)
   # A config file may hold a wrong type as well; one check serves both.
   config = from_dict(dataclasses.asdict(config))
   check(config)
@@ -287,7 +284,7 @@ def from_dict(values: Mapping[str, Any]) -> Config:
   Raises:
     InputError: an unknown key or a value of the wrong type.
   """
-  return _build(Config, values, prefix="")
+  return build(Config, values)
 
 
 def check(config: Config) -> None:
@@ -334,69 +331,3 @@ def check(config: Config) -> None:
       raise InputError(
         f"model.guidance.latent_patch={patch} does not divide the latent size"
       )
-
-
-def _override(config: Config, assignment: str) -> Config:
-  path, separator, text = assignment.partition("=")
-  if not separator:
-    raise InputError(f"override {assignment!r} is not of the form key=value")
-  try:
-    value = ast.literal_eval(text)
-  except (ValueError, SyntaxError):
-    value = {"true": True, "false": False, "none": None}.get(text.lower(), text)
-  nested: Any = value
-  for key in reversed(path.split(".")):
-    nested = {key: nested}
-  return _build(Config, _merge(dataclasses.asdict(config), nested), prefix="")
-
-
-def _merge(base: Any, update: Any) -> Any:
-  if not (isinstance(base, dict) and isinstance(update, dict)):
-    return update
-  return base | {k: _merge(base.get(k), v) for k, v in update.items()}
-
-
-def _build(cls: type, values: Any, prefix: str) -> Any:
-  if not isinstance(values, Mapping):
-    raise InputError(f"config key {prefix[:-1]}: is a section, not a value")
-  hints = typing.get_type_hints(cls)
-  for key in values:
-    if key not in hints:
-      close = difflib.get_close_matches(key, hints, n=1, cutoff=0.4)
-      hint = (
-        f"did you mean {prefix}{close[0]}?"
-        if close
-        else (f"valid keys: {', '.join(hints)}")
-      )
-      raise InputError(f"unknown config key {prefix}{key}; {hint}")
-  return cls(
-    **{k: _convert(hints[k], v, f"{prefix}{k}") for k, v in values.items()}
-  )
-
-
-def _convert(hint: Any, value: Any, path: str) -> Any:
-  if dataclasses.is_dataclass(hint):
-    assert isinstance(hint, type)
-    return _build(hint, value, prefix=f"{path}.")
-  origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-  if origin is Literal:
-    if value in arguments:
-      return value
-    raise InputError(
-      f"config key {path}: {value!r} is not one of {', '.join(arguments)}"
-    )
-  if origin in (typing.Union, types.UnionType):
-    if value is None and type(None) in arguments:
-      return None
-    return _convert(arguments[0], value, path)
-  if origin is tuple:
-    if isinstance(value, (list, tuple)):
-      return tuple(_convert(arguments[0], item, path) for item in value)
-  elif hint is float and type(value) is int:
-    return float(value)
-  elif type(value) is hint:
-    return value
-  name = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)
-  raise InputError(
-    f"config key {path}: expected {name}, got {type(value).__name__} {value!r}"
-  )
