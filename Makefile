@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo drill test test-meshes test-parity peak-memory lint clean
+.PHONY: compile-check demo drill test test-meshes test-parity peak-memory lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m launch.demo --out runs/demo
@@ -11,7 +11,7 @@ demo: $(VENV)/.demo
 drill: $(VENV)/.demo
 	$(BIN)/python -m launch.drill --out runs/drill
 
-test: lint $(VENV)/tfds/.done
+test: lint $(VENV)/tfds/.done $(VENV)/libtpu/.done
 	$(BIN)/python -m pytest
 
 # Networks at their true size; 20 GB of memory.
@@ -21,6 +21,13 @@ test-parity: $(VENV)/.test
 # Twenty steps on every mesh of 8 virtual devices.
 test-meshes: $(VENV)/.test
 	$(BIN)/python -m pytest tests/training/test_meshes.py --full-size
+
+# The SD 1.5 step for three TPU slices; 10 to 20 minutes each on two cores.
+compile-check: $(VENV)/libtpu/.done
+	for slice in v5e:4x4 v5e:16x16 v5p:4x4x8; do \
+	  PYTHONPATH=$(VENV)/libtpu $(BIN)/python -m launch.compile_check \
+	    --config configs/sd15_512.py --topology $$slice model.remat=full \
+	  || exit 1; done
 
 # Needs 12 GB of disk.
 peak-memory: $(VENV)/.test
@@ -51,6 +58,13 @@ $(VENV)/tfds/.done: setup.py | $(VENV)/bin/python
 	$(PYTHON) -m venv $(VENV)/tfds
 	$(VENV)/tfds/bin/python -m pip install --quiet \
 	  'tensorflow-cpu>=2.21' 'tensorflow-datasets>=4.9.10' importlib_resources
+	touch $@
+
+# The TPU's compiler, beside the environment: within, JAX would look for chips.
+$(VENV)/libtpu/.done: setup.py $(VENV)/.demo
+	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target $(@D) \
+	  "$$($(BIN)/python -c 'from importlib.metadata import requires; \
+	    print(next(r for r in requires("jax") if r.startswith("libtpu")).partition(";")[0])')"
 	touch $@
 
 clean:

@@ -7,9 +7,9 @@ runs it from data to report. By hand:
   python -m data_prep export procedural:0-95 --out runs/demo/data --size 64
   python -m diffmvr_jax.train --config configs/demo.py --workdir runs/demo/train
 
-About 10 minutes on two CPU cores (float32, jax 0.10.2), for 22.1 dB PSNR
-inside the mask on held-out people; doing nothing gives 17.9, Telea's
-inpainting 19.0, copying the past frame 26.2.
+About 11 minutes on two CPU cores (float32, jax 0.10.2), for 23.0 dB PSNR
+inside the mask on held-out people; doing nothing gives 16.1, Telea's
+inpainting 20.8, copying the past frame 28.0.
 """
 
 from diffmvr_jax.config import (

@@ -12,6 +12,7 @@ from diffmvr_jax.metrics.temporal import temporal_consistency
 _psnr, _ssim = jax.jit(psnr), jax.jit(ssim)
 _temporal = jax.jit(temporal_consistency)
 _CHUNK = 64  # frames at a time, which bounds memory
+_EXACT = 100.0  # dB, for a frame without error: a mean of infinity says nothing
 
 Scores = dict[str, float | int]
 
@@ -28,7 +29,8 @@ def score_clip(
 
   Returns:
     `psnr_mask` and `ssim_mask`: inside the mask, mean over occluded frames;
-    `psnr`, `ssim`: whole frames, mean over occluded frames; `tc`, `tc_mask`:
+    `psnr`, `ssim`: whole frames, mean over occluded frames, where a frame
+    without error counts as 100 dB; `tc`, `tc_mask`:
     Eq. (E.3) over the clip and inside the mask; `tc_target` and
     `tc_mask_target`: the same of the truth, which is what to aim for;
     `frames`: how many frames are occluded.
@@ -50,7 +52,8 @@ def score_clip(
       frames.setdefault(name, []).append(np.asarray(values)[: len(chosen)])
   scores: Scores = {"frames": len(occluded)}
   for name, parts in frames.items():
-    scores[name] = float(np.nanmean(np.concatenate(parts)))
+    values = np.minimum(np.concatenate(parts), _EXACT)
+    scores[name] = float(np.nanmean(values))
   scores["tc"] = float(_temporal(restored))
   scores["tc_mask"] = float(_temporal(restored, mask))
   scores["tc_target"] = float(_temporal(target))

@@ -15,6 +15,29 @@ from diffmvr_jax.errors import InputError
 MIN_SHARDED_BYTES = 4 * 2**20
 
 
+AXES = ("data", "frame", "fsdp")
+
+
+def axis_sizes(config: MeshConfig, devices: int) -> tuple[int, ...]:
+  """The mesh's size along each of `AXES`; −1 takes what remains.
+
+  Raises:
+    InputError: the sizes do not multiply to the number of devices.
+
+  Example:
+    >>> axis_sizes(MeshConfig(frame=2), 8)
+    (4, 2, 1)
+  """
+  sizes = [config.data, config.frame, config.fsdp]
+  known = math.prod(size for size in sizes if size != -1)
+  if sizes.count(-1) > 1 or devices % known:
+    raise InputError(f"mesh {sizes} does not fit {devices} devices")
+  sizes = [devices // known if size == -1 else size for size in sizes]
+  if math.prod(sizes) != devices:
+    raise InputError(f"mesh {sizes} does not fit {devices} devices")
+  return tuple(sizes)
+
+
 def make_mesh(config: MeshConfig) -> Mesh:
   """A mesh with axes `data`, `frame` and `fsdp` over all devices.
 
@@ -25,19 +48,10 @@ def make_mesh(config: MeshConfig) -> Mesh:
     >>> make_mesh(MeshConfig()).axis_names
     ('data', 'frame', 'fsdp')
   """
-  sizes = [config.data, config.frame, config.fsdp]
-  devices = jax.device_count()
-  known = math.prod(size for size in sizes if size != -1)
-  if sizes.count(-1) > 1 or devices % known:
-    raise InputError(f"mesh {sizes} does not fit {devices} devices")
-  sizes = [devices // known if size == -1 else size for size in sizes]
-  if math.prod(sizes) != devices:
-    raise InputError(f"mesh {sizes} does not fit {devices} devices")
+  sizes = axis_sizes(config, jax.device_count())
   # Auto: the compiler lays activations out. Explicit, the default, would want
   # a sharding at every reshape of the networks.
-  return jax.make_mesh(
-    tuple(sizes), ("data", "frame", "fsdp"), axis_types=(AxisType.Auto,) * 3
-  )
+  return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
