@@ -20,6 +20,7 @@ _BLUR_STEP = 3  # pixels between two exposures of a moving shape
 _MAX_BLUR_STEPS = 16
 _SHUTTER = 0.5  # share of a frame's time that the shutter is open
 _SHADOW = 0.35  # darkest part of the shadow
+_JUMP = 10  # seconds without a frame, after which the visits start anew
 _COARSE = 64  # pixels of the grid that sizes are chosen on
 
 
@@ -133,8 +134,7 @@ class Occlusion:
     hull = cv2.convexHull((face_outline * _COARSE).astype(np.float32))
     cv2.fillConvexPoly(self._face, hull.round().astype(np.int32), 1)
     # The first frames stay free: there is a past frame.
-    self._next = self._rng.uniform(*config.pause)
-    self._visit = self._plan(self._next)
+    self._visit = self._plan(self._rng.uniform(*config.pause))
 
   def paste(
     self, image: np.ndarray, time: float, to_image: np.ndarray | None = None
@@ -152,8 +152,9 @@ class Occlusion:
       changed and slightly beyond.
     """
     while time >= self._visit.end:
-      pause = self._rng.uniform(*self._config.pause)
-      self._visit = self._plan(self._visit.end + pause)
+      # Timestamps need not start at 0, and may jump.
+      end = self._visit.end if time < self._visit.end + _JUMP else time
+      self._visit = self._plan(end + self._rng.uniform(*self._config.pause))
     empty = np.zeros(image.shape[:2], np.uint8)
     if time < self._visit.start:
       return image, empty

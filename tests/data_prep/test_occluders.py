@@ -94,6 +94,20 @@ def test_everything_follows_from_the_seed():
   assert any((a != b).any() for a, b in zip(first, other, strict=True))
 
 
+def test_timestamps_may_start_anywhere():
+  occlusion = Occlusion(
+    OcclusionConfig(),
+    seed=0,
+    skin=SKIN,
+    face_outline=OUTLINE,
+    fps=FPS,
+    resolution=SIDE,
+  )
+  blank = np.zeros((SIDE, SIDE, 3), np.uint8)
+  masks = [occlusion.paste(blank, 1e6 + i / FPS)[1] for i in range(40)]
+  assert not masks[0].any() and any(mask.any() for mask in masks)
+
+
 def test_what_moves_is_blurred(tmp_path):
   white = np.zeros((40, 40, 4), np.uint8)
   white[4:36, 4:36] = 255
