@@ -141,18 +141,11 @@ class RandomFlip(grain.transforms.RandomMap):
     """Flips every image of the window alike."""
     if rng.random() < 0.5:
       return element
-    return {
-      name: _mirrored(value) if value.ndim == 4 else value
-      for name, value in element.items()
-    }
-
-
-def _mirrored(images: np.ndarray) -> np.ndarray:
-  # Many times as fast as a copy with a negative stride.
-  flipped = np.empty_like(images)
-  for image, target in zip(images, flipped, strict=True):
-    target[:] = cv2.flip(image, 1).reshape(image.shape)
-  return flipped
+    for value in element.values():
+      if value.ndim == 4:
+        for image in value:  # in place: new pages cost more than the flip
+          cv2.flip(image, 1, image)
+    return element
 
 
 class _Rows(grain.MapDataset):
