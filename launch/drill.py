@@ -36,7 +36,7 @@ SETTINGS = (
   "model.unet.attention=[True,False]",
   "model.unet.heads=[2,2]",
   "data.window=2",
-  "checkpoint.every=2",
+  "checkpoint.every=5",
   "checkpoint.keep=3",
   "log_every=1",
 )
