@@ -40,6 +40,7 @@ setup(
     "pillow>=13.0",
     "protobuf>=7.36.2",
     "safetensors>=0.8",
+    "tensorboardX>=2.6.5",
     "tensorflow-datasets>=4.9.10",
     "tqdm>=4.70.1",
   ],

@@ -27,7 +27,12 @@ from data_prep.prepare import Found, prepare
 from data_prep.recipe import Recipe
 from data_prep.sources import expand, file_clip
 from diffmvr_jax.config import DataConfig
-from diffmvr_jax.data.codec import FrameRecord, decode_frame, encode_frame
+from diffmvr_jax.data.codec import (
+  EncodedFrame,
+  FrameRecord,
+  decode_frame,
+  encode_frame,
+)
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import WindowSource, training_batches
 
@@ -116,7 +121,9 @@ def _stages(path: Path, recipe: Recipe) -> dict[str, float]:
     "hands": find_hands,
     "crop and guidance": guide,
     "encode the record": lambda: encoded.extend(map(encode_frame, records)),
-    "decode the record": lambda: [decode_frame(data) for data in encoded],
+    "decode the record": lambda: [
+      decode_frame(EncodedFrame(data)) for data in encoded
+    ],
   }
   timings = {}
   for name, work in stages.items():

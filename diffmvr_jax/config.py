@@ -209,6 +209,23 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+  """Looking at the averaged parameters with held-out windows.
+
+  Every `every` updates (0: never) of the diffusion stage, and at its end:
+  the losses in `buckets` equal ranges of timesteps, over `batches` batches of
+  the split `validation`, with noise that is the same each time; and a sheet
+  of `restored` windows. The parameters of the least loss are kept in
+  `WORKDIR/best`, a model like an imported one.
+  """
+
+  every: int = 0
+  batches: int = 4
+  buckets: int = 10
+  restored: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
   """How a restoration is drawn."""
 
@@ -237,6 +254,7 @@ class Config:
   )
   mesh: MeshConfig = field(default_factory=MeshConfig)
   checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+  validation: ValidationConfig = field(default_factory=ValidationConfig)
   sampling: SamplingConfig = field(default_factory=SamplingConfig)
   log_every: int = 50
 

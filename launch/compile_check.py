@@ -28,9 +28,10 @@ from jax.sharding import AxisType, Mesh
 from diffmvr_jax.config import Config, MeshConfig, load_config
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.models.diffmvr import DiffMVR
+from diffmvr_jax.training.objectives import diffusion_loss, encode_images
 from diffmvr_jax.training.optimizer import make_optimizer
 from diffmvr_jax.training.sharding import AXES, axis_sizes, batch_sharding
-from diffmvr_jax.training.step import diffusion_loss, init_state, make_update
+from diffmvr_jax.training.step import init_state, make_update
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +123,7 @@ def compile_step(config: Config, mesh: Mesh, batch: int) -> Any:
     jax.random.key(0),
   )
   update = make_update(
-    diffusion_loss(model, config),
+    diffusion_loss(model, config, encode_images(model)),
     optimizer,
     stage.optimizer,
     jax.random.key(config.seed),

@@ -93,61 +93,84 @@ def encode_frame(record: FrameRecord) -> bytes:
   return example.SerializeToString(deterministic=True)
 
 
-def decode_frame(data: bytes) -> FrameRecord:
-  """Undoes `encode_frame`, up to JPEG's loss.
+class EncodedFrame:
+  """A serialised frame, whose parts are decoded when they are asked for.
+
+  Every accessor raises ValueError where its key of the contract is missing or
+  its value does not decode.
 
   Raises:
-    ValueError: not an `Example`, or a key of the contract is missing.
+    ValueError: not a `tf.train.Example`.
   """
-  try:
-    feature = tf_example.Example.FromString(data).features.feature
-  except DecodeError as error:
-    raise ValueError(f"not a tf.train.Example ({error})") from error
 
-  def some(key: str, kind: str, count: int = 1) -> list:
-    values = list(getattr(feature[key], kind).value) if key in feature else []
+  def __init__(self, data: bytes):
+    try:
+      self._feature = tf_example.Example.FromString(data).features.feature
+    except DecodeError as error:
+      raise ValueError(f"not a tf.train.Example ({error})") from error
+    self._pictures: dict[bytes, np.ndarray] = {}
+
+  def __contains__(self, key: str) -> bool:
+    return key in self._feature
+
+  def integers(self, key: str, count: int = 1) -> list[int]:
+    """The integers of a key, at least `count`."""
+    return self._values(key, "int64_list", count)
+
+  def text(self, key: str) -> str:
+    """A string."""
+    return self._bytes(key).decode()
+
+  def numbers(self, key: str, columns: int) -> np.ndarray:
+    """A float32 array of so many columns."""
+    values = self._feature[key].float_list.value
+    return np.asarray(values, np.float32).reshape(-1, columns)
+
+  def picture(self, key: str) -> np.ndarray:
+    """An image, (h, w, 3) uint8."""
+    # Without occlusion, image, target and symmetric image are the same bytes.
+    data = self._bytes(key)
+    if data not in self._pictures:
+      self._pictures[data] = _decompress(data, cv2.IMREAD_COLOR_RGB)
+    return self._pictures[data]
+
+  def mask(self, key: str) -> np.ndarray:
+    """A mask, (h, w) uint8 of 0 and 1, not to be written to."""
+    return _decode_mask(self._bytes(key))
+
+  def _bytes(self, key: str) -> bytes:
+    return self._values(key, "bytes_list")[0]
+
+  def _values(self, key: str, kind: str, count: int = 1) -> list:
+    present = key in self._feature
+    values = list(getattr(self._feature[key], kind).value) if present else []
     if len(values) < count:
       raise ValueError(f"key {key!r} is missing")
     return values
 
-  def one(key: str, kind: str):
-    return some(key, kind)[0]
 
-  def fraction(key: str) -> Fraction:
-    return Fraction(*some(key, "int64_list", 2))
+def decode_frame(encoded: EncodedFrame) -> FrameRecord:
+  """Undoes `encode_frame`, up to JPEG's loss.
 
-  pictures: dict[bytes, np.ndarray] = {}
-
-  def picture(key: str) -> np.ndarray:
-    # Without occlusion, image, target and symmetric image are the same bytes.
-    data = one(key, "bytes_list")
-    if data not in pictures:
-      pictures[data] = _decompress(data, cv2.IMREAD_COLOR_RGB)
-    return pictures[data]
-
-  def mask(key: str) -> np.ndarray:
-    return _decode_mask(one(key, "bytes_list"))
-
-  def numbers(key: str, columns: int) -> np.ndarray:
-    values = feature[key].float_list.value
-    return np.asarray(values, np.float32).reshape(-1, columns)
-
+  Raises:
+    ValueError: a key of the contract is missing, or an image is damaged.
+  """
   return FrameRecord(
-    video_id=one("video_id", "bytes_list").decode(),
-    frame_index=one("frame_index", "int64_list"),
-    fps=fraction("fps_exact"),
-    time=fraction("time_exact"),
-    image=picture("image"),
-    target=picture("target") if "target" in feature else None,
-    mask=mask("mask"),
-    symmetric=picture("symmetric"),
-    symmetric_mask=mask("symmetric_mask"),
-    symmetric_valid=bool(one("symmetric_valid", "int64_list")),
-    past_index=one("past_index", "int64_list"),
-    crop_transform=numbers("crop_transform", 3),
-    landmarks=numbers("landmarks", 2),
-    source_path=one("source/path", "bytes_list").decode(),
-    source_sha256=one("source/sha256", "bytes_list").decode(),
+    video_id=encoded.text("video_id"),
+    frame_index=encoded.integers("frame_index")[0],
+    fps=Fraction(*encoded.integers("fps_exact", 2)),
+    time=Fraction(*encoded.integers("time_exact", 2)),
+    image=encoded.picture("image"),
+    target=encoded.picture("target") if "target" in encoded else None,
+    mask=encoded.mask("mask"),
+    symmetric=encoded.picture("symmetric"),
+    symmetric_mask=encoded.mask("symmetric_mask"),
+    symmetric_valid=bool(encoded.integers("symmetric_valid")[0]),
+    past_index=encoded.integers("past_index")[0],
+    crop_transform=encoded.numbers("crop_transform", 3),
+    landmarks=encoded.numbers("landmarks", 2),
+    source_path=encoded.text("source/path"),
+    source_sha256=encoded.text("source/sha256"),
   )
 
 

@@ -14,14 +14,22 @@ import json
 import os
 import struct
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import google_crc32c
 
-from diffmvr_jax.data.codec import FrameRecord, decode_frame, encode_frame
+from diffmvr_jax.data.codec import (
+  EncodedFrame,
+  FrameRecord,
+  decode_frame,
+  encode_frame,
+)
 from diffmvr_jax.errors import InputError
+
+Result = TypeVar("Result")
 
 DATASET = "diffmvr"
 _FRAMING = 16  # bytes around each record: 8 + 4 before, 4 after
@@ -175,15 +183,25 @@ class RecordSource:
     Raises:
       InputError: the record is damaged; names shard, record and offset.
     """
+    return self.read(i, decode_frame)
+
+  def read(self, i: int, decode: Callable[[EncodedFrame], Result]) -> Result:
+    """Reads what `decode` takes of one frame.
+
+    Raises:
+      InputError: as above; `decode` says what is damaged by a ValueError.
+    """
     number = self._shard[i]
     offset, length = self.index.offset[i], self.index.length[i]
     data = os.pread(self._files[number], length + _FRAMING, offset)
-    record = i - self._shard.index(number)
-    where = f"{self.shards[number]}: record {record} at byte {offset}"
     try:
-      return decode_frame(_unframe(data, length))
+      return decode(EncodedFrame(_unframe(data, length)))
     except ValueError as error:
-      raise InputError(f"{where}: {error}; export it again") from error
+      record = i - self._shard.index(number)
+      raise InputError(
+        f"{self.shards[number]}: record {record} at byte {offset}: {error}; "
+        "export it again"
+      ) from error
 
   def videos(self) -> Iterator[tuple[str, range]]:
     """Every video with the positions of its frames."""

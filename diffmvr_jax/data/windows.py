@@ -12,14 +12,14 @@ import grain
 import numpy as np
 
 from diffmvr_jax.config import DataConfig
-from diffmvr_jax.data.codec import FrameRecord
+from diffmvr_jax.data.codec import EncodedFrame, FrameRecord
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
 
 Window = dict[str, np.ndarray]
 
 
-class WindowSource(grain.sources.RandomAccessDataSource[Window]):
+class WindowSource:
   """Random access to windows of `window` frames, `stride` frames apart.
 
   Args:
@@ -74,36 +74,119 @@ class WindowSource(grain.sources.RandomAccessDataSource[Window]):
     Raises:
       InputError: a record is damaged, has another size, or lacks a target.
     """
-    positions = (self._starts[i] + self._offsets).tolist()
-    window = read_frames(self._records, positions)
-    size = window["frame"].shape[1]
-    folder = self._records.shards[0].parent
-    if size != self._image_size:
-      raise InputError(
-        f"{folder}: crops are {size} px, data.image_size is {self._image_size}"
-      )
-    if "target" not in window:
-      raise InputError(
-        f"{folder}: frames without a target cannot be trained on; export with "
-        "`--occlusion synthetic`"
-      )
-    window["window_id"] = np.asarray(self._starts[i])
-    return window
+    batch = self.read([i], [False])
+    return {name: value[0] for name, value in batch.items()}
+
+  def read(self, indices: Sequence[int], flips: Sequence[bool]) -> Window:
+    """Reads several windows as arrays of shape (window, frame, …).
+
+    Args:
+      indices: which windows.
+      flips: which of them to mirror left to right.
+
+    Raises:
+      InputError: as `__getitem__`.
+    """
+    batch = _empty((len(indices), len(self._offsets)), self._image_size)
+    for row, (i, flip) in enumerate(zip(indices, flips, strict=True)):
+      window = {name: value[row] for name, value in batch.items()}
+      positions = (self._starts[i] + self._offsets).tolist()
+      if not _fill(window, self._records, positions, flip=flip):
+        raise InputError(
+          f"{self._records.shards[0].parent}: frames without a target cannot "
+          "be trained on; export with `--occlusion synthetic`"
+        )
+    batch["window_id"] = np.asarray([self._starts[i] for i in indices])
+    return batch
 
 
 def read_frames(records: RecordSource, positions: list[int]) -> Window:
-  """Reads frames of one video, and their past frames, as arrays."""
-  frames = [records[i] for i in positions]
-  images = {frame.frame_index: frame.image for frame in frames}
+  """Reads frames of one video, and their past frames, as arrays.
 
-  def past(frame: FrameRecord) -> np.ndarray:
-    index = frame.past_index
-    if index not in images:
-      position = records.position(frame.video_id, index)
-      images[index] = records[position].image
-    return images[index]
+  Returns:
+    Arrays (frame, …), named as the contract; `target` is there if every frame
+    has one.
 
-  return stack_frames(frames, past)
+  Raises:
+    InputError: a record is damaged or of another size than the first.
+  """
+  size = len(records[positions[0]].image)
+  window = _empty((len(positions),), size)
+  if not _fill(window, records, positions):
+    del window["target"]
+  return window
+
+
+def _empty(shape: tuple[int, ...], size: int) -> Window:
+  """Arrays of the contract, with these leading axes."""
+  images = {
+    name: np.empty((*shape, size, size, 3), np.uint8)
+    for name in ("frame", "symmetric", "past", "target")
+  }
+  return {
+    **images,
+    "mask": np.empty((*shape, size, size, 1), np.uint8),
+    "symmetric_valid": np.empty(shape, bool),
+    "past_valid": np.empty(shape, bool),
+  }
+
+
+def _fill(
+  window: Window,
+  records: RecordSource,
+  positions: list[int],
+  *,
+  flip: bool = False,
+) -> bool:
+  """Decodes frames straight into a window; returns whether all have a target.
+
+  What training reads is bound by copies and fresh pages: each image is
+  decoded once and written once.
+  """
+  size = window["frame"].shape[1]
+
+  def put(slot: np.ndarray, image: np.ndarray) -> None:
+    if len(image) != size:
+      raise InputError(
+        f"{records.shards[0].parent}: crops are {len(image)} px, "
+        f"data.image_size is {size}"
+      )
+    if flip:
+      cv2.flip(image, 1, slot)
+    else:
+      np.copyto(slot, image)
+
+  placed: dict[int, np.ndarray] = {}  # slots by the frame_index they show
+  complete = True
+  for k, position in enumerate(positions):
+    slots = {n: value[k] for n, value in window.items() if value.ndim > 1}
+
+    def place(frame: EncodedFrame, slots: Window = slots, k: int = k) -> None:
+      nonlocal complete
+      window["symmetric_valid"][k] = frame.integers("symmetric_valid")[0]
+      complete &= "target" in frame
+      put(slots["frame"], frame.picture("image"))
+      put(slots["symmetric"], frame.picture("symmetric"))
+      put(slots["mask"][..., 0], frame.mask("mask"))
+      if complete:
+        put(slots["target"], frame.picture("target"))
+
+    records.read(position, place)
+    past = records.index.past_index[position]
+    placed[records.index.frame_index[position]] = slots["frame"]
+    window["past_valid"][k] = past >= 0
+    if past in placed:
+      np.copyto(slots["past"], placed[past])
+    elif past >= 0:
+      video = records.index.video_id[position]
+      image = records.read(
+        records.position(video, past), lambda frame: frame.picture("image")
+      )
+      put(slots["past"], image)
+      placed[past] = slots["past"]
+    else:
+      slots["past"].fill(0)
+  return complete
 
 
 def stack_frames(
@@ -134,18 +217,14 @@ def stack_frames(
   return window
 
 
-class RandomFlip(grain.transforms.RandomMap):
-  """Mirrors a whole window left to right, half of the time."""
+class _RandomFlip(grain.transforms.RandomMap):
+  """Decides for half of the windows that they are mirrored."""
 
-  def random_map(self, element: Window, rng: np.random.Generator) -> Window:
-    """Flips every image of the window alike."""
-    if rng.random() < 0.5:
-      return element
-    for value in element.values():
-      if value.ndim == 4:
-        for image in value:  # in place: new pages cost more than the flip
-          cv2.flip(image, 1, image)
-    return element
+  def random_map(
+    self, element: int, rng: np.random.Generator
+  ) -> tuple[int, bool]:
+    """Adds the decision to a window's number."""
+    return element, bool(rng.random() >= 0.5)
 
 
 class _Rows(grain.MapDataset):
@@ -187,14 +266,19 @@ def training_batches(
     `set_state()` are its checkpoint, which is a count of batches, and so the
     same for any number of processes.
   """
-  windows = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+  # Only numbers are shuffled and batched; the images come last, at once.
+  chosen = grain.MapDataset.source(range(len(source))).seed(seed)
+  chosen = chosen.shuffle().repeat()
   if config.flip:
-    windows = windows.random_map(RandomFlip())
+    chosen = chosen.random_map(_RandomFlip())
+  else:
+    chosen = chosen.map(lambda i: (i, False))
   if rows is not None and len(rows) < batch_size:
-    windows = _Rows(windows, batch_size, rows)
+    chosen = _Rows(chosen, batch_size, rows)
     batch_size = len(rows)
   # Rounding the endless length up, the default, overflows at batch size 1.
-  batches = windows.batch(batch_size, drop_remainder=True)
+  batches = chosen.batch(batch_size, drop_remainder=True)
+  batches = batches.map(lambda b: source.read(b[0].tolist(), b[1].tolist()))
   options = grain.ReadOptions(
     num_threads=config.threads, prefetch_buffer_size=4 * config.threads
   )

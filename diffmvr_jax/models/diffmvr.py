@@ -52,6 +52,24 @@ class Observation:
 
 
 @struct.dataclass
+class Encoded:
+  """What the frozen encoders make of windows; n is batch · frame.
+
+  Attributes:
+    mask: the mask at the latents' resolution.
+    masked_latents: scaled latents of the frame with the occlusion greyed out.
+    features: of each branch's guidance image: CLIP's tokens and scaled
+      latents, each None where f_mlp takes none.
+    exists: whether a branch's guidance image exists.
+  """
+
+  mask: Float[Array, "n i j 1"]
+  masked_latents: Float[Array, "n i j l"]
+  features: Mapping[str, tuple[jax.Array | None, jax.Array | None]]
+  exists: Mapping[str, Bool[Array, " n"]]
+
+
+@struct.dataclass
 class Conditioning:
   """What the U-Net is told, computed once per window; n is batch · frame.
 
@@ -191,23 +209,13 @@ class DiffMVR:
       method="decode",
     )
 
-  def condition(
-    self,
-    params: Params,
-    observation: Observation,
-    keep: Mapping[str, Bool[Array, " b"]] | None = None,
-  ) -> Conditioning:
-    """Encodes everything that stays fixed over the sampling steps.
+  def condition(self, params: Params, observation: Observation) -> Conditioning:
+    """Encodes everything that stays fixed over the sampling steps."""
+    return self.contextualise(params, self.observe(params, observation))
 
-    Args:
-      params: all parameters.
-      observation: the windows.
-      keep: by branch, windows whose guidance is not dropped (training).
-    """
-    flat = jax.tree.map(
-      lambda x: x.reshape(-1, *x.shape[2:]), vars(observation)
-    )
-    frames = observation.frame.shape[1]
+  def observe(self, params: Params, observation: Observation) -> Encoded:
+    """Runs the encoders, which the diffusion stage may leave frozen."""
+    flat = jax.tree.map(flatten_frames, vars(observation))
     frame, mask = to_float(flat["frame"]), flat["mask"].astype(jnp.float32)
     masked = frame * (1 - mask)
     images = {
@@ -220,25 +228,45 @@ class DiffMVR:
       "past": flat["past_valid"],
       "present": jnp.ones_like(flat["past_valid"]),
     }
+    branches = [b for b in self.config.unet.branches if b in images]
+    return Encoded(
+      mask=mask[:, :: self.factor, :: self.factor],
+      masked_latents=self.encode(params, masked),
+      features={b: self._guidance_inputs(params, images[b]) for b in branches},
+      exists={b: exists[b] for b in branches},
+    )
+
+  def contextualise(
+    self,
+    params: Params,
+    encoded: Encoded,
+    keep: Mapping[str, Bool[Array, " b"]] | None = None,
+  ) -> Conditioning:
+    """Turns features into context tokens, by f_mlp.
+
+    Args:
+      params: all parameters.
+      encoded: the windows.
+      keep: by branch, windows whose guidance is not dropped (training).
+    """
     context, valid, null = {}, {}, jnp.zeros(())
     for name in self.config.unet.branches:
       if name == "text":
-        prompt, n = params["prompt"], frame.shape[0]
+        prompt, n = params["prompt"], encoded.mask.shape[0]
         context[name] = jnp.broadcast_to(prompt, (n, *prompt.shape))
         valid[name] = jnp.ones(n, bool)
         continue
       context[name], null = _apply(
-        self.guidance,
-        params["guidance"],
-        *self._guidance_inputs(params, images[name]),
+        self.guidance, params["guidance"], *encoded.features[name]
       )
-      valid[name] = exists[name]
+      valid[name] = encoded.exists[name]
       if keep is not None:
+        frames = valid[name].size // keep[name].size
         valid[name] &= jnp.repeat(keep[name], frames)
     guided = jnp.stack(list(valid.values())).any(0)[:, None, None]
     return Conditioning(
-      mask=mask[:, :: self.factor, :: self.factor],
-      masked_latents=self.encode(params, masked),
+      mask=encoded.mask,
+      masked_latents=encoded.masked_latents,
       context={k: jnp.where(guided, v, null) for k, v in context.items()},
       valid={k: v.astype(jnp.float32) for k, v in valid.items()},
     )

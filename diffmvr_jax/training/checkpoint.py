@@ -13,10 +13,17 @@ from typing import Any
 
 import grain
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from diffmvr_jax.config import CheckpointConfig, Config
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.training.digests import (
+  DamagedError,
+  verify,
+  write_missing_digests,
+)
 from diffmvr_jax.training.step import TrainState
 
 # A resumed run may differ from its checkpoint in these, and in nothing else.
@@ -26,6 +33,7 @@ _FREE = (
   "log_every",
   "checkpoint",
   "mesh",
+  "validation",
   "sampling",
   "data.path",
   "data.threads",
@@ -54,10 +62,16 @@ class Checkpoints:
   def __init__(self, folder: Path, config: Config, options: CheckpointConfig):
     self._folder = folder.absolute()
     self._config = dataclasses.asdict(config)
-    self._options = ocp.CheckpointManagerOptions(max_to_keep=options.keep)
+    self._options = ocp.CheckpointManagerOptions(
+      max_to_keep=options.keep,
+      async_options=ocp.AsyncOptions(
+        post_finalization_callback=self._before_commit
+      ),
+    )
     self._manager = self._open()
     while (step := self.latest) is not None:
       try:
+        _verify_for_all(self._folder / str(step))
         saved = _saved_config(self._manager, step)
       except Exception as error:  # whatever Orbax makes of a damaged file
         self._put_aside(step, error)
@@ -119,12 +133,18 @@ class Checkpoints:
       self._warn_unwritten(error)
     self._manager.close()
 
+  def _before_commit(self) -> None:
+    if jax.process_index() == 0:
+      write_missing_digests(self._folder)
+
   def _open(self) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(self._folder, options=self._options)
 
   def _put_aside(self, step: int, error: Exception) -> None:
     aside = self._folder.parent / "damaged" / f"{self._folder.name}-{step}"
-    if jax.process_count() > 1:  # the others may be able to read it
+    alone = jax.process_count() == 1
+    if not alone and not isinstance(error, DamagedError):
+      # The others may have been able to read it.
       raise InputError(
         f"{self._folder / str(step)}: cannot be read ({_first_line(error)}); "
         f"move it to {aside} and run again"
@@ -134,9 +154,12 @@ class Checkpoints:
       f"moved to {aside}, going back to the checkpoint before"
     )
     self._manager.close()
-    aside.parent.mkdir(exist_ok=True)
-    shutil.rmtree(aside, ignore_errors=True)
-    (self._folder / str(step)).rename(aside)
+    if jax.process_index() == 0:
+      aside.parent.mkdir(exist_ok=True)
+      shutil.rmtree(aside, ignore_errors=True)
+      (self._folder / str(step)).rename(aside)
+    if not alone:
+      multihost_utils.sync_global_devices("a damaged checkpoint is put aside")
     self._manager = self._open()
 
   def _warn_unwritten(self, error: Exception) -> None:
@@ -152,6 +175,21 @@ def _warn(text: str) -> None:
 
 def _first_line(error: Exception) -> str:
   return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _verify_for_all(step: Path) -> None:
+  """`verify` by the first process; all of them raise alike."""
+  error: DamagedError | None = None
+  if jax.process_index() == 0:
+    try:
+      verify(step)
+    except DamagedError as found:
+      error = found
+  damaged = error is not None
+  if jax.process_count() > 1:
+    damaged = bool(multihost_utils.broadcast_one_to_all(np.asarray(damaged)))
+  if damaged:
+    raise error or DamagedError("the first process says what is damaged")
 
 
 def _saved_config(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:

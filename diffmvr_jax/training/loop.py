@@ -3,6 +3,7 @@
 import dataclasses
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,15 @@ from diffmvr_jax.data.windows import WindowSource, training_batches
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params, to_float
 from diffmvr_jax.training.checkpoint import Checkpoints
+from diffmvr_jax.training.objectives import (
+  Loss,
+  Metrics,
+  autoencoder_loss,
+  diffusion_loss,
+  encode_images,
+)
 from diffmvr_jax.training.optimizer import make_optimizer
-from diffmvr_jax.training.progress import Progress
+from diffmvr_jax.training.progress import MetricLog, Progress
 from diffmvr_jax.training.sharding import (
   batch_sharding,
   local_part,
@@ -27,16 +35,9 @@ from diffmvr_jax.training.sharding import (
   shard_batch,
   state_shardings,
 )
-from diffmvr_jax.training.step import (
-  Loss,
-  Metrics,
-  TrainState,
-  autoencoder_loss,
-  diffusion_loss,
-  init_state,
-  make_update,
-)
+from diffmvr_jax.training.step import TrainState, init_state, make_update
 from diffmvr_jax.training.stored import open_model
+from diffmvr_jax.training.validation import Validation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,7 @@ class Stage:
   initial: Callable[[], Params]  # called only where nothing is resumed
   window: int
   occluded_only: bool
+  validation: RecordSource | None = None
 
 
 class Preempted(Exception):
@@ -72,6 +74,9 @@ def train(config: Config, workdir: Path) -> None:
   model = DiffMVR(config=config.model)
   seed = jax.random.key(config.seed)
   records = RecordSource(config.data.path, "train")
+  held_out = None
+  if config.validation.every:
+    held_out = RecordSource(config.data.path, "validation")
 
   def fresh() -> Params:
     return initial_params(model, config, seed)
@@ -100,11 +105,12 @@ def train(config: Config, workdir: Path) -> None:
     steps=config.diffusion_stage.steps,
     batch_size=config.diffusion_stage.batch_size,
     trained=model.trained(),
-    loss=diffusion_loss(model, config),
+    loss=diffusion_loss(model, config, encode_images(model)),
     optimizer=config.diffusion_stage.optimizer,
     initial=params,
     window=config.data.window,
     occluded_only=True,
+    validation=held_out,
   )
   fit(stage, config, records, workdir)
 
@@ -114,13 +120,7 @@ def fit(
 ) -> TrainState:
   """Runs or resumes one stage and returns its final state."""
   mesh = make_mesh(config.mesh)
-  windows = WindowSource(
-    records,
-    window=stage.window,
-    stride=config.data.stride,
-    image_size=config.data.image_size,
-    occluded_only=stage.occluded_only,
-  )
+  windows = stage_windows(stage, config, records)
   if stage.window % mesh.shape["frame"]:
     raise InputError("data.window is not a multiple of mesh.frame")
   if stage.batch_size % (mesh.shape["data"] * mesh.shape["fsdp"]):
@@ -174,16 +174,26 @@ def fit(
   compiled = update.lower(
     shapes, batch_shapes(windows, stage.batch_size, mesh)
   ).compile()
-  progress = Progress(
-    stage.name,
-    start=step,
-    total=stage.steps,
-    windows=stage.batch_size,
-    flops=(compiled.cost_analysis() or {}).get("flops"),
-    path=workdir / f"{stage.name}.jsonl",
-    every=config.log_every,
-  )
-  with progress, _SigTerm() as sigterm:
+  with ExitStack() as stack:
+    validation = None
+    if stage.validation is not None:
+      held_out = stage_windows(stage, config, stage.validation)
+      validation = stack.enter_context(
+        Validation(config, held_out, mesh, shardings, workdir, step)
+      )
+    log = stack.enter_context(MetricLog(workdir, stage.name, step))
+    progress = stack.enter_context(
+      Progress(
+        stage.name,
+        start=step,
+        total=stage.steps,
+        windows=stage.batch_size,
+        flops=(compiled.cost_analysis() or {}).get("flops"),
+        log=log,
+        every=config.log_every,
+      )
+    )
+    sigterm = stack.enter_context(_SigTerm())
     pending = None
     while step < stage.steps and not sigterm.arrived(step):
       batch = next(data)
@@ -196,17 +206,36 @@ def fit(
       if pending is not None:
         _report(progress, *pending)
       pending = (step, metrics, windows_of_batch)
-      if step % config.checkpoint.every == 0:
-        _report(progress, *pending)  # never save a state that is not finite
+      if validation is not None and validation.due(step):
+        _report(progress, *pending)
         pending = None
+        validation(state, step)
+        progress.skip_time(step)
+      if step % config.checkpoint.every == 0:
+        if pending is not None:
+          _report(progress, *pending)  # never save a state that is not finite
+          pending = None
         checkpoints.save(state, data)
     if pending is not None:
       _report(progress, *pending)
-      checkpoints.save(state, data)
+    checkpoints.save(state, data)
   checkpoints.close()
   if step < stage.steps:
     raise Preempted(f"saved step {step} of the {stage.name} stage")
   return state
+
+
+def stage_windows(
+  stage: Stage, config: Config, records: RecordSource
+) -> WindowSource:
+  """The windows that a stage learns from, or is validated with."""
+  return WindowSource(
+    records,
+    window=stage.window,
+    stride=config.data.stride,
+    image_size=config.data.image_size,
+    occluded_only=stage.occluded_only,
+  )
 
 
 def _replicable(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The progress line, and the metrics on disk as JSON lines."""
+"""The progress line, and the metrics as JSON lines and for TensorBoard."""
 
 import json
 import math
@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+import numpy as np
+from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from diffmvr_jax.data.records import write_atomically
@@ -33,8 +35,7 @@ class Progress:
     total: updates at the end.
     windows: per update.
     flops: of one update on one device; None if not known.
-    path: of the JSON lines. Those after `start`, which a run that was killed
-      left there, are dropped; then it is appended to.
+    log: where the metrics go.
     every: updates between two lines of it.
   """
 
@@ -46,23 +47,18 @@ class Progress:
     total: int,
     windows: int,
     flops: float | None,
-    path: Path,
+    log: "MetricLog",
     every: int,
   ):
     self._windows, self._flops, self._every = windows, flops, every
-    self._total = total
-    self._active = jax.process_index() == 0
-    if self._active:
-      _keep_until(path, start)
-    # Closed by __exit__.
-    self._file = open(path, "a") if self._active else None  # noqa: SIM115
+    self._total, self._log = total, log
     self._bar = tqdm(
       desc=name,
       initial=start,
       total=total,
       unit="step",
       file=sys.stderr,
-      disable=not self._active,
+      disable=jax.process_index() != 0,
       # A log file wants a line now and then, not an animation.
       mininterval=0.5 if sys.stderr.isatty() else 20,
       dynamic_ncols=True,
@@ -74,8 +70,10 @@ class Progress:
 
   def __exit__(self, *exception) -> None:
     self._bar.close()
-    if self._file is not None:
-      self._file.close()
+
+  def skip_time(self, step: int) -> None:
+    """Leaves what happened since the last step out of the speed."""
+    self._clock, self._since = time.perf_counter(), step
 
   def report(self, step: int, metrics: Mapping[str, float]) -> None:
     """Takes the metrics of the update that led to `step`.
@@ -87,7 +85,7 @@ class Progress:
       if not math.isfinite(value):
         raise FloatingPointError(f"{name} is {value} at step {step}")
     self._bar.update(step - self._bar.n)
-    if not self._active or (step % self._every and step != self._total):
+    if step % self._every and step != self._total:
       return
     now = time.perf_counter()
     rate = (step - self._since) / max(now - self._clock, 1e-9)
@@ -95,9 +93,7 @@ class Progress:
     speed = {"windows/s": rate * self._windows} | self._device_speed(rate)
     shown = {k: f"{v:.4g}" for k, v in (*metrics.items(), *speed.items())}
     self._bar.set_postfix(shown)
-    assert self._file is not None
-    self._file.write(json.dumps({"step": step, **metrics, **speed}) + "\n")
-    self._file.flush()
+    self._log.write(step, {**metrics, **speed})
 
   def _device_speed(self, rate: float) -> dict[str, float]:
     if self._flops is None:
@@ -107,6 +103,52 @@ class Progress:
     peaks = [v for k, v in _PEAK_TFLOPS.items() if kind.startswith(k)]
     share = {"MFU": tflops / peaks[0]} if peaks else {}
     return {"TFLOP/s/device": tflops, **share}
+
+
+class MetricLog:
+  """`WORKDIR/NAME.jsonl` and TensorBoard's events of the same name.
+
+  Written by process 0; does nothing on the others. Lines after `start`, which
+  a run that was killed left there, are dropped.
+  """
+
+  def __init__(self, workdir: Path, name: str, start: int):
+    self._name = name
+    self._path = workdir / f"{name}.jsonl"
+    self._active = jax.process_index() == 0
+    if self._active:
+      _keep_until(self._path, start)
+      self._file = open(self._path, "a")  # noqa: SIM115 (closed by __exit__)
+      self._board = SummaryWriter(
+        str(workdir / "tensorboard" / name), purge_step=start + 1
+      )
+
+  def __enter__(self) -> "MetricLog":
+    return self
+
+  def __exit__(self, *exception) -> None:
+    if self._active:
+      self._file.close()
+      self._board.close()
+
+  def write(self, step: int, values: Mapping[str, float]) -> None:
+    """Writes a line, and a point of each value's curve."""
+    if self._active:
+      self._file.write(json.dumps({"step": step, **values}) + "\n")
+      self._file.flush()
+      for name, value in values.items():
+        self._board.add_scalar(name, value, step)
+
+  def show(self, step: int, name: str, image: np.ndarray) -> None:
+    """Writes an (h, w, 3) uint8 image for TensorBoard."""
+    if self._active:
+      self._board.add_image(name, image, step, dataformats="HWC")
+
+  def read(self) -> list[dict[str, float]]:
+    """All lines; none on other processes than the first."""
+    if not self._active:
+      return []
+    return [json.loads(line) for line in self._path.read_text().splitlines()]
 
 
 def _keep_until(path: Path, step: int) -> None:

@@ -161,13 +161,16 @@ def load_for_inference(workdir: str | Path) -> tuple[Config, Params, int]:
   return stored.config, stored.load(), stored.step
 
 
-def save_model(workdir: Path, config: Config, params: Params) -> None:
-  """Writes an imported model, whole or not at all.
+def save_model(
+  workdir: Path, config: Config, params: Params, step: int = 0
+) -> None:
+  """Writes a model without optimizer state, whole or not at all.
 
   Args:
     workdir: where `open_model` will find it.
     config: stored with it.
     params: some or all networks, as JAX arrays, which Orbax does not copy.
+    step: updates applied.
   """
   options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
   # Weights hardly compress, and compressed they would be in memory twice.
@@ -179,7 +182,7 @@ def save_model(workdir: Path, config: Config, params: Params) -> None:
     item_handlers={"params": handler, "config": ocp.JsonCheckpointHandler()},
   ) as manager:
     manager.save(
-      0,
+      step,
       args=ocp.args.Composite(
         params=ocp.args.PyTreeSave(params),
         config=ocp.args.JsonSave(dataclasses.asdict(config)),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from orbax.checkpoint import CheckpointManager
 
+from diffmvr_jax.training.digests import DamagedError, verify
 from diffmvr_jax.training.loop import train
 from diffmvr_jax.training.stored import load_for_inference
 from tests.training.test_training import with_steps
@@ -40,7 +41,25 @@ def lose(folder):
   shutil.rmtree(folder / "state")
 
 
-@pytest.mark.parametrize("damage", [truncate, flip, lose])
+def garble(folder):
+  (folder / "data" / "metadata").write_text('{"last_seen_index": 0}')
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, lose, garble])
+def test_every_damage_is_noticed(damage, tiny_checkpoint, tmp_path):
+  step = shutil.copytree(tiny_checkpoint / "diffusion" / "6", tmp_path / "6")
+  verify(step)
+  damage(step)
+  with pytest.raises(DamagedError, match=r"is lost|has changed"):
+    verify(step)
+
+
+def lose_digests_too(folder):
+  lose(folder)
+  (folder / "digests.json").unlink()
+
+
+@pytest.mark.parametrize("damage", [flip, lose_digests_too])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
   damage, tiny_checkpoint, tiny_config, tmp_path, capsys
 ):

@@ -13,8 +13,9 @@ from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import WindowSource
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR
+from diffmvr_jax.training.objectives import diffusion_loss, encode_images
 from diffmvr_jax.training.optimizer import frozen_labels, make_optimizer
-from diffmvr_jax.training.step import accumulated, diffusion_loss
+from diffmvr_jax.training.step import accumulated
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,8 @@ def params(tiny_config):
 
 def gradients(config, params, batch, parts=1, step=10):
   """Of the U-Net alone, and the metrics."""
-  loss = diffusion_loss(DiffMVR(config=config.model), config)
+  model = DiffMVR(config=config.model)
+  loss = diffusion_loss(model, config, encode_images(model))
 
   def total(unet, batch, keys):
     return loss(params | {"unet": unet}, batch, keys, jnp.int32(step))
