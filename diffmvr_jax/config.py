@@ -181,9 +181,14 @@ class DiffusionStageConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-  """Which records, and how they are cut into windows."""
+  """Which records, and how they are cut into windows.
+
+  `encoded` is a folder of `diffmvr_jax.encode`: the diffusion stage then reads
+  latents and CLIP tokens from there, and runs no frozen encoder.
+  """
 
   path: str = "data"
+  encoded: str | None = None
   image_size: int = 512
   window: int = 8
   stride: int = 1
@@ -313,6 +318,17 @@ def check(config: Config) -> None:
   """
   unet, autoencoder = config.model.unet, config.model.autoencoder
   levels = len(unet.block_channels)
+  if config.data.encoded is not None:
+    if config.data.flip:
+      raise InputError(
+        "data.encoded needs data.flip=False: latents of a mirrored image are "
+        "not mirrored latents"
+      )
+    if config.model.train_clip or config.autoencoder_stage.steps:
+      raise InputError(
+        "data.encoded needs frozen encoders: model.train_clip=False and "
+        "autoencoder_stage.steps=0"
+      )
   if not len(unet.attention) == len(unet.heads) == levels:
     raise InputError(
       "model.unet.attention and model.unet.heads need one entry per entry of "

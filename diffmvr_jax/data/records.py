@@ -177,6 +177,11 @@ class RecordSource:
     """Where a frame of a video stands in this source."""
     return self._position[video_id, frame_index]
 
+  def past_position(self, i: int) -> int | None:
+    """Where the past frame of a frame stands; None: it has none."""
+    past = self.index.past_index[i]
+    return self.position(self.index.video_id[i], past) if past >= 0 else None
+
   def __getitem__(self, i: int) -> FrameRecord:
     """Reads one frame.
 

@@ -6,6 +6,7 @@ processes, and the iterator's state is one integer.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import cv2
 import grain
@@ -68,6 +69,10 @@ class WindowSource:
   def __repr__(self) -> str:
     return f"WindowSource({self._records!r}, {len(self)} windows)"
 
+  def positions(self, i: int) -> np.ndarray:
+    """Where the frames of a window stand among the records, (frame,)."""
+    return self._starts[i] + self._offsets
+
   def __getitem__(self, i: int) -> Window:
     """Reads one window as arrays of shape (frame, …), named as the contract.
 
@@ -90,7 +95,7 @@ class WindowSource:
     batch = _empty((len(indices), len(self._offsets)), self._image_size)
     for row, (i, flip) in enumerate(zip(indices, flips, strict=True)):
       window = {name: value[row] for name, value in batch.items()}
-      positions = (self._starts[i] + self._offsets).tolist()
+      positions = self.positions(i).tolist()
       if not _fill(window, self._records, positions, flip=flip):
         raise InputError(
           f"{self._records.shards[0].parent}: frames without a target cannot "
@@ -101,7 +106,7 @@ class WindowSource:
 
 
 def read_frames(records: RecordSource, positions: list[int]) -> Window:
-  """Reads frames of one video, and their past frames, as arrays.
+  """Reads frames, and their past frames, as arrays.
 
   Returns:
     Arrays (frame, …), named as the contract; `target` is there if every frame
@@ -156,7 +161,7 @@ def _fill(
     else:
       np.copyto(slot, image)
 
-  placed: dict[int, np.ndarray] = {}  # slots by the frame_index they show
+  placed: dict[int, np.ndarray] = {}  # slots by the position they show
   complete = True
   for k, position in enumerate(positions):
     slots = {n: value[k] for n, value in window.items() if value.ndim > 1}
@@ -172,20 +177,16 @@ def _fill(
         put(slots["target"], frame.picture("target"))
 
     records.read(position, place)
-    past = records.index.past_index[position]
-    placed[records.index.frame_index[position]] = slots["frame"]
-    window["past_valid"][k] = past >= 0
-    if past in placed:
-      np.copyto(slots["past"], placed[past])
-    elif past >= 0:
-      video = records.index.video_id[position]
-      image = records.read(
-        records.position(video, past), lambda frame: frame.picture("image")
-      )
-      put(slots["past"], image)
-      placed[past] = slots["past"]
-    else:
+    placed[position] = slots["frame"]
+    past = records.past_position(position)
+    window["past_valid"][k] = past is not None
+    if past is None:
       slots["past"].fill(0)
+    elif past in placed:
+      np.copyto(slots["past"], placed[past])
+    else:
+      put(slots["past"], records.read(past, lambda f: f.picture("image")))
+      placed[past] = slots["past"]
   return complete
 
 
@@ -244,8 +245,21 @@ class _Rows(grain.MapDataset):
     return self._parent[batch * self._batch_size + self._rows[row]]
 
 
+@runtime_checkable
+class Windows(Protocol):
+  """What batches are made of: images, or what was made of them before."""
+
+  def __len__(self) -> int:
+    """How many windows there are."""
+    ...
+
+  def read(self, indices: Sequence[int], flips: Sequence[bool]) -> Window:
+    """Arrays (window, frame, …), and `window_id`."""
+    ...
+
+
 def training_batches(
-  source: WindowSource,
+  source: Windows,
   config: DataConfig,
   *,
   batch_size: int,

@@ -157,7 +157,7 @@ class DiffMVR:
       size = self.config.clip.image_size
       clip_image = jnp.zeros((1, size, size, 3))
       params["clip"] = self.clip.init(keys[1], clip_image)["params"]
-    inputs = self._guidance_inputs(params, image)
+    inputs = self.guidance_features(params, image)
     params["guidance"] = self.guidance.init(keys[2], *inputs)["params"]
     tokens, _ = _apply(self.guidance, params["guidance"], *inputs)
     branches = self.config.unet.branches
@@ -232,7 +232,7 @@ class DiffMVR:
     return Encoded(
       mask=mask[:, :: self.factor, :: self.factor],
       masked_latents=self.encode(params, masked),
-      features={b: self._guidance_inputs(params, images[b]) for b in branches},
+      features={b: self.guidance_features(params, images[b]) for b in branches},
       exists={b: exists[b] for b in branches},
     )
 
@@ -292,9 +292,10 @@ class DiffMVR:
       conditioning.valid,
     )
 
-  def _guidance_inputs(
+  def guidance_features(
     self, params: Params, image: Float[Array, "n h w 3"]
   ) -> tuple[jax.Array | None, jax.Array | None]:
+    """CLIP's tokens and the scaled latents, each if f_mlp takes them."""
     encoder, clip, latents = self.config.guidance.encoder, None, None
     if encoder in ("clip", "both"):
       patch, pooled = _apply(

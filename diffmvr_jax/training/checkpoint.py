@@ -36,6 +36,7 @@ _FREE = (
   "validation",
   "sampling",
   "data.path",
+  "data.encoded",
   "data.threads",
   "autoencoder_stage.steps",
   "diffusion_stage.steps",

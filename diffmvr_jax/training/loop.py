@@ -8,23 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from diffmvr_jax.config import Config, OptimizerConfig
+from diffmvr_jax.data.encoded import EncodedWindows
 from diffmvr_jax.data.records import RecordSource
-from diffmvr_jax.data.windows import WindowSource, training_batches
+from diffmvr_jax.data.windows import Windows, WindowSource, training_batches
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.models.diffmvr import DiffMVR, Params, to_float
+from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.training.checkpoint import Checkpoints
+from diffmvr_jax.training.fingerprint import encoder_fingerprint
+from diffmvr_jax.training.initial import initial_params, measure_scale
 from diffmvr_jax.training.objectives import (
   Loss,
   Metrics,
   autoencoder_loss,
   diffusion_loss,
   encode_images,
+  read_encoded,
 )
 from diffmvr_jax.training.optimizer import make_optimizer
 from diffmvr_jax.training.progress import MetricLog, Progress
@@ -36,13 +39,17 @@ from diffmvr_jax.training.sharding import (
   state_shardings,
 )
 from diffmvr_jax.training.step import TrainState, init_state, make_update
-from diffmvr_jax.training.stored import open_model
 from diffmvr_jax.training.validation import Validation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stage:
-  """One of the two trainings that a run consists of."""
+  """One of the two trainings that a run consists of.
+
+  `initial` is called only where nothing is resumed. `encoders` is the
+  fingerprint that the frozen encoders must have, where `windows` holds what
+  they made.
+  """
 
   name: str
   steps: int
@@ -50,10 +57,11 @@ class Stage:
   trained: tuple[str, ...]
   loss: Loss
   optimizer: OptimizerConfig
-  initial: Callable[[], Params]  # called only where nothing is resumed
+  initial: Callable[[], Params]
+  windows: Windows
   window: int
-  occluded_only: bool
-  validation: RecordSource | None = None
+  validation: WindowSource | None = None
+  encoders: str | None = None
 
 
 class Preempted(Exception):
@@ -74,9 +82,14 @@ def train(config: Config, workdir: Path) -> None:
   model = DiffMVR(config=config.model)
   seed = jax.random.key(config.seed)
   records = RecordSource(config.data.path, "train")
+  windows: Windows = _windows(config, records)
+  encode, encoders = encode_images(model), None
+  if config.data.encoded is not None:
+    windows = EncodedWindows(windows, records, Path(config.data.encoded))
+    encode, encoders = read_encoded(model), windows.encoders
   held_out = None
   if config.validation.every:
-    held_out = RecordSource(config.data.path, "validation")
+    held_out = _windows(config, RecordSource(config.data.path, "validation"))
 
   def fresh() -> Params:
     return initial_params(model, config, seed)
@@ -91,10 +104,11 @@ def train(config: Config, workdir: Path) -> None:
       loss=autoencoder_loss(model, config.autoencoder_stage.kl_weight),
       optimizer=config.autoencoder_stage.optimizer,
       initial=fresh,
-      window=1,  # unrelated frames teach it more than adjacent ones
-      occluded_only=False,
+      # Unrelated frames teach it more than adjacent ones.
+      windows=_windows(config, records, window=1, occluded_only=False),
+      window=1,
     )
-    state = fit(stage, config, records, workdir)
+    state = fit(stage, config, workdir)
 
     def with_autoencoder() -> Params:
       return measure_scale(model, state.inference_params(), config, records)
@@ -105,22 +119,37 @@ def train(config: Config, workdir: Path) -> None:
     steps=config.diffusion_stage.steps,
     batch_size=config.diffusion_stage.batch_size,
     trained=model.trained(),
-    loss=diffusion_loss(model, config, encode_images(model)),
+    loss=diffusion_loss(model, config, encode),
     optimizer=config.diffusion_stage.optimizer,
     initial=params,
+    windows=windows,
     window=config.data.window,
-    occluded_only=True,
     validation=held_out,
+    encoders=encoders,
   )
-  fit(stage, config, records, workdir)
+  fit(stage, config, workdir)
 
 
-def fit(
-  stage: Stage, config: Config, records: RecordSource, workdir: Path
-) -> TrainState:
+def _windows(
+  config: Config,
+  records: RecordSource,
+  *,
+  window: int | None = None,
+  occluded_only: bool = True,
+) -> WindowSource:
+  """Windows of `data.window` frames, or of so many as are given."""
+  return WindowSource(
+    records,
+    window=window or config.data.window,
+    stride=config.data.stride,
+    image_size=config.data.image_size,
+    occluded_only=occluded_only,
+  )
+
+
+def fit(stage: Stage, config: Config, workdir: Path) -> TrainState:
   """Runs or resumes one stage and returns its final state."""
   mesh = make_mesh(config.mesh)
-  windows = stage_windows(stage, config, records)
   if stage.window % mesh.shape["frame"]:
     raise InputError("data.window is not a multiple of mesh.frame")
   if stage.batch_size % (mesh.shape["data"] * mesh.shape["fsdp"]):
@@ -134,7 +163,7 @@ def fit(
     )
   rows, _ = local_part(mesh, stage.batch_size, stage.window)
   data = training_batches(
-    windows,
+    stage.windows,
     config.data,
     batch_size=stage.batch_size,
     seed=config.seed,
@@ -163,6 +192,11 @@ def fit(
       out_shardings=shardings,
     )(jax.tree.map(_replicable, stage.initial()))
 
+  if stage.encoders not in (None, encoder_fingerprint(state.frozen)):
+    raise InputError(
+      f"{config.data.encoded}: made by other encoders than those of this run; "
+      "encode the records again"
+    )
   step = int(state.step)
   if step >= stage.steps:
     checkpoints.close()
@@ -172,14 +206,13 @@ def fit(
     stage.loss, optimizer, stage.optimizer, seed, shapes, mesh
   )
   compiled = update.lower(
-    shapes, batch_shapes(windows, stage.batch_size, mesh)
+    shapes, batch_shapes(stage.windows, stage.batch_size, mesh)
   ).compile()
   with ExitStack() as stack:
     validation = None
     if stage.validation is not None:
-      held_out = stage_windows(stage, config, stage.validation)
       validation = stack.enter_context(
-        Validation(config, held_out, mesh, shardings, workdir, step)
+        Validation(config, stage.validation, mesh, shardings, workdir, step)
       )
     log = stack.enter_context(MetricLog(workdir, stage.name, step))
     progress = stack.enter_context(
@@ -225,19 +258,6 @@ def fit(
   return state
 
 
-def stage_windows(
-  stage: Stage, config: Config, records: RecordSource
-) -> WindowSource:
-  """The windows that a stage learns from, or is validated with."""
-  return WindowSource(
-    records,
-    window=stage.window,
-    stride=config.data.stride,
-    image_size=config.data.image_size,
-    occluded_only=stage.occluded_only,
-  )
-
-
 def _replicable(value: Any) -> Any:
   """An input that every process may feed to a program of all of them."""
   if jax.process_count() > 1 and getattr(value, "is_fully_addressable", True):
@@ -246,78 +266,17 @@ def _replicable(value: Any) -> Any:
 
 
 def batch_shapes(
-  windows: WindowSource, batch_size: int, mesh: Mesh
+  windows: Windows, batch_size: int, mesh: Mesh
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """Shapes and shardings of a training batch, without making one."""
-  window = windows[0]
-  window.pop("window_id")
+  batch = windows.read([0], [False])
+  batch.pop("window_id")
   return {
     name: jax.ShapeDtypeStruct(
-      (batch_size, *value.shape), value.dtype, sharding=batch_sharding(mesh)
+      (batch_size, *value.shape[1:]), value.dtype, sharding=batch_sharding(mesh)
     )
-    for name, value in window.items()
+    for name, value in batch.items()
   }
-
-
-def initial_params(model: DiffMVR, config: Config, seed: jax.Array) -> Params:
-  """The networks of `config.init_from`, where it has them, others at random.
-
-  Raises:
-    InputError: `init_from` has no model, or one of other shapes.
-  """
-  given: Params = {}
-  if config.init_from is not None:
-    given = open_model(config.init_from).load()
-
-  def init(key: jax.Array) -> Params:
-    params = model.init(key, config.data.image_size)
-    return {k: v for k, v in params.items() if k not in given}
-
-  shapes = jax.eval_shape(
-    lambda key: model.init(key, config.data.image_size), seed
-  )
-  given = {name: given[name] for name in given if name in shapes}
-  for name, network in given.items():
-    refuse_other_shapes(config.init_from, name, network, shapes[name])
-  return jax.jit(init)(seed) | given
-
-
-def refuse_other_shapes(
-  source: str | None, name: str, network: Any, expected: Any
-) -> None:
-  """Refuses a network whose parameters are not those that are expected.
-
-  Raises:
-    InputError: naming the first parameter that differs.
-  """
-  ours, theirs = (
-    {jax.tree_util.keystr(k): x.shape for k, x in jax.tree.leaves_with_path(t)}
-    for t in (expected, network)
-  )
-  for key in sorted(ours.keys() | theirs.keys()):
-    if ours.get(key) != theirs.get(key):
-      raise InputError(
-        f"{source}: its {name} does not fit the config: {name}{key} is "
-        f"{theirs.get(key)} there and {ours.get(key)} here"
-      )
-
-
-def measure_scale(
-  model: DiffMVR, params: Params, config: Config, records: RecordSource
-) -> Params:
-  """Sets `scaling_factor` so that latents have unit variance.
-
-  Measured on 64 frames spread evenly over the training records; a factor that
-  the configuration gives is left as it is.
-  """
-  if config.model.autoencoder.scaling_factor is not None:
-    return params
-  chosen = np.linspace(0, len(records) - 1, 64).astype(int)
-  frames = [records[int(i)] for i in chosen]
-  images = np.stack([r.image if r.target is None else r.target for r in frames])
-  encode = jax.jit(lambda p, x: model.encode(p, to_float(x)))
-  latents = encode(params | {"scaling_factor": jnp.float32(1)}, images)
-  return params | {"scaling_factor": 1 / jnp.std(latents)}
 
 
 def _report(

@@ -119,6 +119,41 @@ def encode_images(model: DiffMVR) -> Encode:
   return encode
 
 
+def read_encoded(model: DiffMVR) -> Encode:
+  """Takes batches of `diffmvr_jax.data.encoded`: no encoder runs."""
+
+  def encode(params: Params, batch: Batch) -> Sample:
+    del params
+    flat = {name: flatten_frames(x) for name, x in batch.items()}
+    exists = {
+      "symmetric": flat["symmetric_valid"],
+      "past": flat["past_valid"],
+      "present": jnp.ones_like(flat["past_valid"]),
+    }
+    branches = [b for b in model.config.unet.branches if b in exists]
+
+    def full(name: str) -> jax.Array:
+      return flat[name].astype(jnp.float32)
+
+    def feature(name: str) -> jax.Array | None:
+      return full(name) if name in flat else None
+
+    return Sample(
+      mean=full("mean"),
+      deviation=full("deviation"),
+      encoded=Encoded(
+        mask=full("mask"),
+        masked_latents=full("masked_latents"),
+        features={
+          b: (feature(f"{b}.clip"), feature(f"{b}.latents")) for b in branches
+        },
+        exists={b: exists[b] for b in branches},
+      ),
+    )
+
+  return encode
+
+
 def draw(
   config: Config, keys: jax.Array, shape: tuple[int, ...], dropout: float
 ) -> Draws:

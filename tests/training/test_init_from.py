@@ -8,7 +8,8 @@ import pytest
 from diffmvr_jax.config import load_config
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR
-from diffmvr_jax.training.loop import initial_params, train
+from diffmvr_jax.training.initial import initial_params
+from diffmvr_jax.training.loop import train
 from diffmvr_jax.training.stored import (
   load_for_inference,
   open_model,

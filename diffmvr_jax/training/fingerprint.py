@@ -1,0 +1,32 @@
+"""A fingerprint of frozen parameters, the same however they are sharded."""
+
+import hashlib
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Shaped, UInt32
+
+from diffmvr_jax.models.diffmvr import Params
+
+ENCODERS = ("autoencoder", "clip", "scaling_factor")
+
+
+def encoder_fingerprint(params: Params) -> str:
+  """SHA-256 over a checksum of every parameter of the frozen encoders.
+
+  Args:
+    params: by network; others than the encoders do not count.
+  """
+  chosen = {name: params[name] for name in ENCODERS if name in params}
+  digest = hashlib.sha256()
+  checksums = jax.jit(lambda tree: jax.tree.map(_checksum, tree))(chosen)
+  for path, value in jax.tree.leaves_with_path(checksums):
+    digest.update(f"{jax.tree_util.keystr(path)}={int(value)};".encode())
+  return digest.hexdigest()
+
+
+def _checksum(x: Shaped[Array, "..."]) -> UInt32[Array, ""]:
+  """Integers wrap around, so the order of the additions is of no matter."""
+  bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
+  place = jnp.arange(bits.size, dtype=jnp.uint32) * jnp.uint32(2654435761)
+  return jnp.sum(bits.ravel() * (place | 1), dtype=jnp.uint32)

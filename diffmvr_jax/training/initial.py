@@ -1,0 +1,74 @@
+"""The parameters that a training starts from."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffmvr_jax.config import Config
+from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.models.diffmvr import DiffMVR, Params, to_float
+from diffmvr_jax.training.stored import open_model
+
+
+def initial_params(model: DiffMVR, config: Config, seed: jax.Array) -> Params:
+  """The networks of `config.init_from`, where it has them, others at random.
+
+  Raises:
+    InputError: `init_from` has no model, or one of other shapes.
+  """
+  given: Params = {}
+  if config.init_from is not None:
+    given = open_model(config.init_from).load()
+
+  def init(key: jax.Array) -> Params:
+    params = model.init(key, config.data.image_size)
+    return {k: v for k, v in params.items() if k not in given}
+
+  shapes = jax.eval_shape(
+    lambda key: model.init(key, config.data.image_size), seed
+  )
+  given = {name: given[name] for name in given if name in shapes}
+  for name, network in given.items():
+    refuse_other_shapes(config.init_from, name, network, shapes[name])
+  return jax.jit(init)(seed) | given
+
+
+def refuse_other_shapes(
+  source: str | None, name: str, network: Any, expected: Any
+) -> None:
+  """Refuses a network whose parameters are not those that are expected.
+
+  Raises:
+    InputError: naming the first parameter that differs.
+  """
+  ours, theirs = (
+    {jax.tree_util.keystr(k): x.shape for k, x in jax.tree.leaves_with_path(t)}
+    for t in (expected, network)
+  )
+  for key in sorted(ours.keys() | theirs.keys()):
+    if ours.get(key) != theirs.get(key):
+      raise InputError(
+        f"{source}: its {name} does not fit the config: {name}{key} is "
+        f"{theirs.get(key)} there and {ours.get(key)} here"
+      )
+
+
+def measure_scale(
+  model: DiffMVR, params: Params, config: Config, records: RecordSource
+) -> Params:
+  """Sets `scaling_factor` so that latents have unit variance.
+
+  Measured on 64 frames spread evenly over the training records; a factor that
+  the configuration gives is left as it is.
+  """
+  if config.model.autoencoder.scaling_factor is not None:
+    return params
+  chosen = np.linspace(0, len(records) - 1, 64).astype(int)
+  frames = [records[int(i)] for i in chosen]
+  images = np.stack([r.image if r.target is None else r.target for r in frames])
+  encode = jax.jit(lambda p, x: model.encode(p, to_float(x)))
+  latents = encode(params | {"scaling_factor": jnp.float32(1)}, images)
+  return params | {"scaling_factor": 1 / jnp.std(latents)}
