@@ -28,11 +28,9 @@ from diffmvr_jax.config import AutoencoderConfig, ClipVisionConfig, UNetConfig
 from diffmvr_jax.models.clip import ClipVision
 from diffmvr_jax.models.unet import UNet
 from diffmvr_jax.models.vae import Autoencoder
+from diffmvr_jax.training.peak import peak_tflops
 from diffmvr_jax.weights import tables
 from tests.parity.reference import params_of
-
-# Dense bfloat16 peaks by part of the device's name, from NVIDIA's data sheets.
-_PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,9 +135,8 @@ def measure(case: Case, rounds: int) -> str:
   our_time, their_time = (statistics.median(taken[1:]) for taken in times)
   analysis = program.cost_analysis() or {}
   rate = analysis.get("flops", 0.0) / our_time
-  name = jax.devices()[0].device_kind
-  peak = next((p for part, p in _PEAKS.items() if part in name), None)
-  share = f"{100 * rate / peak:.0f} %" if peak else ""
+  peak = peak_tflops(jax.devices()[0].device_kind)
+  share = f"{rate / peak / 1e10:.0f} %" if peak else ""
   return (
     f"| {case.name} | {1e3 * our_time:.1f} | {1e3 * their_time:.1f} | "
     f"{our_time / their_time:.2f} | {distance:.0e} | {ours_compiled:.0f} | "

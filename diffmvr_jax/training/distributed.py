@@ -15,7 +15,7 @@ def initialize(environment: Mapping[str, str] = os.environ) -> None:
 
   - `JAX_NUM_PROCESSES`, with `JAX_PROCESS_ID` and `JAX_COORDINATOR_ADDRESS`,
     as the Kubernetes and the local launcher set them;
-  - SLURM's `SLURM_NTASKS`, if it is more than 1;
+  - SLURM's `SLURM_STEP_NUM_TASKS`, if it is more than 1;
   - `TPU_WORKER_HOSTNAMES` with several hosts, or `DIFFMVR_DISTRIBUTED=1`, as
     the TPU launcher sets it: JAX asks the pod itself.
 
@@ -38,7 +38,7 @@ def initialize(environment: Mapping[str, str] = os.environ) -> None:
       ) from error
     return
   several = (
-    int(environment.get("SLURM_NTASKS", 1)) > 1
+    int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1
     or "," in environment.get("TPU_WORKER_HOSTNAMES", "")
     or environment.get("DIFFMVR_DISTRIBUTED") == "1"
   )

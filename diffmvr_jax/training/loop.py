@@ -229,7 +229,8 @@ def fit(stage: Stage, config: Config, workdir: Path) -> TrainState:
     sigterm = stack.enter_context(_SigTerm())
     pending = None
     while step < stage.steps and not sigterm.arrived(step):
-      batch = next(data)
+      with progress.waiting():
+        batch = next(data)
       windows_of_batch = batch.pop("window_id")
       state, metrics = compiled(
         state, shard_batch(batch, mesh, stage.batch_size)

@@ -4,7 +4,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -13,17 +14,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from diffmvr_jax.data.records import write_atomically
-
-# Dense bf16 peak of one device in TFLOP/s, from the vendors' data sheets.
-_PEAK_TFLOPS = {
-  "TPU v4": 275,
-  "TPU v5 lite": 197,
-  "TPU v5p": 459,
-  "TPU v6 lite": 918,
-  "NVIDIA A100": 312,
-  "NVIDIA H100": 989,
-  "NVIDIA H200": 989,
-}
+from diffmvr_jax.training.peak import peak_tflops
 
 
 class Progress:
@@ -63,7 +54,7 @@ class Progress:
       mininterval=0.5 if sys.stderr.isatty() else 20,
       dynamic_ncols=True,
     )
-    self._clock, self._since = time.perf_counter(), start
+    self.skip_time(start)
 
   def __enter__(self) -> "Progress":
     return self
@@ -71,9 +62,16 @@ class Progress:
   def __exit__(self, *exception) -> None:
     self._bar.close()
 
+  @contextmanager
+  def waiting(self) -> Iterator[None]:
+    """Around what the devices may have to wait for: the next batch."""
+    start = time.perf_counter()
+    yield
+    self._waited += time.perf_counter() - start
+
   def skip_time(self, step: int) -> None:
     """Leaves what happened since the last step out of the speed."""
-    self._clock, self._since = time.perf_counter(), step
+    self._clock, self._since, self._waited = time.perf_counter(), step, 0.0
 
   def report(self, step: int, metrics: Mapping[str, float]) -> None:
     """Takes the metrics of the update that led to `step`.
@@ -87,10 +85,11 @@ class Progress:
     self._bar.update(step - self._bar.n)
     if step % self._every and step != self._total:
       return
-    now = time.perf_counter()
-    rate = (step - self._since) / max(now - self._clock, 1e-9)
-    self._clock, self._since = now, step
+    elapsed = max(time.perf_counter() - self._clock, 1e-9)
+    rate = (step - self._since) / elapsed
     speed = {"windows/s": rate * self._windows} | self._device_speed(rate)
+    speed["data_wait"] = self._waited / elapsed
+    self.skip_time(step)
     shown = {k: f"{v:.4g}" for k, v in (*metrics.items(), *speed.items())}
     self._bar.set_postfix(shown)
     self._log.write(step, {**metrics, **speed})
@@ -99,9 +98,8 @@ class Progress:
     if self._flops is None:
       return {}
     tflops = rate * self._flops / 1e12
-    kind = jax.local_devices()[0].device_kind
-    peaks = [v for k, v in _PEAK_TFLOPS.items() if kind.startswith(k)]
-    share = {"MFU": tflops / peaks[0]} if peaks else {}
+    peak = peak_tflops(jax.local_devices()[0].device_kind)
+    share = {"MFU": tflops / peak} if peak else {}
     return {"TFLOP/s/device": tflops, **share}
 
 

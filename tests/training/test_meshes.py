@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -91,20 +93,48 @@ def test_a_run_changes_its_mesh_and_the_motion_loss_crosses_devices(
   assert re.search(r"collective-permute|all-gather|all-to-all", text)
 
 
-def test_two_processes_equal_one(alone, tiny_data, tmp_path):
+def start_two(workdir, data, *overrides):
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     address = f"127.0.0.1:{free.getsockname()[1]}"
-  processes = [
+  return [
     start(
-      tmp_path,
-      tiny_data,
+      workdir,
+      data,
       (1, 4, 2),
       devices=4,
+      overrides=overrides,
       JAX_COORDINATOR_ADDRESS=address,
       JAX_NUM_PROCESSES="2",
       JAX_PROCESS_ID=str(i),
     )
     for i in range(2)
   ]
+
+
+def test_two_processes_equal_one(alone, tiny_data, tmp_path):
+  processes = start_two(tmp_path, tiny_data)
   np.testing.assert_allclose(losses(tmp_path, *processes), alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_sigterm_saves_and_ends_well(count, tiny_data, tmp_path):
+  """Within 30 seconds, in all processes; what is saved is the last step."""
+  endless = ["diffusion_stage.steps=100000", "checkpoint.every=100000"]
+  if count == 1:
+    run = start(tmp_path, tiny_data, (1, 1, 1), devices=1, overrides=endless)
+    processes = [run]
+  else:
+    processes = start_two(tmp_path, tiny_data, *endless)
+  log = tmp_path / "diffusion.jsonl"
+  while not (log.exists() and log.read_text()):
+    assert processes[0].poll() is None, processes[0].communicate()
+    time.sleep(0.1)
+  for process in processes:
+    process.send_signal(signal.SIGTERM)
+  for process in processes:
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 0, said[-3000:]
+    assert "stopped by SIGTERM: saved step" in said
+  last = json.loads(log.read_text().splitlines()[-1])["step"]
+  assert (tmp_path / "diffusion" / str(last)).is_dir()

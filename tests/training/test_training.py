@@ -15,7 +15,7 @@ from diffmvr_jax.errors import InputError
 from diffmvr_jax.training.distributed import initialize
 from diffmvr_jax.training.loop import train
 from diffmvr_jax.training.optimizer import learning_rate, update_ema
-from diffmvr_jax.training.progress import Progress
+from diffmvr_jax.training.progress import MetricLog, Progress
 from diffmvr_jax.training.sharding import make_mesh, state_shardings
 from diffmvr_jax.training.stored import load_for_inference
 
@@ -118,16 +118,15 @@ def test_a_damaged_record_ends_the_run_with_its_name(
 
 
 def test_a_metric_that_is_not_finite_stops_the_run(tmp_path):
+  log = MetricLog(tmp_path, "stage", 0)
   progress = Progress(
-    "stage",
-    start=0,
-    total=2,
-    windows=1,
-    flops=None,
-    path=tmp_path / "log.jsonl",
-    every=1,
+    "stage", start=0, total=2, windows=1, flops=None, log=log, every=1
   )
-  with progress, pytest.raises(FloatingPointError, match="motion is nan at"):
+  with (
+    log,
+    progress,
+    pytest.raises(FloatingPointError, match="motion is nan at"),
+  ):
     progress.report(1, {"loss": 1.0, "motion": float("nan")})
 
 
@@ -169,19 +168,23 @@ def test_only_large_leaves_are_sharded():
 
 
 def test_a_resumed_log_has_every_step_once(tmp_path):
-  path = tmp_path / "log.jsonl"
+  path = tmp_path / "x.jsonl"
   lines = [json.dumps({"step": i, "loss": 1.0}) + "\n" for i in range(1, 6)]
   path.write_text("".join(lines) + '{"step": 6, "lo')  # cut by a kill
-  with Progress(
-    "x", start=3, total=9, windows=1, flops=None, path=path, every=1
-  ) as progress:
+  with (
+    MetricLog(tmp_path, "x", 3) as log,
+    Progress(
+      "x", start=3, total=9, windows=1, flops=None, log=log, every=1
+    ) as progress,
+  ):
     progress.report(4, {"loss": 2.0})
   rows = [json.loads(line) for line in path.read_text().splitlines()]
   assert [row["step"] for row in rows] == [1, 2, 3, 4]
   assert rows[-1]["loss"] == 2.0
+  assert 0 <= rows[-1]["data_wait"] <= 1
 
 
 def test_processes_need_an_address():
   with pytest.raises(InputError, match="JAX_COORDINATOR_ADDRESS"):
     initialize({"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"})
-  initialize({"SLURM_NTASKS": "1"})  # alone: nothing to do
+  initialize({"SLURM_STEP_NUM_TASKS": "1"})  # alone: nothing to do

@@ -1,0 +1,262 @@
+"""The train step: each option on and off, and PyTorch's step beside ours.
+
+  python -m benchmarks.train_step [--config configs/sd15_512.py] \
+    [--rounds 5] [--only options|pytorch] [KEY=VALUE …]
+
+Synthetic windows, random weights, one device, steady state. The first table
+takes the config as it is and changes one thing at a time. The second times an
+update of the same U-Net and f_mlp from encoded frames beside PyTorch's:
+diffusers' U-Net with an attention processor for the twin branches, AdamW,
+clipping and the average of the weights, in alternating rounds; the losses of
+one batch are compared first. PyTorch runs eagerly in float32 on a CPU, and
+with `torch.compile` under bfloat16 autocast on a GPU.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import diffusers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from benchmarks.torch_step import TorchStep
+from diffmvr_jax.config import Config, load_config
+from diffmvr_jax.config_values import override
+from diffmvr_jax.models.diffmvr import DiffMVR, Params
+from diffmvr_jax.training.objectives import (
+  Batch,
+  Draws,
+  diffusion_loss,
+  draw,
+  encode_images,
+  read_encoded,
+)
+from diffmvr_jax.training.optimizer import make_optimizer
+from diffmvr_jax.training.peak import peak_tflops
+from diffmvr_jax.training.sharding import make_mesh
+from diffmvr_jax.training.step import init_state, make_update
+
+# Each row of the first table: what it is called, and what it changes.
+OPTIONS = {
+  "as configured": (),
+  "float32": ("model.dtype=float32",),
+  "remat dots": ("model.remat=dots",),
+  "remat full": ("model.remat=full",),
+  "two parts accumulated": ("diffusion_stage.optimizer.accumulate=2",),
+  "Adafactor": ("diffusion_stage.optimizer.kind=adafactor",),
+}
+
+
+def main() -> None:
+  """Prints the tables in Markdown."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument(
+    "--config", type=Path, default=Path("configs/sd15_512.py")
+  )
+  parser.add_argument("--rounds", type=int, default=5)
+  parser.add_argument("--only", choices=["options", "pytorch"])
+  parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+  arguments = parser.parse_args()
+  mesh = ["mesh.data=1", "mesh.fsdp=1", "mesh.frame=1"]
+  config = load_config(arguments.config, [*mesh, *arguments.overrides])
+  print(conditions(config, arguments.rounds))
+  if arguments.only != "pytorch":
+    option_table(config, arguments.rounds)
+  if arguments.only != "options":
+    pytorch_table(config, arguments.rounds)
+
+
+def conditions(config: Config, rounds: int) -> str:
+  """Device, sizes, versions and rounds, in a line."""
+  size, window = config.data.image_size, config.data.window
+  return (
+    f"{jax.devices()[0].device_kind}; {size} px, windows of {window}, batch "
+    f"{config.diffusion_stage.batch_size}, U-Net "
+    f"{config.model.unet.block_channels}, {config.model.dtype}; jax "
+    f"{jax.__version__}, torch {torch.__version__}, diffusers "
+    f"{diffusers.__version__}, {torch.get_num_threads()} PyTorch threads; "
+    f"median of {rounds} rounds"
+  )
+
+
+def option_table(config: Config, rounds: int) -> None:
+  """One thing at a time."""
+  print(
+    "\n| step | ms | against the first | windows/s | TFLOP/s | MFU "
+    "| memory, GiB | compilation, s |"
+  )
+  print("|---|---:|---:|---:|---:|---:|---:|---:|")
+  first = None
+  for encoded in (False, True):
+    for name, changes in OPTIONS.items():
+      if encoded and changes:
+        continue
+      changed = config
+      for change in changes:
+        changed = override(changed, change)
+      step = OurStep(changed, encoded=encoded)
+      seconds = median_time(step, rounds)
+      first = first or seconds
+      rate = step.flops / seconds / 1e12
+      peak = peak_tflops(jax.devices()[0].device_kind)
+      print(
+        f"| {'from encoded frames' if encoded else name} | {1e3 * seconds:.0f} "
+        f"| {seconds / first:.2f} "
+        f"| {config.diffusion_stage.batch_size / seconds:.2f} | {rate:.2f} "
+        f"| {f'{rate / peak:.0%}' if peak else ''} "
+        f"| {step.memory / 2**30:.2f} | {step.compilation:.0f} |",
+        flush=True,
+      )
+      del step
+
+
+def pytorch_table(config: Config, rounds: int) -> None:
+  """The same update by both, in alternating rounds."""
+  config = override(config, "model.guidance.dropout=0.0")
+  theirs = TorchStep(config)
+  ours = OurStep(config, encoded=True, params=theirs.params())
+  theirs.load(ours.batch)
+  expected = theirs.loss_with(ours.first_draws())
+  loss = float(ours()["loss"])
+  tolerance = 1e-4 if jax.default_backend() == "cpu" else 1e-2
+  assert abs(loss - expected) < tolerance * expected, (loss, expected)
+  started = time.perf_counter()
+  theirs()
+  compilation = time.perf_counter() - started
+  times: tuple[list[float], list[float]] = ([], [])
+  for _ in range(rounds + 1):
+    for run, taken in zip((ours, theirs), times, strict=True):
+      started = time.perf_counter()
+      run()
+      taken.append(time.perf_counter() - started)
+  mine, other = (statistics.median(taken[1:]) for taken in times)
+  print(
+    "\n| update from encoded frames | ms | compilation, s |\n|---|---:|---:|\n"
+    f"| ours | {1e3 * mine:.0f} | {ours.compilation:.0f} |\n"
+    f"| PyTorch | {1e3 * other:.0f} | {compilation:.0f} |\n"
+    f"| ratio | {mine / other:.2f} | |\n\n"
+    f"Loss of the first batch: {loss:.5f} and {expected:.5f}."
+  )
+
+
+class OurStep:
+  """A compiled update with its state; each call applies it once.
+
+  Args:
+    config: of the run.
+    encoded: whether the batch is what the frozen encoders make.
+    params: what to start from; None: random.
+  """
+
+  def __init__(
+    self, config: Config, *, encoded: bool, params: Params | None = None
+  ):
+    self._config = config
+    model, stage = DiffMVR(config=config.model), config.diffusion_stage
+    optimizer = make_optimizer(stage.optimizer, stage.steps)
+
+    if params is None:
+      params = random_params(model, config)
+      if encoded:
+        params = {name: params[name] for name in model.trained()}
+    self._state = init_state(params, model.trained(), optimizer)
+    self.batch = synthetic_batch(model, config, encoded=encoded)
+    self._seed = jax.random.key(config.seed)
+    encode = read_encoded(model) if encoded else encode_images(model)
+    update = make_update(
+      diffusion_loss(model, config, encode),
+      optimizer,
+      stage.optimizer,
+      self._seed,
+      self._state,
+      make_mesh(config.mesh),
+    )
+    started = time.perf_counter()
+    self._program = update.lower(self._state, self.batch).compile()
+    self.compilation = time.perf_counter() - started
+    self.flops = (self._program.cost_analysis() or {}).get("flops", 0.0)
+    sizes = self._program.memory_analysis()
+    # The donated state is written over: it is not an output too.
+    self.memory = (
+      sizes.argument_size_in_bytes
+      + sizes.temp_size_in_bytes
+      + sizes.output_size_in_bytes
+      - sizes.alias_size_in_bytes
+    )
+
+  def __call__(self) -> dict[str, jax.Array]:
+    """One update; waits for it."""
+    self._state, metrics = self._program(self._state, self.batch)
+    return jax.block_until_ready(metrics)
+
+  def first_draws(self) -> Draws:
+    """The randomness of the first update."""
+    windows = self._config.diffusion_stage.batch_size
+    key = jax.random.fold_in(self._seed, 0)
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(windows))
+    return draw(self._config, keys, self.batch["mean"].shape[1:], 0.0)
+
+
+def random_params(model: DiffMVR, config: Config) -> Params:
+  """Weights of unit gain; the networks' own initialisers compile for long."""
+  shapes = jax.eval_shape(
+    lambda key: model.init(key, config.data.image_size), jax.random.key(0)
+  )
+  rng = np.random.default_rng(0)
+
+  def leaf(x: jax.ShapeDtypeStruct) -> jax.Array:
+    if len(x.shape) < 2:
+      return jnp.ones(x.shape, x.dtype)
+    gain = np.prod(x.shape[:-1]) ** -0.5
+    return jnp.asarray(gain * rng.standard_normal(x.shape, np.float32))
+
+  return jax.tree.map(leaf, shapes)
+
+
+def synthetic_batch(model: DiffMVR, config: Config, *, encoded: bool) -> Batch:
+  """Windows of noise; every guidance image exists."""
+  lead = (config.diffusion_stage.batch_size, config.data.window)
+  rng = np.random.default_rng(0)
+  valid = {f"{b}_valid": np.ones(lead, bool) for b in ("symmetric", "past")}
+  if not encoded:
+    size = config.data.image_size
+    channels = {"frame": 3, "symmetric": 3, "past": 3, "target": 3}
+    images = {
+      name: rng.integers(0, 256, (*lead, size, size, c), np.uint8)
+      for name, c in channels.items()
+    }
+    mask = rng.integers(0, 2, (*lead, size, size, 1), np.uint8)
+    return jax.tree.map(jnp.asarray, images | valid | {"mask": mask})
+  size = config.data.image_size // model.factor
+  latents = (*lead, size, size, config.model.autoencoder.latent_channels)
+  patches = (config.model.clip.image_size // config.model.clip.patch_size) ** 2
+  shapes = {
+    **dict.fromkeys(("mean", "deviation", "masked_latents"), latents),
+    "mask": (*lead, size, size, 1),
+    "symmetric.clip": (*lead, patches + 1, config.model.clip.width),
+    "past.clip": (*lead, patches + 1, config.model.clip.width),
+  }
+  arrays = {
+    name: rng.standard_normal(shape, np.float32).astype(np.float16)
+    for name, shape in shapes.items()
+  }
+  return jax.tree.map(jnp.asarray, arrays | valid)
+
+
+def median_time(step: Callable[[], object], rounds: int) -> float:
+  """Seconds of a call, after one that does not count."""
+  taken = []
+  for _ in range(rounds + 1):
+    started = time.perf_counter()
+    step()
+    taken.append(time.perf_counter() - started)
+  return statistics.median(taken[1:])
+
+
+if __name__ == "__main__":
+  main()
