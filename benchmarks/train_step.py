@@ -27,13 +27,16 @@ import torch
 from benchmarks.torch_step import TorchStep
 from diffmvr_jax.config import Config, load_config
 from diffmvr_jax.config_values import override
+from diffmvr_jax.encode import encoded_shapes
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
+from diffmvr_jax.training.loop import flops_of
 from diffmvr_jax.training.objectives import (
   Batch,
   Draws,
   diffusion_loss,
   draw,
   encode_images,
+  image_shapes,
   read_encoded,
 )
 from diffmvr_jax.training.optimizer import make_optimizer
@@ -165,7 +168,7 @@ class OurStep:
       if encoded:
         params = {name: params[name] for name in model.trained()}
     self._state = init_state(params, model.trained(), optimizer)
-    self.batch = synthetic_batch(model, config, encoded=encoded)
+    self.batch = synthetic_batch(config, encoded=encoded)
     self._seed = jax.random.key(config.seed)
     encode = read_encoded(model) if encoded else encode_images(model)
     update = make_update(
@@ -179,7 +182,7 @@ class OurStep:
     started = time.perf_counter()
     self._program = update.lower(self._state, self.batch).compile()
     self.compilation = time.perf_counter() - started
-    self.flops = (self._program.cost_analysis() or {}).get("flops", 0.0)
+    self.flops = flops_of(self._program, stage.optimizer.accumulate) or 0.0
     sizes = self._program.memory_analysis()
     # The donated state is written over: it is not an output too.
     self.memory = (
@@ -218,34 +221,24 @@ def random_params(model: DiffMVR, config: Config) -> Params:
   return jax.tree.map(leaf, shapes)
 
 
-def synthetic_batch(model: DiffMVR, config: Config, *, encoded: bool) -> Batch:
+def synthetic_batch(config: Config, *, encoded: bool) -> Batch:
   """Windows of noise; every guidance image exists."""
   lead = (config.diffusion_stage.batch_size, config.data.window)
   rng = np.random.default_rng(0)
-  valid = {f"{b}_valid": np.ones(lead, bool) for b in ("symmetric", "past")}
-  if not encoded:
-    size = config.data.image_size
-    channels = {"frame": 3, "symmetric": 3, "past": 3, "target": 3}
-    images = {
-      name: rng.integers(0, 256, (*lead, size, size, c), np.uint8)
-      for name, c in channels.items()
-    }
-    mask = rng.integers(0, 2, (*lead, size, size, 1), np.uint8)
-    return jax.tree.map(jnp.asarray, images | valid | {"mask": mask})
-  size = config.data.image_size // model.factor
-  latents = (*lead, size, size, config.model.autoencoder.latent_channels)
-  patches = (config.model.clip.image_size // config.model.clip.patch_size) ** 2
-  shapes = {
-    **dict.fromkeys(("mean", "deviation", "masked_latents"), latents),
-    "mask": (*lead, size, size, 1),
-    "symmetric.clip": (*lead, patches + 1, config.model.clip.width),
-    "past.clip": (*lead, patches + 1, config.model.clip.width),
-  }
-  arrays = {
-    name: rng.standard_normal(shape, np.float32).astype(np.float16)
-    for name, shape in shapes.items()
-  }
-  return jax.tree.map(jnp.asarray, arrays | valid)
+
+  def leaf(x: jax.ShapeDtypeStruct) -> jax.Array:
+    if x.dtype == bool:
+      return jnp.ones(x.shape, bool)
+    if x.dtype == jnp.uint8:  # a mask where it is one
+      high = 2 if x.shape[-1] == 1 else 256
+      return jnp.asarray(rng.integers(0, high, x.shape, np.uint8))
+    return jnp.asarray(rng.standard_normal(x.shape, np.float32), x.dtype)
+
+  if encoded:
+    shapes = encoded_shapes(config, lead)
+  else:
+    shapes = image_shapes(config.data.image_size, lead)
+  return jax.tree.map(leaf, shapes)
 
 
 def median_time(step: Callable[[], object], rounds: int) -> float:

@@ -26,7 +26,11 @@ from diffmvr_jax.data.windows import read_frames
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.models.diffmvr import DiffMVR, Params, flatten_frames, to_float
 from diffmvr_jax.training.fingerprint import ENCODERS, encoder_fingerprint
-from diffmvr_jax.training.objectives import Batch, encode_images
+from diffmvr_jax.training.objectives import (
+  Batch,
+  encode_images,
+  image_shapes,
+)
 from diffmvr_jax.training.stored import open_model
 
 
@@ -123,6 +127,26 @@ def past_image_rows(
   images = flatten_frames(to_float(batch["frame"]))
   rows = _named("past", model.guidance_features(params, images))
   return {name: x.astype(jnp.float16) for name, x in rows.items()}
+
+
+def encoded_shapes(
+  config: Config, lead: tuple[int, ...]
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """What a batch of encoded windows holds, without encoding any.
+
+  Args:
+    config: of the run.
+    lead: leading axes, (window, frame).
+  """
+  model, size = DiffMVR(config=config.model), config.data.image_size
+  params = jax.eval_shape(lambda k: model.init(k, size), jax.random.key(0))
+  frame = image_shapes(size, (1, 1))
+  rows = jax.eval_shape(partial(frame_rows, model), params, frame)
+  rows |= jax.eval_shape(partial(past_image_rows, model), params, frame)
+  return {
+    name: jax.ShapeDtypeStruct((*lead, *x.shape[1:]), x.dtype)
+    for name, x in rows.items()
+  } | {"past_valid": jax.ShapeDtypeStruct(lead, bool)}
 
 
 def refuse_lacking(config: Config, params: Params) -> None:

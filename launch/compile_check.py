@@ -7,7 +7,8 @@
 Prints what one chip needs and does in a step: memory, arithmetic, bytes moved
 between chips by kind, and the least time that the chip's data sheet allows
 for each of them. The compiler is that of the TPU, so the memory is what it
-will be; the times are bounds, no measurements.
+will be; the times are bounds, no measurements. With `data.encoded=ANYTHING
+data.flip=False` it is the step from encoded frames.
 """
 
 import argparse
@@ -20,15 +21,20 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
 
 from diffmvr_jax.config import Config, MeshConfig, load_config
+from diffmvr_jax.encode import encoded_shapes
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.models.diffmvr import DiffMVR
-from diffmvr_jax.training.objectives import diffusion_loss, encode_images
+from diffmvr_jax.training.objectives import (
+  diffusion_loss,
+  encode_images,
+  image_shapes,
+  read_encoded,
+)
 from diffmvr_jax.training.optimizer import make_optimizer
 from diffmvr_jax.training.sharding import AXES, axis_sizes, batch_sharding
 from diffmvr_jax.training.step import init_state, make_update
@@ -122,26 +128,23 @@ def compile_step(config: Config, mesh: Mesh, batch: int) -> Any:
     lambda key: init_state(model.init(key, size), model.trained(), optimizer),
     jax.random.key(0),
   )
+  encoded = config.data.encoded is not None
+  encode = read_encoded(model) if encoded else encode_images(model)
   update = make_update(
-    diffusion_loss(model, config, encode_images(model)),
+    diffusion_loss(model, config, encode),
     optimizer,
     stage.optimizer,
     jax.random.key(config.seed),
     shapes,
     mesh,
   )
-  frames = (batch, config.data.window)
-  channels = {"frame": 3, "mask": 1, "symmetric": 3, "past": 3, "target": 3}
-  inputs = {
-    name: jax.ShapeDtypeStruct(
-      (*frames, size, size, c), jnp.uint8, sharding=batch_sharding(mesh)
-    )
-    for name, c in channels.items()
-  } | {
-    name: jax.ShapeDtypeStruct(frames, bool, sharding=batch_sharding(mesh))
-    for name in ("symmetric_valid", "past_valid")
+  lead, sharding = (batch, config.data.window), batch_sharding(mesh)
+  inputs = encoded_shapes(config, lead) if encoded else image_shapes(size, lead)
+  placed = {
+    name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+    for name, x in inputs.items()
   }
-  return update.lower(shapes, inputs).compile()
+  return update.lower(shapes, placed).compile()
 
 
 def report(program: Any, chip: Chip) -> dict[str, str]:

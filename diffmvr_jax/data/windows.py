@@ -19,6 +19,10 @@ from diffmvr_jax.errors import InputError
 
 Window = dict[str, np.ndarray]
 
+# Images of a training window with their channels, and its flags, by frame.
+CHANNELS = {"frame": 3, "mask": 1, "symmetric": 3, "past": 3, "target": 3}
+FLAGS = ("symmetric_valid", "past_valid")
+
 
 class WindowSource:
   """Random access to windows of `window` frames, `stride` frames apart.
@@ -125,15 +129,10 @@ def read_frames(records: RecordSource, positions: list[int]) -> Window:
 def _empty(shape: tuple[int, ...], size: int) -> Window:
   """Arrays of the contract, with these leading axes."""
   images = {
-    name: np.empty((*shape, size, size, 3), np.uint8)
-    for name in ("frame", "symmetric", "past", "target")
+    name: np.empty((*shape, size, size, channels), np.uint8)
+    for name, channels in CHANNELS.items()
   }
-  return {
-    **images,
-    "mask": np.empty((*shape, size, size, 1), np.uint8),
-    "symmetric_valid": np.empty(shape, bool),
-    "past_valid": np.empty(shape, bool),
-  }
+  return images | {name: np.empty(shape, bool) for name in FLAGS}
 
 
 def _fill(

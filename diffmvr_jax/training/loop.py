@@ -221,7 +221,7 @@ def fit(stage: Stage, config: Config, workdir: Path) -> TrainState:
         start=step,
         total=stage.steps,
         windows=stage.batch_size,
-        flops=(compiled.cost_analysis() or {}).get("flops"),
+        flops=flops_of(compiled, stage.optimizer.accumulate),
         log=log,
         every=config.log_every,
       )
@@ -257,6 +257,15 @@ def fit(stage: Stage, config: Config, workdir: Path) -> TrainState:
   if step < stage.steps:
     raise Preempted(f"saved step {step} of the {stage.name} stage")
   return state
+
+
+def flops_of(program: Any, accumulate: int) -> float | None:
+  """Of one update on one device; None: XLA does not say.
+
+  XLA counts the parts of an accumulated batch, which are a loop, once.
+  """
+  flops = (program.cost_analysis() or {}).get("flops")
+  return None if flops is None else flops * accumulate
 
 
 def _replicable(value: Any) -> Any:

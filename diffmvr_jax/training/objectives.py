@@ -13,6 +13,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from diffmvr_jax.config import Config
+from diffmvr_jax.data.windows import CHANNELS, FLAGS
 from diffmvr_jax.diffusion.losses import (
   denoising_loss,
   min_snr_weight,
@@ -117,6 +118,22 @@ def encode_images(model: DiffMVR) -> Encode:
     )
 
   return encode
+
+
+def image_shapes(
+  size: int, lead: tuple[int, ...]
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes of a batch of images.
+
+  Args:
+    size: of the crops.
+    lead: leading axes, (window, frame).
+  """
+  images = {
+    name: jax.ShapeDtypeStruct((*lead, size, size, channels), jnp.uint8)
+    for name, channels in CHANNELS.items()
+  }
+  return images | dict.fromkeys(FLAGS, jax.ShapeDtypeStruct(lead, bool))
 
 
 def read_encoded(model: DiffMVR) -> Encode:
