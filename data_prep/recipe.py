@@ -1,16 +1,23 @@
 """How videos are prepared, in one value that also worker processes take."""
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_prep.detection import Detector
 from data_prep.landmarkers import FaceDetector, HandDetector
 from data_prep.occluders import OcclusionConfig
 from data_prep.prepare import Found, Pasted, SkippedFrame, prepare
-from data_prep.sources import Clip, KnownFaces, file_clip, procedural_clip
+from data_prep.sources import (
+  Clip,
+  Frame,
+  KnownFaces,
+  file_clip,
+  procedural_clip,
+)
 from data_prep.user_masks import UserMasks
 from data_prep.yolo import YoloDetector
 from diffmvr_jax.data.codec import FrameRecord
@@ -49,6 +56,30 @@ class Recipe:
       yield from prepare(
         clip, size=self.size, find_face=find_face, occlusion=occlusion
       )
+
+  def observed(
+    self, source: Path
+  ) -> Iterator[tuple[Frame, FrameRecord | SkippedFrame]]:
+    """As `records`, each with the frame that it is made of; one decode.
+
+    Raises:
+      InputError: as `records`.
+    """
+    waiting: deque[Frame] = deque()
+    with self.opened(source) as (clip, find_face, occlusion):
+
+      def frames() -> Iterator[Frame]:
+        for frame in clip.frames():
+          waiting.append(frame)
+          yield frame
+
+      for item in prepare(
+        replace(clip, frames=frames),
+        size=self.size,
+        find_face=find_face,
+        occlusion=occlusion,
+      ):
+        yield waiting.popleft(), item
 
   @contextmanager
   def opened(

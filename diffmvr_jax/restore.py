@@ -5,67 +5,102 @@
 Finds face and hands, builds the guidance, fills what is occluded and pastes
 it back. Frames without occlusion pass through untouched; elsewhere only
 pixels inside the feathered mask change. Size, frame count, timestamps and
-audio are the source's.
+audio are the source's. The video is decoded once, and memory does not grow
+with its length.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 from tqdm import tqdm
 
 from diffmvr_jax.data.codec import FrameRecord
-from diffmvr_jax.data.windows import stack_frames
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.inference import video
-from diffmvr_jax.inference.paste import paste
 from diffmvr_jax.inference.restorer import Restorer
+from diffmvr_jax.inference.stream import SourceFrame, restore_stream
+
+if TYPE_CHECKING:
+  from data_prep.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+  """What `restore_video` did.
+
+  Attributes:
+    frames: of the video.
+    faces: frames with a face.
+    restored: frames that were changed.
+  """
+
+  frames: int
+  faces: int
+  restored: int
 
 
 def restore_video(
   source: Path,
-  frames: Sequence[FrameRecord],
+  frames: Iterable[SourceFrame],
   restorer: Restorer,
   out: Path,
   *,
   seed: int = 0,
   lossless: bool = False,
-) -> int:
-  """Restores the crops and writes the video.
+) -> Outcome:
+  """Restores frames as they come, and writes the video.
 
   Args:
-    source: the video.
-    frames: its prepared frames in order; those that are missing, for want of
-      a face, stay as they are.
+    source: the video, for its properties and its audio.
+    frames: of it, in order.
     restorer: the model.
     out: the file to write.
     seed: the same seed gives the same pixels.
     lossless: encode without loss.
 
-  Returns:
-    How many frames were changed.
+  Raises:
+    InputError: no frame has a face; nothing is written.
   """
-  by_index = {frame.frame_index: frame for frame in frames}
-  clip = stack_frames(frames, lambda record: by_index[record.past_index].image)
-  restored = dict(zip(by_index, restorer(clip, seed), strict=True))
-  changed = 0
-  with video.VideoWriter(
-    out, video.probe(source), lossless=lossless, audio_from=source
-  ) as writer:
-    for i, timed in enumerate(
-      tqdm(
-        video.read_frames(source), desc="write", unit="frame", file=sys.stderr
+  counts: Counter[str] = Counter()
+  estimate = video.frame_estimate(source)
+  with (
+    video.VideoWriter(
+      out, video.probe(source), lossless=lossless, audio_from=source
+    ) as writer,
+    tqdm(total=estimate or None, unit="frame", file=sys.stderr) as bar,
+  ):
+    for done in restore_stream(restorer, frames, seed=seed):
+      counts["frames"] += 1
+      counts["faces"] += done.source.record is not None
+      counts["restored"] += done.source.occluded
+      writer.write(video.TimedFrame(done.image, done.source.pts))
+      bar.update()
+    if not counts["faces"]:
+      raise InputError(
+        f"{source}: no face in any of its {counts['frames']} frames"
       )
-    ):
-      image = timed.image
-      if i in by_index and by_index[i].mask.any():
-        frame = by_index[i]
-        image = paste(image, restored[i], frame.mask, frame.crop_transform)
-        changed += 1
-      writer.write(video.TimedFrame(image, timed.pts))
-  return changed
+  return Outcome(
+    frames=counts["frames"],
+    faces=counts["faces"],
+    restored=counts["restored"],
+  )
+
+
+def source_frames(recipe: "Recipe", path: Path) -> Iterator[SourceFrame]:
+  """Decodes and prepares a video, frame by frame.
+
+  Raises:
+    InputError: the video or a detector cannot be used.
+  """
+  time_base = video.probe(path).time_base
+  for frame, item in recipe.observed(path):
+    record = item if isinstance(item, FrameRecord) else None
+    yield SourceFrame(frame.image, int(frame.time / time_base), record)
 
 
 def main(argv: list[str]) -> None:
@@ -114,28 +149,17 @@ def main(argv: list[str]) -> None:
     models=args.models,
   )
   recipe.check([args.video])
-  prepared = list(
-    tqdm(
-      recipe.records(args.video), desc="prepare", unit="frame", file=sys.stderr
-    )
-  )
-  frames = [frame for frame in prepared if isinstance(frame, FrameRecord)]
-  if not frames:
-    raise InputError(
-      f"{args.video}: no face in any of its {len(prepared)} frames"
-    )
-  changed = restore_video(
+  outcome = restore_video(
     args.video,
-    frames,
+    source_frames(recipe, args.video),
     restorer,
     args.out,
     seed=args.seed,
     lossless=args.lossless,
   )
-  share = np.mean([frame.mask.mean() for frame in frames])
   print(
-    f"{args.out}: {changed} of {len(prepared)} frames restored, "
-    f"{100 * share:.1f} % of the crop's pixels on average"
+    f"{args.out}: {outcome.restored} of {outcome.frames} frames restored, "
+    f"{outcome.frames - outcome.faces} without a face"
   )
 
 

@@ -121,7 +121,6 @@ def _kill(out: Path, kills: int, rng: random.Random) -> int:
   then a random time; one in five does not wait.
   """
   for number in range(1, kills + 1):
-    before = _progress(out / "killed")
     process = subprocess.Popen(
       _command(out, "killed"),
       env=_environment(out),
@@ -131,7 +130,7 @@ def _kill(out: Path, kills: int, rng: random.Random) -> int:
     if rng.random() < 0.2:
       time.sleep(rng.uniform(0, 10))
     else:
-      while process.poll() is None and _progress(out / "killed") == before:
+      while process.poll() is None and not _has_advanced(out / "killed"):
         time.sleep(0.01)
       time.sleep(rng.uniform(0, 1.0))
     if process.poll() is not None:
@@ -143,11 +142,14 @@ def _kill(out: Path, kills: int, rng: random.Random) -> int:
   return kills
 
 
-def _progress(workdir: Path) -> str:
-  """The last step that was reported."""
-  logs = [workdir / f"{stage}.jsonl" for stage in ("autoencoder", "diffusion")]
-  lines = [log.read_text().splitlines() for log in logs if log.exists()]
-  return lines[-1][-1] if lines and lines[-1] else ""
+def _has_advanced(workdir: Path) -> bool:
+  """Whether a step was made that no checkpoint has."""
+  for stage, steps in _steps(workdir).items():
+    log = workdir / f"{stage}.jsonl"
+    lines = len(log.read_text().splitlines()) if log.exists() else 0
+    if lines > max(steps, default=0):
+      return True
+  return False
 
 
 def _steps(workdir: Path) -> dict[str, list[int]]:

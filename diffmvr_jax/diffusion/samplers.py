@@ -1,11 +1,12 @@
 """Samplers: pure functions of one signature, each a `lax.scan` over steps.
 
-  sampler(denoise, noisy, key, schedule, timesteps, eta) -> clean latents
+  sampler(denoise, noisy, key, schedule, timesteps, eta, draw) -> clean latents
 
 `denoise(noisy, timestep)` returns the predicted clean latents; the noise that
 it implies follows from Eq. (1) of the schedule. `eta` scales the noise that is
-added along the way. Step for step these are diffusers' schedulers with
-"trailing" timesteps and a last step that ends on clean data.
+added along the way, which `draw(key, latents)` makes. Step for step these are
+diffusers' schedulers with "trailing" timesteps and a last step that ends on
+clean data.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,12 @@ from jaxtyping import Array, Float, Int
 from diffmvr_jax.diffusion.schedule import Schedule, alpha_bar, posterior
 
 Denoise = Callable[[jax.Array, jax.Array], jax.Array]
+Draw = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def independent(key: jax.Array, like: jax.Array) -> jax.Array:
+  """Unit noise of its own for every latent."""
+  return jax.random.normal(key, like.shape, like.dtype)
 
 
 class Sampler(Protocol):
@@ -31,6 +38,7 @@ class Sampler(Protocol):
     schedule: Schedule,
     timesteps: Int[Array, " k"],
     eta: float = ...,
+    draw: Draw = ...,
   ) -> Float[Array, "n *s"]:
     """Draws clean latents from `noisy`, which is at `timesteps[0]`."""
     ...
@@ -55,6 +63,7 @@ def ddpm(
   schedule: Schedule,
   timesteps: Int[Array, " k"],
   eta: float = 1.0,
+  draw: Draw = independent,
 ) -> Float[Array, "n *s"]:
   """Ancestral sampling, Eq. (2): the posterior at the predicted y_0.
 
@@ -65,7 +74,7 @@ def ddpm(
     timestep, previous, step_key = inputs
     clean = denoise(x, timestep)
     mean, variance = posterior(schedule, x, clean, timestep, previous)
-    noise = jax.random.normal(step_key, x.shape, x.dtype)
+    noise = draw(step_key, x)
     return mean + eta * jnp.sqrt(variance) * noise, None
 
   return _scan(step, noisy, key, timesteps)
@@ -78,6 +87,7 @@ def ddim(
   schedule: Schedule,
   timesteps: Int[Array, " k"],
   eta: float = 0.0,
+  draw: Draw = independent,
 ) -> Float[Array, "n *s"]:
   """Song et al. 2021, Eq. (12); deterministic at `eta` 0, DDPM's σ at 1."""
 
@@ -87,7 +97,7 @@ def ddim(
     clean = denoise(x, timestep)
     epsilon = (x - jnp.sqrt(a) * clean) / jnp.sqrt(1 - a)
     variance = eta**2 * (1 - b) / (1 - a) * (1 - a / b)
-    noise = jax.random.normal(step_key, x.shape, x.dtype)
+    noise = draw(step_key, x)
     x = jnp.sqrt(b) * clean + jnp.sqrt(1 - b - variance) * epsilon
     return x + jnp.sqrt(variance) * noise, None
 
@@ -101,6 +111,7 @@ def dpmpp_2m(
   schedule: Schedule,
   timesteps: Int[Array, " k"],
   eta: float = 0.0,
+  draw: Draw = independent,
 ) -> Float[Array, "n *s"]:
   """DPM-Solver++(2M), Lu et al. 2022, Algorithm 2; SDE-DPM-Solver++ at `eta` 1.
 
@@ -124,7 +135,7 @@ def dpmpp_2m(
     # The first step has no step before it, and is of first order.
     inverse_2r = jnp.where(last_h > 0, h / jnp.maximum(2 * last_h, 1e-12), 0.0)
     direction = clean + inverse_2r * (clean - last_clean)
-    noise = jax.random.normal(step_key, x.shape, x.dtype)
+    noise = draw(step_key, x)
     x = (
       jnp.sqrt((1 - b) / (1 - a)) * jnp.exp(-eta * h) * x
       - jnp.sqrt(b) * jnp.expm1(-(1 + eta) * h) * direction
@@ -143,6 +154,7 @@ def lcm(
   schedule: Schedule,
   timesteps: Int[Array, " k"],
   eta: float = 1.0,
+  draw: Draw = independent,
 ) -> Float[Array, "n *s"]:
   """Multistep consistency sampling, Luo et al. 2023 (LCM), Algorithm 1.
 
@@ -155,7 +167,7 @@ def lcm(
     b = alpha_bar(schedule, previous)
     skip, out = consistency_weights(timestep)
     clean = out * denoise(x, timestep) + skip * x
-    noise = jax.random.normal(step_key, x.shape, x.dtype)
+    noise = draw(step_key, x)
     return jnp.sqrt(b) * clean + eta * jnp.sqrt(1 - b) * noise, None
 
   return _scan(step, noisy, key, timesteps)
@@ -194,6 +206,29 @@ def _scan(
   previous = jnp.append(timesteps[1:], -1)
   keys = jax.random.split(key, timesteps.shape[0])
   return jax.lax.scan(step, start, (timesteps, previous, keys))[0]
+
+
+def frame_noise(
+  key: jax.Array, frame_index: Int[Array, " n"], share: float, like: jax.Array
+) -> Float[Array, "n *s"]:
+  """Unit noise that follows from a frame's number, not from its neighbours.
+
+  So a frame is restored alike in whatever window it is.
+
+  Args:
+    key: random key.
+    frame_index: of each frame, in its video.
+    share: of the variance that is common to all frames of all videos.
+    like: latents of the shape (n, …).
+  """
+  common_key, own_key = jax.random.split(key)
+
+  def own(index: jax.Array) -> jax.Array:
+    shape = like.shape[1:]
+    return jax.random.normal(jax.random.fold_in(own_key, index), shape)
+
+  common = jax.random.normal(common_key, like.shape[1:])
+  return share**0.5 * common + (1 - share) ** 0.5 * jax.vmap(own)(frame_index)
 
 
 def window_noise(

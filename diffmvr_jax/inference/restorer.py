@@ -71,18 +71,37 @@ class Restorer:
     length = self.config.sampling.window
     for start in range(0, len(occluded), length):
       chosen = occluded[start : start + length]
-      # The last window is filled up by repetition: one compiled shape.
-      padded = np.resize(chosen, length)
-      window = {name: clip[name][padded] for name in _INPUTS}
-      crops = self._restore(window, seed)
-      for i, crop in zip(chosen, crops, strict=False):
+      window = {name: clip[name][chosen] for name in _INPUTS}
+      crops = self.restore(window, chosen, seed)
+      for i, crop in zip(chosen, crops, strict=True):
         alpha = feather(clip["mask"][i, ..., 0])
         restored[i] = composite(clip["frame"][i], crop, alpha)
     return restored
 
-  def _restore(self, window: Window, seed: int) -> np.ndarray:
-    batch = {name: jnp.asarray(window[name])[None] for name in _INPUTS}
+  def restore(
+    self, window: Window, frame_index: np.ndarray, seed: int
+  ) -> np.ndarray:
+    """Runs the network on every frame, occluded or not.
+
+    The window is filled up to a power of two of frames, so few programs are
+    compiled, whatever the videos' lengths.
+
+    Args:
+      window: arrays (frame, h, w, c) named as in the data contract.
+      frame_index: (frame,) of each in its video; decides its noise.
+      seed: the same seed gives the same pixels.
+
+    Returns:
+      (frame, h, w, 3) uint8, the network's pixels everywhere.
+    """
+    count = len(frame_index)
+    filled = np.arange(1 << (count - 1).bit_length()) % count
+    batch = {name: jnp.asarray(window[name][filled])[None] for name in _INPUTS}
     images = self._program(
-      self._params, self._schedule, Observation(**batch), jax.random.key(seed)
+      self._params,
+      self._schedule,
+      Observation(**batch),
+      jax.random.key(seed),
+      jnp.asarray(frame_index[filled], jnp.int32)[None],
     )
-    return np.asarray(images[0])
+    return np.asarray(images[0, :count])

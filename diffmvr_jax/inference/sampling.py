@@ -4,7 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from diffmvr_jax.config import ModelConfig, SamplingConfig
 from diffmvr_jax.diffusion.samplers import (
@@ -12,10 +12,10 @@ from diffmvr_jax.diffusion.samplers import (
   ddim,
   ddpm,
   dpmpp_2m,
+  frame_noise,
   lcm,
   lcm_timesteps,
   spaced_timesteps,
-  window_noise,
 )
 from diffmvr_jax.diffusion.schedule import Schedule, predict_clean
 from diffmvr_jax.models.diffmvr import (
@@ -42,19 +42,30 @@ def restore_window(
   schedule: Schedule,
   observation: Observation,
   key: jax.Array,
+  frame_index: Int[Array, "b f"],
 ) -> UInt8[Array, "b f h w 3"]:
   """Encodes, samples and decodes.
 
-  The key is used as it is for every window, so that with `noise_share` 1 all
-  frames of a clip start from the same noise.
+  Args:
+    model_config: of the networks.
+    sampling: sampler, steps, and how much of the noise frames share.
+    params: of all networks.
+    schedule: the noise schedule.
+    observation: the windows.
+    key: the same key gives the same noise to frames of the same number.
+    frame_index: of each frame, in its video.
   """
   model = DiffMVR(config=model_config)
   conditioning = model.condition(params, observation)
   known = conditioning.masked_latents
   frames = observation.frame.shape[1]
+  numbers = flatten_frames(frame_index)
+
+  def draw(key: jax.Array, like: jax.Array) -> jax.Array:
+    return frame_noise(key, numbers, sampling.noise_share, like)
+
   noise_key, key = jax.random.split(key)
-  shape = split_frames(known, frames).shape
-  noise = flatten_frames(window_noise(noise_key, shape, sampling.noise_share))
+  noise = draw(noise_key, known)
 
   def denoise(noisy: jax.Array, timestep: jax.Array) -> Float[Array, "n i j l"]:
     timesteps = jnp.full(noisy.shape[0], timestep)
@@ -71,5 +82,5 @@ def restore_window(
   sampler = _SAMPLERS[sampling.sampler]
   if sampling.eta is not None:
     sampler = partial(sampler, eta=sampling.eta)
-  latents = sampler(denoise, noise, key, schedule, timesteps)
+  latents = sampler(denoise, noise, key, schedule, timesteps, draw=draw)
   return split_frames(to_uint8(model.decode(params, latents)), frames)

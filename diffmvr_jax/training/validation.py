@@ -84,7 +84,7 @@ class Validation:
     )
     self._restore = jax.jit(
       partial(restore_window, config.model, config.sampling),
-      in_shardings=(inputs[0], everywhere, inputs[1], everywhere),
+      in_shardings=(inputs[0], everywhere, inputs[1], everywhere, everywhere),
       out_shardings=everywhere,
     )
 
@@ -138,6 +138,7 @@ class Validation:
       make_schedule(self._config.diffusion),
       Observation(**{name: batch[name] for name in names}),
       key,
+      jnp.zeros(batch["mask"].shape[:2], jnp.int32),
     )
     count = min(self._config.validation.restored, self._batch_size)
     middle = self._config.data.window // 2

@@ -20,6 +20,7 @@ from diffmvr_jax.evaluate import evaluate_records, evaluate_videos
 from diffmvr_jax.inference.baselines import BASELINES
 from diffmvr_jax.inference.paste import feather
 from diffmvr_jax.inference.restorer import Restorer
+from diffmvr_jax.inference.stream import SourceFrame
 from diffmvr_jax.inference.video import (
   TimedFrame,
   VideoInfo,
@@ -27,7 +28,7 @@ from diffmvr_jax.inference.video import (
   probe,
   read_frames,
 )
-from diffmvr_jax.restore import restore_video
+from diffmvr_jax.restore import Outcome, restore_video
 from tests.data_prep.clips import listed, masked
 
 
@@ -131,13 +132,20 @@ def source(tmp_path_factory):
   return path, list(records)
 
 
+def stream_of(path, records):
+  for timed, record in zip(read_frames(path), records, strict=True):
+    yield SourceFrame(timed.image, timed.pts, record)
+
+
 def test_decoded_lossless_output_is_exact_outside_the_mask(
   source, restorer, tmp_path
 ):
   path, frames = source
   out = tmp_path / "restored.mkv"
-  changed = restore_video(path, frames, restorer, out, lossless=True)
-  assert changed == 8
+  outcome = restore_video(
+    path, stream_of(path, frames), restorer, out, lossless=True
+  )
+  assert outcome == Outcome(frames=len(frames), faces=len(frames), restored=8)
   before, after = list(read_frames(path)), list(read_frames(out))
   assert len(before) == len(after)
   assert probe(out).fps == probe(path).fps
