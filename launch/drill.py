@@ -121,6 +121,7 @@ def _kill(out: Path, kills: int, rng: random.Random) -> int:
   then a random time; one in five does not wait.
   """
   for number in range(1, kills + 1):
+    left = _logs(out / "killed")
     process = subprocess.Popen(
       _command(out, "killed"),
       env=_environment(out),
@@ -130,7 +131,7 @@ def _kill(out: Path, kills: int, rng: random.Random) -> int:
     if rng.random() < 0.2:
       time.sleep(rng.uniform(0, 10))
     else:
-      while process.poll() is None and not _has_advanced(out / "killed"):
+      while process.poll() is None and not _has_advanced(out / "killed", left):
         time.sleep(0.01)
       time.sleep(rng.uniform(0, 1.0))
     if process.poll() is not None:
@@ -142,14 +143,25 @@ def _kill(out: Path, kills: int, rng: random.Random) -> int:
   return kills
 
 
-def _has_advanced(workdir: Path) -> bool:
-  """Whether a step was made that no checkpoint has."""
-  for stage, steps in _steps(workdir).items():
-    log = workdir / f"{stage}.jsonl"
-    lines = len(log.read_text().splitlines()) if log.exists() else 0
-    if lines > max(steps, default=0):
-      return True
-  return False
+def _has_advanced(workdir: Path, left: dict[str, list[str]]) -> bool:
+  """Whether a step was made that no checkpoint has.
+
+  Args:
+    workdir: of the training.
+    left: the logs as the last kill left them; a new start cuts them back.
+  """
+  logs, steps = _logs(workdir), _steps(workdir)
+  return logs != left and any(
+    len(logs[stage]) > max(steps[stage], default=0) for stage in logs
+  )
+
+
+def _logs(workdir: Path) -> dict[str, list[str]]:
+  paths = {s: workdir / f"{s}.jsonl" for s in ("autoencoder", "diffusion")}
+  return {
+    stage: path.read_text().splitlines() if path.exists() else []
+    for stage, path in paths.items()
+  }
 
 
 def _steps(workdir: Path) -> dict[str, list[int]]:

@@ -1,0 +1,26 @@
+r"""The paper's scale on 256 chips of TPU v5e, one window per chip.
+
+  launch/tpu_pod.sh --name twin --zone ZONE --type v5litepod-256 \
+    --version VERSION --bucket BUCKET -- --config configs/sd15_512_v5e_256.py \
+    --workdir BUCKET/twin init_from=START data.path=RECORDS
+
+A batch is 256 windows of 8 frames, 32 times the paper's, at the paper's
+learning rate. One window per chip is what 16 GiB hold with every block
+recomputed, see docs/scaling.md. No run of it has been made.
+"""
+
+import dataclasses
+
+from configs import sd15_512
+from diffmvr_jax.config import Config, DiffusionStageConfig
+
+
+def get_config() -> Config:
+  """Returns the experiment."""
+  config = sd15_512.get_config()
+  return dataclasses.replace(
+    config,
+    name="sd15_512_v5e_256",
+    model=dataclasses.replace(config.model, remat="full"),
+    diffusion_stage=DiffusionStageConfig(batch_size=256),
+  )

@@ -1,0 +1,26 @@
+r"""The paper's scale on 128 chips of TPU v5p, eight windows per chip.
+
+  launch/tpu_pod.sh --name twin --zone ZONE --type v5p-256 \
+    --version VERSION --bucket BUCKET -- --config configs/sd15_512_v5p_128.py \
+    --workdir BUCKET/twin init_from=START data.path=RECORDS
+
+A v5p-256 has 128 chips: its name counts cores. A batch is 1024 windows of 8
+frames, 128 times the paper's, at the paper's learning rate; docs/scaling.md has
+what it needs of a chip. No run of it has been made.
+"""
+
+import dataclasses
+
+from configs import sd15_512
+from diffmvr_jax.config import Config, DiffusionStageConfig
+
+
+def get_config() -> Config:
+  """Returns the experiment."""
+  config = sd15_512.get_config()
+  return dataclasses.replace(
+    config,
+    name="sd15_512_v5p_128",
+    model=dataclasses.replace(config.model, remat="full"),
+    diffusion_stage=DiffusionStageConfig(batch_size=1024),
+  )
