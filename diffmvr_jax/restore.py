@@ -70,7 +70,7 @@ def restore_video(
   estimate = video.frame_estimate(source)
   with (
     video.VideoWriter(
-      out, video.probe(source), lossless=lossless, audio_from=source
+      out, video.probe(source), lossless=lossless, copy_from=source
     ) as writer,
     tqdm(total=estimate or None, unit="frame", file=sys.stderr) as bar,
   ):

@@ -117,8 +117,8 @@ def _finish(out: Path, name: str) -> None:
 def _kill(out: Path, kills: int, rng: random.Random) -> int:
   """Starts the training again and again, and kills it; counts the kills.
 
-  Most of a short run is its start, so a kill waits for the first step, and
-  then a random time; one in five does not wait.
+  Most of a short run is its start, so a kill waits for some steps, and then a
+  part of one; one in five does not wait for any.
   """
   for number in range(1, kills + 1):
     left = _logs(out / "killed")
@@ -131,9 +131,10 @@ def _kill(out: Path, kills: int, rng: random.Random) -> int:
     if rng.random() < 0.2:
       time.sleep(rng.uniform(0, 10))
     else:
-      while process.poll() is None and not _has_advanced(out / "killed", left):
+      steps = rng.randint(1, 14)
+      while process.poll() is None and _made(out / "killed", left) < steps:
         time.sleep(0.01)
-      time.sleep(rng.uniform(0, 1.0))
+      time.sleep(rng.uniform(0, 0.2))
     if process.poll() is not None:
       print("the run ended before it could be killed again")
       return number - 1
@@ -143,17 +144,24 @@ def _kill(out: Path, kills: int, rng: random.Random) -> int:
   return kills
 
 
-def _has_advanced(workdir: Path, left: dict[str, list[str]]) -> bool:
-  """Whether a step was made that no checkpoint has.
+def _made(workdir: Path, left: dict[str, list[str]]) -> int:
+  """How many steps were made that no checkpoint had when this run began.
 
   Args:
     workdir: of the training.
     left: the logs as the last kill left them; a new start cuts them back.
   """
-  logs, steps = _logs(workdir), _steps(workdir)
-  return logs != left and any(
-    len(logs[stage]) > max(steps[stage], default=0) for stage in logs
-  )
+  logs = _logs(workdir)
+  if logs == left:
+    return 0
+  made = 0
+  for stage, lines in logs.items():
+    made += len(lines)
+    for new, old in zip(lines, left[stage], strict=False):
+      if new != old:
+        break
+      made -= 1
+  return made
 
 
 def _logs(workdir: Path) -> dict[str, list[str]]:

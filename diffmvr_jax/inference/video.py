@@ -4,6 +4,7 @@ Frames are (h, w, 3) uint8 RGB, upright. Timestamps pass through unchanged, so
 frame rate, also a variable one, is that of the source.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -120,7 +121,9 @@ class VideoWriter:
     path: the container follows its suffix.
     info: size, frame rate and time base.
     lossless: RGB without loss: FFV1 in `.mkv`, x264 at qp 0 elsewhere.
-    audio_from: a video whose audio streams are copied, undecoded.
+    copy_from: a video whose audio and subtitles are copied, undecoded; a
+      stream that the container cannot hold is left out, with a warning.
+    comment: for the container's metadata.
 
   Example:
     >>> with VideoWriter("out.mp4", info) as writer:  # doctest: +SKIP
@@ -134,7 +137,8 @@ class VideoWriter:
     info: VideoInfo,
     *,
     lossless: bool = False,
-    audio_from: str | Path | None = None,
+    copy_from: str | Path | None = None,
+    comment: str | None = None,
   ):
     self._path = Path(path)
     self._partial = self._path.with_name(f"partial-{self._path.name}")
@@ -145,6 +149,8 @@ class VideoWriter:
       raise InputError(
         f"{path}: unknown kind of video file; use .mp4, .mkv, .mov or .webm"
       ) from error
+    if comment is not None:
+      self._output.metadata["comment"] = comment
     codec, pixels, options = _encoding(self._path.suffix, info, lossless)
     stream = self._output.add_stream(codec, rate=info.fps, options=options)
     assert isinstance(stream, VideoStream)
@@ -154,26 +160,26 @@ class VideoWriter:
     self._stream.time_base = info.time_base
     self._stream.codec_context.time_base = info.time_base
     self._time_base = info.time_base
-    self._audio = _AudioCopy(audio_from, self._output) if audio_from else None
+    self._copied = _StreamCopy(copy_from, self._output) if copy_from else None
 
   def __enter__(self) -> "VideoWriter":
     return self
 
   def write(self, timed: TimedFrame) -> None:
-    """Encodes one frame and the audio up to it."""
+    """Encodes one frame, and copies the other streams up to it."""
     frame = av.VideoFrame.from_ndarray(timed.image, format="rgb24")
     frame.pts, frame.time_base = timed.pts, self._time_base
     self._output.mux(self._stream.encode(frame))
-    if self._audio is not None:
-      self._audio.copy_until(timed.pts * self._time_base)
+    if self._copied is not None:
+      self._copied.copy_until(timed.pts * self._time_base)
 
   def __exit__(self, kind, value, traceback) -> None:
     if kind is None:
       self._output.mux(self._stream.encode(None))
-      if self._audio is not None:
-        self._audio.copy_until(None)
-    if self._audio is not None:
-      self._audio.close()
+      if self._copied is not None:
+        self._copied.copy_until(None)
+    if self._copied is not None:
+      self._copied.close()
     self._output.close()
     if kind is None:
       self._partial.replace(self._path)
@@ -181,15 +187,28 @@ class VideoWriter:
       self._partial.unlink(missing_ok=True)
 
 
-class _AudioCopy:
-  """Copies audio packets in step with the video."""
+class _StreamCopy:
+  """Copies packets of audio and subtitles in step with the video."""
 
   def __init__(self, source: str | Path, output):
     self._source = av.open(source)
-    audio = self._source.streams.audio
     self._output = output
-    self._streams = {s: output.add_stream_from_template(s) for s in audio}
-    self._packets = self._source.demux(audio) if audio else iter(())
+    self._streams = {}
+    for stream in (
+      *self._source.streams.audio,
+      *self._source.streams.subtitles,
+    ):
+      codec = stream.codec_context.codec.canonical_name
+      if codec in output.supported_codecs:
+        self._streams[stream] = output.add_stream_from_template(stream)
+      else:
+        print(
+          f"warning: {source}: its {stream.type} stream ({codec}) cannot be "
+          f"in {Path(output.name).suffix} and is left out; .mkv takes most",
+          file=sys.stderr,
+        )
+    chosen = list(self._streams)
+    self._packets = self._source.demux(chosen) if chosen else iter(())
     self._waiting = next(self._packets, None)
 
   def copy_until(self, seconds: Fraction | None) -> None:

@@ -98,7 +98,7 @@ def test_audio_packets_are_copied_unchanged(tmp_path):
   write(silent, frames())
   add_audio(silent, source)
   assert probe(source).has_audio
-  write(out, read_frames(source), probe(source), audio_from=source)
+  write(out, read_frames(source), probe(source), copy_from=source)
 
   def packets(path):
     with av.open(path) as container:
@@ -106,6 +106,49 @@ def test_audio_packets_are_copied_unchanged(tmp_path):
 
   assert packets(out) == packets(source)
   assert len(packets(out)) > 5
+
+
+SUBTITLES = """\
+1
+00:00:00,040 --> 00:00:00,120
+Das Gesicht ist frei.
+
+2
+00:00:00,160 --> 00:00:00,280
+Eine Hand.
+"""
+
+
+def test_subtitles_are_copied_or_named(tmp_path, capsys):
+  text, source = tmp_path / "text.srt", tmp_path / "a.mkv"
+  text.write_text(SUBTITLES)
+  write(source, frames(), copy_from=text)
+
+  def packets(path):
+    with av.open(path) as container:
+      demuxed = container.demux(subtitles=0)
+      return [(p.pts, p.duration, bytes(p)) for p in demuxed if p.size]
+
+  write(
+    tmp_path / "b.mkv", read_frames(source), probe(source), copy_from=source
+  )
+  assert packets(tmp_path / "b.mkv") == packets(source)
+  assert len(packets(source)) == 2
+  assert capsys.readouterr().err == ""
+  write(
+    tmp_path / "b.mp4", read_frames(source), probe(source), copy_from=source
+  )
+  said = capsys.readouterr().err
+  assert "subtitle stream (subrip) cannot be in .mp4" in said
+  assert len(list(read_frames(tmp_path / "b.mp4"))) == len(frames())
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm"])
+def test_a_comment_travels_with_the_video(name, tmp_path):
+  write(tmp_path / name, frames(), comment="restored, seed 3")
+  with av.open(tmp_path / name) as container:
+    tags = {key.lower(): value for key, value in container.metadata.items()}
+  assert tags["comment"] == "restored, seed 3"
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):
