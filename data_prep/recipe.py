@@ -7,6 +7,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from data_prep.detection import Detector
 from data_prep.landmarkers import FaceDetector, HandDetector
 from data_prep.occluders import OcclusionConfig
@@ -18,7 +20,7 @@ from data_prep.sources import (
   file_clip,
   procedural_clip,
 )
-from data_prep.user_masks import UserMasks
+from data_prep.user_masks import GivenMasks, UserMasks
 from data_prep.yolo import YoloDetector
 from diffmvr_jax.data.codec import FrameRecord
 from diffmvr_jax.errors import InputError
@@ -58,15 +60,19 @@ class Recipe:
       )
 
   def observed(
-    self, source: Path
+    self, source: Path | Clip, masks: Iterable[np.ndarray] | None = None
   ) -> Iterator[tuple[Frame, FrameRecord | SkippedFrame]]:
     """As `records`, each with the frame that it is made of; one decode.
+
+    Args:
+      source: the video.
+      masks: (h, w) each, in place of the occluder's detector.
 
     Raises:
       InputError: as `records`.
     """
     waiting: deque[Frame] = deque()
-    with self.opened(source) as (clip, find_face, occlusion):
+    with self.opened(source, masks) as (clip, find_face, occlusion):
 
       def frames() -> Iterator[Frame]:
         for frame in clip.frames():
@@ -83,7 +89,9 @@ class Recipe:
 
   @contextmanager
   def opened(
-    self, source: Path | int
+    self,
+    source: Path | int | Clip,
+    masks: Iterable[np.ndarray] | None = None,
   ) -> Iterator[tuple[Clip, Detector, Pasted | Found]]:
     """Opens a video and its detectors, and closes them.
 
@@ -97,14 +105,18 @@ class Recipe:
         )
       clip, find_face = procedural_clip(source), KnownFaces(source)
     else:
-      clip, find_face = file_clip(source), self._face()
+      clip = source if isinstance(source, Clip) else file_clip(source)
+      find_face = self._face()
     with closing(find_face):
       if self.paste is not None:
         seed = seed_of(self.seed, clip.video_id)
         yield clip, find_face, Pasted(config=self.paste, seed=seed)
         return
-      assert isinstance(source, Path)
-      with closing(self._occluder(source)) as detector:
+      if masks is not None:
+        detector: Detector = GivenMasks(masks)
+      else:
+        detector = self._occluder(Path(clip.path))
+      with closing(detector):
         yield clip, find_face, Found(detector=detector, as_boxes=self.as_boxes)
 
   def check(self, sources: Iterable[Path | int]) -> None:

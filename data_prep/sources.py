@@ -1,7 +1,7 @@
 """Where clips come from: video files, or drawn faces (`procedural:SEED`)."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -73,6 +73,21 @@ def file_clip(path: Path) -> Clip:
     fps=info.fps,
     frames=frames,
   )
+
+
+def array_clip(images: Iterable[np.ndarray], fps: Fraction) -> Clip:
+  """Frames in memory, or from wherever an iterator takes them.
+
+  Args:
+    images: (h, w, 3) uint8 each.
+    fps: frames per second.
+  """
+
+  def frames() -> Iterator[Frame]:
+    for index, image in enumerate(images):
+      yield Frame(image, index, index / fps)
+
+  return Clip(video_id="frames", path="", digest="", fps=fps, frames=frames)
 
 
 def procedural_clip(seed: int) -> Clip:

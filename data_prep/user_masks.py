@@ -6,7 +6,7 @@ masks as frames, a single image apart, which covers every frame.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import repeat
 from pathlib import Path
@@ -152,3 +152,39 @@ def _read_image(path: Path) -> np.ndarray:
 
 def _decimal(fps: Fraction) -> str:
   return f"{float(fps):.3f}".rstrip("0").rstrip(".")
+
+
+class GivenMasks:
+  """Masks from memory, one per frame, as a detector.
+
+  Args:
+    masks: (h, w) each, not 0 on the occlusion.
+  """
+
+  overlooks = False
+
+  def __init__(self, masks: Iterable[np.ndarray]):
+    self._masks = iter(masks)
+
+  def __call__(self, image: np.ndarray, index: int) -> Detections:
+    """Takes the next mask.
+
+    Raises:
+      InputError: there is none, or it has another size than the frame.
+    """
+    mask = next(self._masks, None)
+    if mask is None:
+      raise InputError(f"frame {index}: has no mask")
+    if mask.shape != image.shape[:2]:
+      raise InputError(
+        f"frame {index}: its mask is {mask.shape}, it is {image.shape[:2]}"
+      )
+    if not mask.any():
+      return NOTHING
+    ones = (mask != 0).astype(np.uint8)
+    return Detections(
+      boxes=bounding_box(ones)[None], scores=np.ones(1), masks=ones[None]
+    )
+
+  def close(self) -> None:
+    """Nothing is held."""

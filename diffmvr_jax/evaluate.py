@@ -25,7 +25,7 @@ from diffmvr_jax.data.windows import Window, read_frames
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.inference import video
 from diffmvr_jax.inference.baselines import BASELINES
-from diffmvr_jax.inference.restorer import Restorer
+from diffmvr_jax.inference.restorer import CropRestorer
 from diffmvr_jax.metrics.report import table, verdict, write_report
 from diffmvr_jax.metrics.score import Scores, average, score_clip
 from diffmvr_jax.metrics.sheet import contact_sheet
@@ -46,7 +46,7 @@ def evaluate_records(
   Raises:
     InputError: no checkpoint, no such split, or records without targets.
   """
-  restorer = Restorer.from_checkpoint(checkpoint)
+  restorer = CropRestorer.from_checkpoint(checkpoint)
   records = RecordSource(data, split)
   methods: dict[str, Callable[[Window], np.ndarray]] = {
     MODEL: lambda clip: restorer(clip, seed),

@@ -28,9 +28,9 @@ from diffmvr_jax.errors import InputError, run_command
 
 CONFIG = Path(__file__).parents[1] / "configs" / "demo.py"
 SETTINGS = (
-  "autoencoder_stage.steps=60",
+  "autoencoder_stage.steps=100",
   "autoencoder_stage.batch_size=8",
-  "diffusion_stage.steps=140",
+  "diffusion_stage.steps=300",
   "diffusion_stage.batch_size=2",
   "model.unet.block_channels=[16,32]",
   "model.unet.attention=[True,False]",
@@ -115,26 +115,17 @@ def _finish(out: Path, name: str) -> None:
 
 
 def _kill(out: Path, kills: int, rng: random.Random) -> int:
-  """Starts the training again and again, and kills it; counts the kills.
-
-  Most of a short run is its start, so a kill waits for some steps, and then a
-  part of one; one in five does not wait for any.
-  """
+  """Starts the training again and again, and kills it; counts the kills."""
+  moments = (_after_a_save, _between_saves, _at_any_time)
   for number in range(1, kills + 1):
-    left = _logs(out / "killed")
     process = subprocess.Popen(
       _command(out, "killed"),
       env=_environment(out),
       stderr=subprocess.DEVNULL,
       start_new_session=True,
     )
-    if rng.random() < 0.2:
-      time.sleep(rng.uniform(0, 10))
-    else:
-      steps = rng.randint(1, 14)
-      while process.poll() is None and _made(out / "killed", left) < steps:
-        time.sleep(0.01)
-      time.sleep(rng.uniform(0, 0.2))
+    (wait,) = rng.choices(moments, weights=(5, 3, 2))
+    wait(process, out / "killed", rng)
     if process.poll() is not None:
       print("the run ended before it could be killed again")
       return number - 1
@@ -142,6 +133,34 @@ def _kill(out: Path, kills: int, rng: random.Random) -> int:
     process.wait()
     print(f"kill {number}, checkpoints {_steps(out / 'killed')}", flush=True)
   return kills
+
+
+def _after_a_save(
+  process: subprocess.Popen, workdir: Path, rng: random.Random
+) -> None:
+  """Waits for a new checkpoint, and part of a step."""
+  saved = _steps(workdir)
+  while process.poll() is None and _steps(workdir) == saved:
+    time.sleep(0.01)
+  time.sleep(rng.uniform(0, 0.2))
+
+
+def _between_saves(
+  process: subprocess.Popen, workdir: Path, rng: random.Random
+) -> None:
+  """Waits for some steps, and part of one; a save may be going on."""
+  left, steps = _logs(workdir), rng.randint(1, 14)
+  while process.poll() is None and _made(workdir, left) < steps:
+    time.sleep(0.01)
+  time.sleep(rng.uniform(0, 0.2))
+
+
+def _at_any_time(
+  process: subprocess.Popen, workdir: Path, rng: random.Random
+) -> None:
+  """Waits a few seconds, which most of a start takes."""
+  del process, workdir
+  time.sleep(rng.uniform(0, 10))
 
 
 def _made(workdir: Path, left: dict[str, list[str]]) -> int:

@@ -1,6 +1,7 @@
 """Restores windows of cropped frames with a trained model."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -8,31 +9,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffmvr_jax.config import Config, SamplingConfig
+from diffmvr_jax.config import Config, from_dict
+from diffmvr_jax.config_values import override
 from diffmvr_jax.data.windows import Window
 from diffmvr_jax.diffusion.schedule import make_schedule
+from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.paste import composite, feather
 from diffmvr_jax.inference.sampling import restore_window
 from diffmvr_jax.models.diffmvr import Observation, Params
-from diffmvr_jax.training.stored import load_for_inference
+from diffmvr_jax.training.stored import open_for_inference
 
 _INPUTS = tuple(Observation.__annotations__)
 
 
-class Restorer:
+class CropRestorer:
   """Fills the masked part of frames; pure but for its compiled program.
 
   Args:
     config: of the training run; `sampling` may be replaced.
     params: of all networks.
+    checkpoint: what identifies them, for those who look at a result.
 
   Example:
-    >>> restorer = Restorer.from_checkpoint("runs/demo/train")  # doctest: +SKIP
+    >>> restorer = CropRestorer.from_checkpoint("runs/demo")  # doctest: +SKIP
     >>> restored = restorer(window)  # doctest: +SKIP
   """
 
-  def __init__(self, config: Config, params: Params):
-    self.config = config
+  def __init__(self, config: Config, params: Params, checkpoint: str = ""):
+    self.config, self.checkpoint = config, checkpoint
     self._params = params
     self._schedule = make_schedule(config.diffusion)
     self._program = jax.jit(
@@ -41,17 +45,29 @@ class Restorer:
 
   @classmethod
   def from_checkpoint(
-    cls, workdir: str | Path, sampling: SamplingConfig | None = None
-  ) -> "Restorer":
+    cls, workdir: str | Path, overrides: Sequence[str] = ()
+  ) -> "CropRestorer":
     """Loads a model that `diffmvr_jax.train` wrote.
 
+    Args:
+      workdir: of the training.
+      overrides: of how a restoration is drawn, such as `sampling.steps=10`.
+
     Raises:
-      InputError: there is no finished checkpoint.
+      InputError: there is no finished checkpoint; a wrong override.
     """
-    config, params, _ = load_for_inference(workdir)
-    if sampling is not None:
-      config = replace(config, sampling=sampling)
-    return cls(config, params)
+    stored = open_for_inference(workdir)
+    config = stored.config
+    for assignment in overrides:
+      if not assignment.startswith("sampling."):
+        raise InputError(
+          f"{assignment}: only sampling.KEY=VALUE can be set here; the rest "
+          "belongs to the checkpoint"
+        )
+      config = override(config, assignment)
+    config = from_dict(asdict(config))
+    name = f"{config.name}, step {stored.step}, SHA-256 {stored.digest}"
+    return cls(config, stored.load(), name)
 
   def __call__(self, clip: Window, seed: int = 0) -> np.ndarray:
     """Restores a clip of any length.

@@ -10,7 +10,7 @@ import numpy as np
 from diffmvr_jax.data.codec import FrameRecord
 from diffmvr_jax.data.windows import stack_frames
 from diffmvr_jax.inference.paste import paste
-from diffmvr_jax.inference.restorer import Restorer
+from diffmvr_jax.inference.restorer import CropRestorer
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class _Waiting:
 
 
 def restore_stream(
-  restorer: Restorer,
+  restorer: CropRestorer,
   frames: Iterable[SourceFrame],
   *,
   seed: int = 0,

@@ -11,6 +11,7 @@ from diffmvr_jax.data.records import write_atomically
 
 _NAME = "digests.json"
 _PENDING = ".orbax-checkpoint-tmp"
+_REWRITTEN = "_CHECKPOINT_METADATA"  # by Orbax, when it commits
 
 
 class DamagedError(ValueError):
@@ -29,7 +30,7 @@ def write_missing_digests(folder: Path) -> None:
       digests = {
         path.relative_to(step).as_posix(): _digest(path)
         for path in sorted(step.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != _REWRITTEN
       }
       write_atomically(step / _NAME, json.dumps(digests, indent=1))
 
@@ -53,6 +54,11 @@ def verify(step: Path) -> None:
       raise DamagedError(f"{name} is lost")
     if _digest(step / name) != digest:
       raise DamagedError(f"{name} has changed since it was written")
+
+
+def identity(step: Path) -> str | None:
+  """One SHA-256 for all of a checkpoint; None: it has no digests."""
+  return _digest(step / _NAME) if (step / _NAME).exists() else None
 
 
 def _digest(path: Path) -> str:

@@ -19,6 +19,7 @@ from etils import epath
 from diffmvr_jax.config import Config, from_dict
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
+from diffmvr_jax.training.digests import identity, write_missing_digests
 
 _TRAINED, _IMPORTED = "diffusion", "model"
 
@@ -30,6 +31,7 @@ class StoredModel:
   Attributes:
     config: of the run, or given at the import.
     step: updates applied; 0 if imported.
+    digest: SHA-256 of the checkpoint; None where it is of an older version.
     folder: of the arrays, as Orbax writes them.
     shapes: of the parameters, by network.
     places: where in the checkpoint each network is.
@@ -37,6 +39,7 @@ class StoredModel:
 
   config: Config
   step: int
+  digest: str | None
   folder: Path
   shapes: Params
   places: dict[str, tuple[str, ...]]
@@ -133,12 +136,17 @@ def open_model(workdir: str | Path) -> StoredModel:
     places = {name: () for name in shapes if name in stored}
     shapes = {name: shapes[name] for name in places}
   return StoredModel(
-    config=config, step=step, folder=item, shapes=shapes, places=places
+    config=config,
+    step=step,
+    digest=identity(item.parent),
+    folder=item,
+    shapes=shapes,
+    places=places,
   )
 
 
-def load_for_inference(workdir: str | Path) -> tuple[Config, Params, int]:
-  """Loads config, averaged parameters and step of a whole model.
+def open_for_inference(workdir: str | Path) -> StoredModel:
+  """Finds a whole model.
 
   Args:
     workdir: of `diffmvr_jax.train`, or of an import of every network.
@@ -158,7 +166,7 @@ def load_for_inference(workdir: str | Path) -> tuple[Config, Params, int]:
       f"{workdir}: an imported model without {', '.join(lacking)}; train from "
       f"it with init_from={workdir}"
     )
-  return stored.config, stored.load(), stored.step
+  return stored
 
 
 def save_model(
@@ -188,6 +196,8 @@ def save_model(
         config=ocp.args.JsonSave(dataclasses.asdict(config)),
       ),
     )
+  if jax.process_index() == 0:
+    write_missing_digests(folder)
 
 
 def _put(tree: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:

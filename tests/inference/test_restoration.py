@@ -1,25 +1,28 @@
 """From video to restored video; the model is tiny, the path is the real one."""
 
+import json
+import re
 import shutil
 import subprocess
 import sys
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
+import diffmvr_jax
 from data_prep import crop
 from data_prep.prepare import Found, prepare
 from data_prep.procedural import SIZE, ProceduralVideo
 from data_prep.sources import file_clip
-from diffmvr_jax.config import SamplingConfig
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames as read_clip
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluate import evaluate_records, evaluate_videos
 from diffmvr_jax.inference.baselines import BASELINES
 from diffmvr_jax.inference.paste import feather
-from diffmvr_jax.inference.restorer import Restorer
+from diffmvr_jax.inference.restorer import CropRestorer
 from diffmvr_jax.inference.stream import SourceFrame
 from diffmvr_jax.inference.video import (
   TimedFrame,
@@ -28,13 +31,13 @@ from diffmvr_jax.inference.video import (
   probe,
   read_frames,
 )
-from diffmvr_jax.restore import Outcome, restore_video
-from tests.data_prep.clips import listed, masked
+from diffmvr_jax.restore import Outcome, Restorer, restore_video
+from tests.data_prep.clips import CentredRecipe, drawn, listed, masked
 
 
 @pytest.fixture(scope="module")
 def restorer(tiny_checkpoint):
-  return Restorer.from_checkpoint(tiny_checkpoint)
+  return CropRestorer.from_checkpoint(tiny_checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +71,19 @@ def test_the_seed_decides(restorer, clip):
 
 @pytest.mark.parametrize("sampler", ["ddpm", "dpmpp_2m", "lcm"])
 def test_every_sampler_restores(sampler, tiny_checkpoint, clip, restorer):
-  sampling = SamplingConfig(sampler=sampler, steps=2, window=4)
-  other = Restorer.from_checkpoint(tiny_checkpoint, sampling)(clip)
+  how = [f"sampling.sampler={sampler}", "sampling.steps=2"]
+  other = CropRestorer.from_checkpoint(tiny_checkpoint, how)(clip)
   outside = np.stack([feather(mask[..., 0]) == 0 for mask in clip["mask"]])
   np.testing.assert_array_equal(other[outside], clip["frame"][outside])
   assert (other != clip["frame"]).any()
   assert (other != restorer(clip)).any()
+
+
+def test_only_the_sampling_can_be_set(tiny_checkpoint):
+  with pytest.raises(InputError, match=r"only sampling\.KEY=VALUE"):
+    CropRestorer.from_checkpoint(tiny_checkpoint, ["data.window=3"])
+  with pytest.raises(InputError, match="is not one of"):
+    CropRestorer.from_checkpoint(tiny_checkpoint, ["sampling.sampler=euler"])
 
 
 def test_nothing_occluded_costs_nothing(restorer, clip):
@@ -81,7 +91,7 @@ def test_nothing_occluded_costs_nothing(restorer, clip):
     def __call__(self, *arguments):
       raise AssertionError("the network ran")
 
-  idle = Restorer(restorer.config, {})
+  idle = CropRestorer(restorer.config, {})
   idle._program = Unused()
   free = clip | {"mask": clip["mask"] * 0}
   np.testing.assert_array_equal(idle(free), clip["frame"])
@@ -149,6 +159,11 @@ def test_decoded_lossless_output_is_exact_outside_the_mask(
   before, after = list(read_frames(path)), list(read_frames(out))
   assert len(before) == len(after)
   assert probe(out).fps == probe(path).fps
+  with av.open(out) as container:
+    says = json.loads(container.metadata["COMMENT"])
+  assert says["restored_by"].startswith("DiffMVR-JAX")
+  assert says["seed"] == 0 and says["sampling"]["steps"] == 3
+  assert re.fullmatch("tiny, step 6, SHA-256 [0-9a-f]{64}", says["checkpoint"])
   for i, (old, new) in enumerate(zip(before, after, strict=True)):
     assert old.pts == new.pts
     assert old.image.shape == new.image.shape
@@ -161,6 +176,35 @@ def test_decoded_lossless_output_is_exact_outside_the_mask(
     near = crop.warp((alpha > 0).astype(np.float32), inverse[:2], SIZE) > 0
     np.testing.assert_array_equal(old.image[~near], new.image[~near])
     assert (old.image != new.image).any()
+
+
+def test_arrays_are_restored_as_the_readme_says(tiny_checkpoint):
+  """A face in the middle of every frame; a mask on two of them."""
+  size = CropRestorer.from_checkpoint(tiny_checkpoint).config.data.image_size
+  restorer = Restorer(
+    CropRestorer.from_checkpoint(tiny_checkpoint), CentredRecipe(size=size)
+  )
+  frames = np.stack(drawn(3)[0][:6])
+  masks = np.zeros(frames.shape[:3], bool)
+  masks[2:4, 70:110, 60:95] = True
+  restored = restorer(frames, masks)
+  changed = (restored != frames).any((1, 2, 3))
+  assert changed.tolist() == [False, False, True, True, False, False]
+  streamed = list(restorer.stream(iter(frames), iter(masks), latency=0))
+  assert np.abs(np.stack(streamed).astype(int) - restored).max() <= 1
+  with pytest.raises(InputError, match="do not fit frames"):
+    restorer(frames, masks[:3])
+  with pytest.raises(InputError, match="frame 3: has no mask"):
+    list(restorer.stream(frames, masks[:3]))
+  assert diffmvr_jax.Restorer is Restorer
+
+
+def test_the_same_seed_gives_the_same_file(source, restorer, tmp_path):
+  path, frames = source
+  for name in ("a.mp4", "b.mp4"):
+    restore_video(path, stream_of(path, frames), restorer, tmp_path / name)
+  one, other = ((tmp_path / n).read_bytes() for n in ("a.mp4", "b.mp4"))
+  assert one == other
 
 
 def test_evaluation_writes_its_four_files(tiny_checkpoint, tiny_data, tmp_path):

@@ -8,13 +8,13 @@ import pytest
 
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames
-from diffmvr_jax.inference.restorer import Restorer
+from diffmvr_jax.inference.restorer import CropRestorer
 from diffmvr_jax.inference.stream import SourceFrame, restore_stream
 
 
 @pytest.fixture(scope="module")
 def restorer(tiny_checkpoint):
-  return Restorer.from_checkpoint(tiny_checkpoint)
+  return CropRestorer.from_checkpoint(tiny_checkpoint)
 
 
 @pytest.fixture(scope="module")

@@ -50,8 +50,8 @@ def initial(model):
   return jax.tree.map_with_path(draw, shapes)
 
 
-def condition(model, params, *inputs):
-  return jax.jit(model.condition)(params, *inputs)
+def condition(model, params, seen):
+  return jax.jit(model.condition)(params, seen)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,11 @@ def test_what_is_under_the_mask_does_not_reach_the_network(tiny_config):
 def test_dropping_guidance_clears_it_for_a_whole_window(tiny_config):
   model, params = build(tiny_config)
   keep = {"symmetric": jnp.array([False]), "past": jnp.array([True])}
-  conditioning = condition(model, params, observation(), keep)
+
+  def drop(params, seen):
+    return model.contextualise(params, model.observe(params, seen), keep)
+
+  conditioning = jax.jit(drop)(params, observation())
   np.testing.assert_array_equal(conditioning.valid["symmetric"], [0, 0])
   np.testing.assert_array_equal(conditioning.valid["past"], [1, 1])
 

@@ -9,12 +9,13 @@ from orbax.checkpoint import CheckpointManager
 
 from diffmvr_jax.training.digests import DamagedError, verify
 from diffmvr_jax.training.loop import train
-from diffmvr_jax.training.stored import load_for_inference
+from diffmvr_jax.training.stored import open_for_inference
 from tests.training.test_training import with_steps
 
 
 def leaves(workdir):
-  _, params, step = load_for_inference(workdir)
+  stored = open_for_inference(workdir)
+  params, step = stored.load(), stored.step
   return step, jax.tree.leaves(params)
 
 

@@ -11,7 +11,7 @@ from diffmvr_jax.models.diffmvr import DiffMVR
 from diffmvr_jax.training.initial import initial_params
 from diffmvr_jax.training.loop import train
 from diffmvr_jax.training.stored import (
-  load_for_inference,
+  open_for_inference,
   open_model,
   save_model,
 )
@@ -39,7 +39,8 @@ def test_training_starts_from_the_networks_that_are_there(tiny_data, tmp_path):
   given = imported(config, ("unet", "autoencoder", "scaling_factor"))
   save_model(tmp_path / "start", config, given)
   train(config, tmp_path / "run")
-  _, trained, step = load_for_inference(tmp_path / "run")
+  stored = open_for_inference(tmp_path / "run")
+  trained, step = stored.load(), stored.step
   assert step == config.diffusion_stage.steps
   for leaf in jax.tree.leaves(trained["autoencoder"]):
     np.testing.assert_array_equal(leaf, 0.5)  # frozen
@@ -65,7 +66,7 @@ def test_an_imported_part_is_no_whole_model(tiny_config, tmp_path):
   save_model(tmp_path / "run", tiny_config, imported(tiny_config, ("unet",)))
   assert set(open_model(tmp_path / "run").shapes) == {"unet"}
   with pytest.raises(InputError, match="without autoencoder, clip, guidance"):
-    load_for_inference(tmp_path / "run")
+    open_for_inference(tmp_path / "run")
 
 
 def test_streamed_parameters_are_those_that_are_loaded(tiny_checkpoint):

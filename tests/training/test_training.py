@@ -17,11 +17,12 @@ from diffmvr_jax.training.loop import train
 from diffmvr_jax.training.optimizer import learning_rate, update_ema
 from diffmvr_jax.training.progress import MetricLog, Progress
 from diffmvr_jax.training.sharding import make_mesh, state_shardings
-from diffmvr_jax.training.stored import load_for_inference
+from diffmvr_jax.training.stored import open_for_inference
 
 
 def leaves(workdir):
-  _, params, step = load_for_inference(workdir)
+  stored = open_for_inference(workdir)
+  params, step = stored.load(), stored.step
   return step, jax.tree.leaves_with_path(params)
 
 
@@ -50,11 +51,12 @@ def test_training_leaves_a_log_and_finite_losses(tiny_checkpoint, tiny_config):
 
 
 def test_an_interrupted_run_ends_bit_for_bit_the_same(
-  tiny_checkpoint, tiny_config, tmp_path
+  tiny_checkpoint, tiny_config, tmp_path, capsys
 ):
   train(with_steps(tiny_config, 4, 3), tmp_path)
   assert leaves(tmp_path)[0] == 3
   train(tiny_config, tmp_path)
+  assert "warning" not in capsys.readouterr().err
   step, resumed = leaves(tmp_path)
   assert step == 6
   _, whole = leaves(tiny_checkpoint)
@@ -69,7 +71,7 @@ def test_a_finished_run_is_not_repeated(tiny_checkpoint, tiny_config):
 
 
 def test_the_diffusion_stage_trains_only_its_own(tiny_checkpoint, tiny_config):
-  _, params, _ = load_for_inference(tiny_checkpoint)
+  params = open_for_inference(tiny_checkpoint).load()
   scale = float(params["scaling_factor"])
   assert scale > 0 and scale != 1  # measured, not the placeholder
   assert set(params) == {
@@ -93,10 +95,10 @@ def test_a_checkpoint_of_another_config_is_refused(
 
 def test_a_folder_without_checkpoint_is_refused(tmp_path):
   with pytest.raises(InputError, match="no trained or imported"):
-    load_for_inference(tmp_path)
+    open_for_inference(tmp_path)
   (tmp_path / "diffusion").mkdir()
   with pytest.raises(InputError, match="no finished checkpoint"):
-    load_for_inference(tmp_path)
+    open_for_inference(tmp_path)
 
 
 def test_a_damaged_record_ends_the_run_with_its_name(

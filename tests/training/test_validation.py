@@ -17,7 +17,7 @@ from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import WindowSource
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.training.loop import train
-from diffmvr_jax.training.stored import load_for_inference
+from diffmvr_jax.training.stored import open_for_inference
 from diffmvr_jax.training.validation import bucket_edges, bucket_losses
 from tests.conftest import TINY
 
@@ -56,7 +56,8 @@ def events(folder):
 
 def test_it_measures_the_averages_in_every_range(config, workdir):
   assert [line["step"] for line in lines(workdir)] == [3, 6]
-  _, params, step = load_for_inference(workdir)
+  stored = open_for_inference(workdir)
+  params, step = stored.load(), stored.step
   assert step == 6
   windows = WindowSource(
     RecordSource(config.data.path, "validation"),
@@ -85,7 +86,8 @@ def test_the_ranges_cover_all_timesteps(config):
 
 def test_the_best_is_kept_as_a_model(workdir):
   best = min(lines(workdir), key=lambda line: line["loss"])
-  _, params, step = load_for_inference(workdir / "best")
+  stored = open_for_inference(workdir / "best")
+  params, step = stored.load(), stored.step
   assert step == best["step"]
   assert "unet" in params and "autoencoder" in params
   assert not list(workdir.glob("best.*"))
