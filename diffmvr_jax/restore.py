@@ -95,7 +95,7 @@ class Restorer:
     frames: np.ndarray,
     masks: np.ndarray | None = None,
     *,
-    fps: float = 25,
+    fps: float = 25.0,
     seed: int = 0,
   ) -> np.ndarray:
     """Restores a clip in memory.
@@ -123,7 +123,7 @@ class Restorer:
     frames: Iterable[np.ndarray],
     masks: Iterable[np.ndarray] | None = None,
     *,
-    fps: float = 25,
+    fps: float = 25.0,
     seed: int = 0,
     latency: int = 32,
   ) -> Iterator[np.ndarray]:
