@@ -6,7 +6,8 @@ r"""The paper's scale on 256 chips of TPU v5e, one window per chip.
 
 A batch is 256 windows of 8 frames, 32 times the paper's, at the paper's
 learning rate. One window per chip is what 16 GiB hold with every block
-recomputed, see docs/scaling.md. No run of it has been made.
+recomputed, as compiled for v5e:4x4, see docs/scaling.md. No run of it has been
+made.
 """
 
 import dataclasses

@@ -1,12 +1,13 @@
-r"""The paper's scale on 128 chips of TPU v5p, eight windows per chip.
+r"""The paper's scale on 128 chips of TPU v5p, four windows per chip.
 
   launch/tpu_pod.sh --name twin --zone ZONE --type v5p-256 \
     --version VERSION --bucket BUCKET -- --config configs/sd15_512_v5p_128.py \
     --workdir BUCKET/twin init_from=START data.path=RECORDS
 
-A v5p-256 has 128 chips: its name counts cores. A batch is 1024 windows of 8
-frames, 128 times the paper's, at the paper's learning rate; docs/scaling.md has
-what it needs of a chip. No run of it has been made.
+A v5p-256 has 128 chips: its name counts cores. A batch is 512 windows of 8
+frames, 64 times the paper's, at the paper's learning rate. That four fit is
+concluded from what one needs of a v5e chip, see docs/scaling.md; it has not
+been compiled for v5p, and no run of it has been made.
 """
 
 import dataclasses
@@ -22,5 +23,5 @@ def get_config() -> Config:
     config,
     name="sd15_512_v5p_128",
     model=dataclasses.replace(config.model, remat="full"),
-    diffusion_stage=DiffusionStageConfig(batch_size=1024),
+    diffusion_stage=DiffusionStageConfig(batch_size=512),
   )

@@ -5,8 +5,8 @@
 
 Finds face and hands, builds the guidance, fills what is occluded and pastes
 it back. Frames without occlusion pass through untouched; elsewhere only
-pixels inside the feathered mask change. Size, frame count, timestamps and
-audio are the source's. The video is decoded once, and memory does not grow
+pixels inside the feathered mask change. Size, frame count, timestamps,
+audio and subtitles are the source's. The video is decoded once, and memory does not grow
 with its length. The file's metadata say that it was restored, from which
 checkpoint, and how.
 """
@@ -81,14 +81,12 @@ class Restorer:
         `data_prep.recipe.Recipe`.
 
     Raises:
-      InputError: no finished checkpoint; a detector's model is missing.
+      InputError: there is no finished checkpoint; a wrong override.
     """
     from data_prep.recipe import Recipe
 
     crops = CropRestorer.from_checkpoint(workdir, overrides)
-    recipe = Recipe(size=crops.config.data.image_size, **finding)
-    recipe.check([Path()])
-    return cls(crops, recipe)
+    return cls(crops, Recipe(size=crops.config.data.image_size, **finding))
 
   def __call__(
     self,
@@ -110,7 +108,7 @@ class Restorer:
       (n, h, w, 3) uint8.
 
     Raises:
-      InputError: frames and masks do not fit.
+      InputError: frames and masks do not fit; a detector's model is missing.
     """
     if masks is not None and masks.shape != frames.shape[:3]:
       raise InputError(
@@ -162,6 +160,7 @@ class Restorer:
       InputError: the video cannot be used; no frame has a face. Nothing is
         written then.
     """
+    self._recipe.check([source])
     time_base = video.probe(source).time_base
     frames = _sources(self._recipe.observed(source), time_base)
     return restore_video(
