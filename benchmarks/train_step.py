@@ -1,4 +1,4 @@
-"""The train step: each option on and off, and PyTorch's step beside ours.
+r"""The train step: each option on and off, and PyTorch's step beside ours.
 
   python -m benchmarks.train_step [--config configs/sd15_512.py] \
     [--rounds 5] [--only options|pytorch] [KEY=VALUE …]

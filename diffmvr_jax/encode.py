@@ -1,4 +1,4 @@
-"""Runs the frozen encoders once: `python -m diffmvr_jax.encode --config FILE`.
+r"""Runs the frozen encoders once: `python -m diffmvr_jax.encode --config FILE`.
 
   python -m diffmvr_jax.encode --config FILE --out DIR \
     init_from=START data.path=RECORDS

@@ -1,13 +1,13 @@
-"""Restores a video.
+r"""Restores a video.
 
   python -m diffmvr_jax.restore VIDEO --checkpoint DIR --out FILE \
     [sampling.steps=10 …]
 
 Finds face and hands, builds the guidance, fills what is occluded and pastes
 it back. Frames without occlusion pass through untouched; elsewhere only
-pixels inside the feathered mask change. Size, frame count, timestamps,
-audio and subtitles are the source's. The video is decoded once, and memory does not grow
-with its length. The file's metadata say that it was restored, from which
+pixels inside the feathered mask change. Size, frame count, timestamps, audio
+and subtitles are the source's. The video is decoded once, and memory does not
+grow with its length. The file's metadata say that it was restored, from which
 checkpoint, and how.
 """
 

@@ -1,4 +1,4 @@
-"""Compiles the true train step for a TPU slice, on a machine without one.
+r"""Compiles the true train step for a TPU slice, on a machine without one.
 
   pip install -e '.[tpu]'
   python -m launch.compile_check --config configs/sd15_512.py \
