@@ -1,4 +1,4 @@
-"""Real faces at 128 px with pasted hands, small enough for two CPU cores.
+r"""Real faces at 128 px with pasted hands, small enough for two CPU cores.
 
   python -m data_prep export VIDEOS… --out data/faces128 --size 128
   python -m diffmvr_jax.train --config configs/faces128.py \
