@@ -69,6 +69,9 @@ def pytest_generate_tests(metafunc):
     full = metafunc.config.getoption("--full-size")
     meshes = [(8, 1, 1), (2, 2, 2), (1, 4, 2), (1, 1, 8)] if full else []
     metafunc.parametrize("mesh", meshes or [(1, 1, 2)])
+  if "processes" in metafunc.fixturenames:
+    full = metafunc.config.getoption("--full-size")
+    metafunc.parametrize("processes", [1, 2] if full else [1])
 
 
 def test_losses_agree_on_every_mesh(mesh, alone, tiny_data, tmp_path):
@@ -117,22 +120,21 @@ def test_two_processes_equal_one(alone, tiny_data, tmp_path):
   np.testing.assert_allclose(losses(tmp_path, *processes), alone, rtol=1e-5)
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_sigterm_saves_and_ends_well(count, tiny_data, tmp_path):
+def test_sigterm_saves_and_ends_well(processes, tiny_data, tmp_path):
   """Within 30 seconds, in all processes; what is saved is the last step."""
   endless = ["diffusion_stage.steps=100000", "checkpoint.every=100000"]
-  if count == 1:
+  if processes == 1:
     run = start(tmp_path, tiny_data, (1, 1, 1), devices=1, overrides=endless)
-    processes = [run]
+    started = [run]
   else:
-    processes = start_two(tmp_path, tiny_data, *endless)
+    started = start_two(tmp_path, tiny_data, *endless)
   log = tmp_path / "diffusion.jsonl"
   while not (log.exists() and log.read_text()):
-    assert processes[0].poll() is None, processes[0].communicate()
+    assert started[0].poll() is None, started[0].communicate()
     time.sleep(0.1)
-  for process in processes:
+  for process in started:
     process.send_signal(signal.SIGTERM)
-  for process in processes:
+  for process in started:
     _, said = process.communicate(timeout=30)
     assert process.returncode == 0, said[-3000:]
     assert "stopped by SIGTERM: saved step" in said
