@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -142,7 +143,7 @@ class MetricLog:
     if self._active:
       self._board.add_image(name, image, step, dataformats="HWC")
 
-  def read(self) -> list[dict[str, float]]:
+  def read(self) -> list[dict[str, Any]]:
     """All lines; none on other processes than the first."""
     if not self._active:
       return []
