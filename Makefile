@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.demo
 	$(BIN)/python -m launch.demo --out runs/demo
 
-# Twenty kills of a training; nothing may be lost.
+# Twenty kills of a training; nothing may be lost. A quarter of an hour.
 drill: $(VENV)/.demo
 	$(BIN)/python -m launch.drill --out runs/drill
 
@@ -22,7 +22,8 @@ test-parity: $(VENV)/.test
 test-meshes: $(VENV)/.test
 	$(BIN)/python -m pytest tests/training/test_meshes.py --full-size
 
-# The SD 1.5 step for three TPU slices; 10 to 20 minutes each on two cores.
+# The SD 1.5 step for three TPU slices; half an hour and more each on
+# two cores, and more than 16 GB of memory.
 compile-check: $(VENV)/libtpu/.done
 	for slice in v5e:4x4 v5e:16x16 v5p:4x4x8; do \
 	  PYTHONPATH=$(VENV)/libtpu $(BIN)/python -m launch.compile_check \

@@ -3,11 +3,10 @@
 Orbax notices a file that is cut short, but not every flipped bit.
 """
 
-import hashlib
 import json
 from pathlib import Path
 
-from diffmvr_jax.data.records import write_atomically
+from diffmvr_jax.data.records import sha256, write_atomically
 
 _NAME = "digests.json"
 _PENDING = ".orbax-checkpoint-tmp"
@@ -28,7 +27,7 @@ def write_missing_digests(folder: Path) -> None:
     number = step.name.partition(_PENDING)[0]
     if number.isdigit() and not (step / _NAME).exists():
       digests = {
-        path.relative_to(step).as_posix(): _digest(path)
+        path.relative_to(step).as_posix(): sha256(path)
         for path in sorted(step.rglob("*"))
         if path.is_file() and path.name != _REWRITTEN
       }
@@ -52,15 +51,10 @@ def verify(step: Path) -> None:
   for name, digest in digests.items():
     if not (step / name).is_file():
       raise DamagedError(f"{name} is lost")
-    if _digest(step / name) != digest:
+    if sha256(step / name) != digest:
       raise DamagedError(f"{name} has changed since it was written")
 
 
 def identity(step: Path) -> str | None:
   """One SHA-256 for all of a checkpoint; None: it has no digests."""
-  return _digest(step / _NAME) if (step / _NAME).exists() else None
-
-
-def _digest(path: Path) -> str:
-  with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
+  return sha256(step / _NAME) if (step / _NAME).exists() else None
