@@ -117,6 +117,8 @@ def read_frames(path: str | Path) -> Iterator[TimedFrame]:
 class VideoWriter:
   """Encodes frames; the file appears only when it is complete.
 
+  The same frames give the same bytes.
+
   Args:
     path: the container follows its suffix.
     info: size, frame rate and time base.
@@ -144,7 +146,10 @@ class VideoWriter:
     self._partial = self._path.with_name(f"partial-{self._path.name}")
     self._path.parent.mkdir(parents=True, exist_ok=True)
     try:
-      self._output = av.open(self._partial, "w")
+      # bitexact: no random identifier in the file
+      self._output = av.open(
+        self._partial, "w", options={"fflags": "+bitexact"}
+      )
     except ValueError as error:
       raise InputError(
         f"{path}: unknown kind of video file; use .mp4, .mkv, .mov or .webm"
@@ -156,6 +161,9 @@ class VideoWriter:
     assert isinstance(stream, VideoStream)
     self._stream = stream
     self._stream.width, self._stream.height = info.width, info.height
+    # Not as many as this machine has: the bytes depend on the number.
+    self._stream.codec_context.thread_type = "FRAME"
+    self._stream.codec_context.thread_count = 4
     self._stream.pix_fmt = pixels
     self._stream.time_base = info.time_base
     self._stream.codec_context.time_base = info.time_base
@@ -235,7 +243,9 @@ def _encoding(
   pixels = "yuv420p" if even else "yuv444p"
   if suffix == ".webm":
     return "libvpx-vp9", pixels, {"crf": "18", "b": "0"}
-  return "libx264", pixels, {"crf": "14", "preset": "medium"}
+  # mbtree: x264's reads memory that nobody wrote, so that now and then the
+  # same frames became other bytes.
+  return "libx264", pixels, {"crf": "14", "preset": "medium", "mbtree": "0"}
 
 
 def _open(path: str | Path):

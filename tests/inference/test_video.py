@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from fractions import Fraction
 
 import av
@@ -149,6 +152,32 @@ def test_a_comment_travels_with_the_video(name, tmp_path):
   with av.open(tmp_path / name) as container:
     tags = {key.lower(): value for key, value in container.metadata.items()}
   assert tags["comment"] == "restored, seed 3"
+
+
+ENCODE = """
+import sys
+from tests.inference.test_video import VideoInfo, frames, write
+from fractions import Fraction
+
+info = VideoInfo(width=160, height=160, fps=Fraction(25),
+                 time_base=Fraction(1, 25), has_audio=False)
+for name in sys.argv[1:]:
+  write(name, frames(12, 160, 160), info)
+"""
+
+
+def test_the_same_frames_give_the_same_bytes(tmp_path):
+  """Also where an encoder reads memory that it never wrote, as x264 did."""
+  names, written = ["a.mp4", "a.mkv", "a.webm"], []
+  for fill in ("1", "85", "170"):  # what glibc puts into fresh memory
+    paths = [tmp_path / fill / name for name in names]
+    subprocess.run(
+      [sys.executable, "-c", ENCODE, *paths],
+      env=os.environ | {"MALLOC_PERTURB_": fill},
+      check=True,
+    )
+    written.append([path.read_bytes() for path in paths])
+  assert written[0] == written[1] == written[2]
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):
