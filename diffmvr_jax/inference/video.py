@@ -19,6 +19,20 @@ from diffmvr_jax.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
+class Colour:
+  """How a video's numbers mean colours, as FFmpeg counts these.
+
+  The defaults mean: not said. FFmpeg then takes ITU-R 601 with limited range,
+  in both directions, so that what was not said stays right.
+  """
+
+  space: int = 2
+  range: int = 0
+  primaries: int = 2
+  transfer: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
 class VideoInfo:
   """What is known of a video before it is decoded.
 
@@ -28,6 +42,7 @@ class VideoInfo:
     fps: average frames per second.
     time_base: seconds per timestamp unit.
     has_audio: whether there is an audio stream.
+    colour: what its numbers mean.
   """
 
   width: int
@@ -35,6 +50,7 @@ class VideoInfo:
   fps: Fraction
   time_base: Fraction
   has_audio: bool
+  colour: Colour = Colour()
 
 
 @dataclass(frozen=True)
@@ -62,6 +78,12 @@ def probe(path: str | Path) -> VideoInfo:
       fps=_rate(stream),
       time_base=stream.time_base,
       has_audio=bool(container.streams.audio),
+      colour=Colour(
+        space=int(first.colorspace),
+        range=int(first.color_range),
+        primaries=int(first.color_primaries),
+        transfer=int(first.color_trc),
+      ),
     )
 
 
@@ -167,6 +189,12 @@ class VideoWriter:
     self._stream.pix_fmt = pixels
     self._stream.time_base = info.time_base
     self._stream.codec_context.time_base = info.time_base
+    self._colour = Colour() if pixels in _RGB else info.colour
+    context = self._stream.codec_context
+    context.colorspace = self._colour.space
+    context.color_range = self._colour.range
+    context.color_primaries = self._colour.primaries
+    context.color_trc = self._colour.transfer
     self._time_base = info.time_base
     self._copied = _StreamCopy(copy_from, self._output) if copy_from else None
 
@@ -175,7 +203,11 @@ class VideoWriter:
 
   def write(self, timed: TimedFrame) -> None:
     """Encodes one frame, and copies the other streams up to it."""
-    frame = av.VideoFrame.from_ndarray(timed.image, format="rgb24")
+    frame = av.VideoFrame.from_ndarray(timed.image, format="rgb24").reformat(
+      format=self._stream.pix_fmt,
+      dst_colorspace=self._colour.space,
+      dst_color_range=self._colour.range,
+    )
     frame.pts, frame.time_base = timed.pts, self._time_base
     self._output.mux(self._stream.encode(frame))
     if self._copied is not None:
@@ -230,6 +262,9 @@ class _StreamCopy:
 
   def close(self) -> None:
     self._source.close()
+
+
+_RGB = ("rgb24", "bgr0")
 
 
 def _encoding(

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.video import (
+  Colour,
   TimedFrame,
   VideoInfo,
   VideoWriter,
@@ -178,6 +180,25 @@ def test_the_same_frames_give_the_same_bytes(tmp_path):
     )
     written.append([path.read_bytes() for path in paths])
   assert written[0] == written[1] == written[2]
+
+
+@pytest.mark.parametrize("space", [1, 2, 5])  # ITU-R 709, not said, 601
+@pytest.mark.parametrize("range_", [0, 1, 2])  # not said, limited, full
+def test_colours_are_those_of_the_source(space, range_, tmp_path):
+  patches = np.array(
+    [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (250, 250, 250)]], np.uint8
+  )
+  image = patches.repeat(32, 0).repeat(32, 1)
+  colour = Colour(space=space, range=range_)
+  info = dataclasses.replace(INFO, width=64, height=64, colour=colour)
+  path = tmp_path / "a.mp4"
+  write(path, [TimedFrame(image, 0)], info)
+  # What is not said is written as limited, which it was read as.
+  said = dataclasses.replace(colour, range=range_ or 1)
+  assert probe(path).colour in (colour, said)
+  read = next(read_frames(path)).image
+  middles = np.s_[16::32, 16::32]
+  np.testing.assert_allclose(read[middles], image[middles], atol=6)
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):
