@@ -13,7 +13,11 @@ _GAP = 2
 
 
 def find_masks(
-  frames: Iterable[Frame], detector: Detector, *, as_boxes: bool = False
+  frames: Iterable[Frame],
+  detector: Detector,
+  *,
+  as_boxes: bool = False,
+  causal: bool = False,
 ) -> Iterator[tuple[Frame, np.ndarray]]:
   """Finds what covers the frames.
 
@@ -26,6 +30,7 @@ def find_masks(
     frames: of one video, in order.
     detector: of the occluder.
     as_boxes: bounding boxes in place of outlines.
+    causal: ask on every frame, and leave gaps open, so that none waits.
 
   Yields:
     Each frame with its (h, w) uint8 mask, 1 on the occlusion.
@@ -35,7 +40,7 @@ def find_masks(
     found = detector(frame.image, frame.index)
     return covered(found, frame.image.shape[:2], as_boxes=as_boxes)
 
-  if not detector.overlooks:
+  if causal or not detector.overlooks:
     for frame in frames:
       yield frame, look(frame)
     return

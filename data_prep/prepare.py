@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
+import cv2
 import numpy as np
 
 from data_prep import crop, face, guidance
@@ -65,14 +66,22 @@ class Found:
   Attributes:
     detector: of the occluder.
     as_boxes: take its bounding boxes, not its outlines.
+    dilation: pixels of the video by which the mask grows.
   """
 
   detector: Detector
   as_boxes: bool = False
+  dilation: int = 0
 
 
 def prepare(
-  clip: Clip, *, size: int, find_face: Detector, occlusion: Pasted | Found
+  clip: Clip,
+  *,
+  size: int,
+  find_face: Detector,
+  occlusion: Pasted | Found,
+  which_face: str | int = "largest",
+  lookahead: int = LOOKAHEAD,
 ) -> Iterator[FrameRecord | SkippedFrame]:
   """Yields the records of a clip, frame by frame.
 
@@ -81,6 +90,10 @@ def prepare(
     size: side of the crops, in pixels.
     find_face: detector of the face.
     occlusion: paste something, or find what is there.
+    which_face: as in `FaceFinder`.
+    lookahead: frames that are awaited before one comes out; fewer than
+      `LOOKAHEAD` make the crop less steady, and 0 also leaves gaps between
+      finds of the occluder open.
 
   Yields:
     Every frame of the clip, in order: its record, or why it has none.
@@ -88,17 +101,18 @@ def prepare(
   Raises:
     InputError: the video is damaged; a detector's complaint.
   """
-  finder = FaceFinder(find_face)
+  finder = FaceFinder(find_face, which_face)
   bank = guidance.PastBank()
   pasting: Occlusion | None = None
-  masked = _masked(clip.frames(), occlusion)
+  masked = _masked(clip.frames(), occlusion, causal=lookahead == 0)
   observed = (
     ((frame, mask), finder(frame.image, frame.index)) for frame, mask in masked
   )
-  for (frame, mask), tracked in track(observed, size):
+  for (frame, mask), tracked in track(observed, size, lookahead):
     if tracked is None:
       yield SkippedFrame(
-        frame.index, f"no face within {LOOKAHEAD} frames before and after"
+        frame.index,
+        f"no face within {LOOKAHEAD} frames before and {lookahead} after",
       )
       continue
     target = None
@@ -139,12 +153,19 @@ def prepare(
 
 
 def _masked(
-  frames: Iterator[Frame], occlusion: Pasted | Found
+  frames: Iterator[Frame], occlusion: Pasted | Found, *, causal: bool
 ) -> Iterator[tuple[Frame, np.ndarray]]:
-  if isinstance(occlusion, Found):
-    return find_masks(frames, occlusion.detector, as_boxes=occlusion.as_boxes)
-  nothing = np.zeros((0, 0), np.uint8)
-  return ((frame, nothing) for frame in frames)
+  if not isinstance(occlusion, Found):
+    nothing = np.zeros((0, 0), np.uint8)
+    return ((frame, nothing) for frame in frames)
+  masked = find_masks(
+    frames, occlusion.detector, as_boxes=occlusion.as_boxes, causal=causal
+  )
+  if not occlusion.dilation:
+    return masked
+  side = 2 * occlusion.dilation + 1
+  kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+  return ((frame, cv2.dilate(mask, kernel)) for frame, mask in masked)
 
 
 def _skin(image: np.ndarray, tracked: TrackedFace) -> Skin:

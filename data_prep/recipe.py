@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from data_prep.sources import (
   file_clip,
   procedural_clip,
 )
+from data_prep.track import LOOKAHEAD
 from data_prep.user_masks import GivenMasks, UserMasks
 from data_prep.yolo import YoloDetector
 from diffmvr_jax.data.codec import FrameRecord
@@ -35,6 +37,9 @@ class Recipe:
     face: `mediapipe` or `yolo:WEIGHTS.pt[#CLASS]`.
     occluder: likewise, or `masks:PATH`; of no use where `paste` is set.
     as_boxes: take the occluder's bounding box as the mask.
+    dilation: pixels of the video by which a found mask grows.
+    which_face: `largest`, or a number from the left, as in `FaceFinder`.
+    lookahead: frames that a frame waits for, as in `prepare`.
     paste: occlude synthetically in place of finding occlusions.
     models: folder of MediaPipe's models, see `data_prep.models`.
     seed: of what is pasted.
@@ -44,6 +49,9 @@ class Recipe:
   face: str = "mediapipe"
   occluder: str = "mediapipe"
   as_boxes: bool = False
+  dilation: int = 0
+  which_face: str | int = "largest"
+  lookahead: int = LOOKAHEAD
   paste: OcclusionConfig | None = None
   models: str | None = None
   seed: int = 0
@@ -56,7 +64,7 @@ class Recipe:
     """
     with self.opened(source) as (clip, find_face, occlusion):
       yield from prepare(
-        clip, size=self.size, find_face=find_face, occlusion=occlusion
+        clip, find_face=find_face, occlusion=occlusion, **self._following()
       )
 
   def observed(
@@ -81,9 +89,9 @@ class Recipe:
 
       for item in prepare(
         replace(clip, frames=frames),
-        size=self.size,
         find_face=find_face,
         occlusion=occlusion,
+        **self._following(),
       ):
         yield waiting.popleft(), item
 
@@ -117,7 +125,18 @@ class Recipe:
       else:
         detector = self._occluder(Path(clip.path))
       with closing(detector):
-        yield clip, find_face, Found(detector=detector, as_boxes=self.as_boxes)
+        found = Found(
+          detector=detector, as_boxes=self.as_boxes, dilation=self.dilation
+        )
+        yield clip, find_face, found
+
+  def _following(self) -> dict[str, Any]:
+    """Settings of `prepare` that are no detectors."""
+    return {
+      "size": self.size,
+      "which_face": self.which_face,
+      "lookahead": self.lookahead,
+    }
 
   def check(self, sources: Iterable[Path | int]) -> None:
     """Opens what does not depend on a video, so that errors come early.

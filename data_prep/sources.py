@@ -13,6 +13,7 @@ from data_prep.procedural import FPS, FRAMES, ProceduralVideo
 from diffmvr_jax.data.records import sha256
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference import video
+from diffmvr_jax.inference.sources import Source
 
 # Bytes; file systems take 255, of which the shards' suffixes need some.
 _LONGEST_NAME = 200
@@ -88,6 +89,22 @@ def array_clip(images: Iterable[np.ndarray], fps: Fraction) -> Clip:
       yield Frame(image, index, index / fps)
 
   return Clip(video_id="frames", path="", digest="", fps=fps, frames=frames)
+
+
+def source_clip(source: Source) -> Clip:
+  """Anything that can be restored; it can be read once."""
+
+  def frames() -> Iterator[Frame]:
+    for index, timed in enumerate(source.frames):
+      yield Frame(timed.image, index, timed.pts * source.info.time_base)
+
+  return Clip(
+    video_id=Path(source.name).stem,
+    path=source.name,
+    digest="",
+    fps=source.info.fps,
+    frames=frames,
+  )
 
 
 def procedural_clip(seed: int) -> Clip:

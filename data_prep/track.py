@@ -63,10 +63,16 @@ class TrackedFace:
 
 
 class FaceFinder:
-  """Chooses one face per frame: the same as before, else the largest."""
+  """Chooses one face per frame: the same as before, else as `which` says.
 
-  def __init__(self, detector: Detector):
+  Args:
+    detector: of faces.
+    which: `largest`, or the face's number from the left, from 0.
+  """
+
+  def __init__(self, detector: Detector, which: str | int = "largest"):
     self._detector = detector
+    self._which = which
     self._box: np.ndarray | None = None
 
   def __call__(self, image: np.ndarray, index: int) -> Face | None:
@@ -74,7 +80,9 @@ class FaceFinder:
     found = self._detector(image, index)
     if not len(found):
       return None
-    chosen = self._same(found)
+    chosen = self._choose(found)
+    if chosen is None:
+      return None
     box = found.boxes[chosen]
     self._box = box
     landmarks = found.landmarks
@@ -83,12 +91,22 @@ class FaceFinder:
       landmarks=None if landmarks is None else landmarks[chosen],
     )
 
-  def _same(self, found: Detections) -> int:
+  def _choose(self, found: Detections) -> int | None:
     if self._box is not None:
       overlaps = [overlap(self._box, box) for box in found.boxes]
       if max(overlaps) >= _SAME_FACE:
         return int(np.argmax(overlaps))
-    return largest(found)
+    if isinstance(self._which, str):
+      return largest(found)
+    if self._box is None:
+      order = np.argsort(found.boxes[:, 0])
+      return int(order[self._which]) if self._which < len(found) else None
+    # It moved fast, or it is gone and these are others.
+    middles = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+    old = (self._box[:2] + self._box[2:]) / 2
+    distances = np.linalg.norm(middles - old, axis=1)
+    near = distances.min() < (self._box[2:] - self._box[:2]).max()
+    return int(distances.argmin()) if near else None
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:

@@ -5,7 +5,6 @@ the brightest pixel of the whole sequence is decides. There must be as many
 masks as frames, a single image apart, which covers every frame.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import repeat
@@ -18,10 +17,10 @@ from data_prep.detection import NOTHING, Detections, bounding_box
 from data_prep.occluder_shapes import full_scale
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference import video
+from diffmvr_jax.inference.sources import IMAGES, image_files
 
 # Frame rates that differ by more belong to different videos.
 _FPS_TOLERANCE = 0.01
-_IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 
 class UserMasks:
@@ -41,15 +40,16 @@ class UserMasks:
 
   def __init__(self, path: str | Path, source: str | Path):
     self._path = find_masks_of(Path(path), Path(source))
-    if self._path.suffix.lower() in _IMAGES and self._path.is_file():
+    if self._path.suffix.lower() in IMAGES and self._path.is_file():
       mask = _read_image(self._path)
       self._threshold = _threshold(int(mask.max()))
       self._masks = repeat(mask)
       return
     if self._path.is_dir():
-      self._check_count(len(_images(self._path)), source)
+      self._check_count(len(image_files(self._path)), source)
     else:
-      info, truth = video.probe(self._path), video.probe(source)
+      info = video.probe(self._path)
+      truth = info if Path(source).is_dir() else video.probe(source)
       if abs(info.fps / truth.fps - 1) > _FPS_TOLERANCE:
         raise InputError(
           f"{self._path}: {_decimal(info.fps)} frames/s, {source} has "
@@ -88,7 +88,9 @@ class UserMasks:
     """Nothing to free."""
 
   def _check_count(self, masks: int, source: str | Path) -> None:
-    frames = video.count_frames(source)
+    is_folder = Path(source).is_dir()
+    count = len(image_files(Path(source))) if is_folder else None
+    frames = video.count_frames(source) if count is None else count
     if masks != frames:
       raise InputError(
         f"{self._path}: {masks} masks, but {source} has {frames} frames"
@@ -96,7 +98,7 @@ class UserMasks:
 
   def _read(self) -> Iterator[np.ndarray]:
     if self._path.is_dir():
-      return map(_read_image, _images(self._path))
+      return map(_read_image, image_files(self._path))
     return (frame.image.max(axis=2) for frame in video.read_frames(self._path))
 
 
@@ -116,7 +118,7 @@ def find_masks_of(path: Path, source: Path) -> Path:
     raise InputError(f"{path}: several masks for {source.name}: {names}")
   if own:
     return own[0]
-  if any(p.suffix.lower() in _IMAGES for p in path.iterdir()):
+  if any(p.suffix.lower() in IMAGES for p in path.iterdir()):
     return path
   raise InputError(f"{path}: no masks for {source.name}")
 
@@ -124,18 +126,6 @@ def find_masks_of(path: Path, source: Path) -> Path:
 def _threshold(brightest: int) -> int:
   # 0/1 files are taken at their word; lossy 0/255 files have grey edges.
   return 0 if brightest <= 1 else brightest // 2
-
-
-def _images(folder: Path) -> list[Path]:
-  files = [p for p in folder.iterdir() if p.suffix.lower() in _IMAGES]
-  # mask_9 comes before mask_10.
-  return sorted(
-    files,
-    key=lambda p: [
-      (0, int(part), "") if part.isdigit() else (1, 0, part)
-      for part in re.split(r"(\d+)", p.stem)
-    ],
-  )
 
 
 def _read_image(path: Path) -> np.ndarray:

@@ -164,6 +164,9 @@ def train(
       workers=min(2, os.cpu_count() or 1),
       plots=False,
       amp=False,  # its self-test fetches a model
+      # Few people and rooms are seen; more colours and angles stand for more.
+      hsv_h=0.05,
+      degrees=15,
     ),
   )
   return best

@@ -232,13 +232,22 @@ class ValidationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
-  """How a restoration is drawn."""
+  """How a restoration is drawn.
+
+  `guidance` holds the strength of each branch, in the order of
+  `model.unet.branches`; 1, or (), is what the network learned, and each other
+  value costs another run of it per step. With `start_at` below 1, a window
+  that follows on a restored one starts from its last frame, noised so far, and
+  takes this share of the steps.
+  """
 
   sampler: Literal["ddim", "ddpm", "dpmpp_2m", "lcm"] = "ddim"
   steps: int = 50
   eta: float | None = None  # None: the sampler's own
   noise_share: float = 1.0  # 1: every frame of a clip starts from one noise
   window: int = 16  # frames that are restored at once
+  guidance: tuple[float, ...] = ()
+  start_at: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,6 +345,18 @@ def check(config: Config) -> None:
     )
   if len(unet.branches) != len(unet.alpha):
     raise InputError("model.unet.alpha needs one entry per branch")
+  if len(config.sampling.guidance) not in (0, len(unet.branches)):
+    raise InputError(
+      "sampling.guidance needs one strength per entry of model.unet.branches, "
+      + ", ".join(unet.branches)
+    )
+  strengths = dict(zip(unet.branches, config.sampling.guidance, strict=False))
+  if strengths.get("text", 1) != 1:
+    raise InputError("sampling.guidance: the text branch's strength must be 1")
+  if not 0 < config.sampling.start_at <= 1:
+    raise InputError("sampling.start_at is not above 0 and at most 1")
+  if config.sampling.steps < 1 or config.sampling.window < 1:
+    raise InputError("sampling.steps and sampling.window are at least 1")
   latent = autoencoder.latent_channels
   concat = config.model.mask_conditioning == "concat"
   needed = 2 * latent + 1 if concat else latent

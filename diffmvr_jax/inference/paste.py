@@ -7,14 +7,15 @@ import cv2
 import numpy as np
 
 # Standard deviation of the feather over the crop's side.
-_FEATHER = 1 / 80
+SOFTNESS = 1 / 80
 
 
-def feather(mask: np.ndarray) -> np.ndarray:
+def feather(mask: np.ndarray, softness: float = SOFTNESS) -> np.ndarray:
   """Softens a mask outwards: 1 on the mask, falling to exactly 0 beyond.
 
   Args:
     mask: (h, w) uint8, 1 on the occlusion.
+    softness: standard deviation of the fall, as a share of the longer side.
 
   Returns:
     (h, w) float32 in [0, 1].
@@ -23,7 +24,9 @@ def feather(mask: np.ndarray) -> np.ndarray:
     >>> float(feather(np.zeros((8, 8), np.uint8)).max())
     0.0
   """
-  sigma = max(0.5, _FEATHER * max(mask.shape))
+  if softness == 0:
+    return mask.astype(np.float32)
+  sigma = max(0.5, softness * max(mask.shape))
   radius = int(np.ceil(2 * sigma))
   kernel = cv2.getStructuringElement(
     cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)
@@ -53,39 +56,65 @@ def composite(
 def paste(
   source: np.ndarray,
   crop: np.ndarray,
-  mask: np.ndarray,
   transform: np.ndarray,
+  alpha: np.ndarray,
 ) -> np.ndarray:
-  """Puts a restored crop into its frame, inside the feathered mask only.
+  """Puts a restored crop into its frame; where alpha is 0 the source is kept.
 
   Args:
     source: (h, w, 3) uint8 frame.
     crop: (s, s, 3) uint8, restored.
-    mask: (s, s) uint8, 1 on the occlusion.
     transform: (2, 3), from source to crop pixels.
+    alpha: (h, w) float32, as `placed_mask` gives it.
 
   Returns:
-    (h, w, 3) uint8. Where the crop's border cuts through the mask, the
-    feather fades out inside the crop.
+    (h, w, 3) uint8.
   """
-  if not mask.any():
+  if not alpha.any():
     return source
   height, width = source.shape[:2]
-  flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
   placed = cv2.warpAffine(
     crop,
     transform,
     (width, height),
-    flags=flags,
+    flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
     borderMode=cv2.BORDER_REPLICATE,
   )
-  alpha = cv2.warpAffine(
-    feather(mask) * border_fade(len(mask)),
+  return composite(source, placed, alpha)
+
+
+def placed_mask(
+  mask: np.ndarray,
+  transform: np.ndarray,
+  shape: tuple[int, int],
+  softness: float = SOFTNESS,
+) -> np.ndarray:
+  """How much of each of the frame's pixels is replaced.
+
+  Args:
+    mask: (s, s) uint8, 1 on the occlusion.
+    transform: (2, 3), from source to crop pixels.
+    shape: height and width of the frame.
+    softness: of the feather.
+
+  Returns:
+    (h, w) float32 in [0, 1]. Where the crop's border cuts through the mask,
+    it fades out inside the crop.
+  """
+  soft = feather(mask, softness) * border_fade(len(mask))
+  return np.clip(placed_map(soft, transform, shape), 0, 1)
+
+
+def placed_map(
+  values: np.ndarray, transform: np.ndarray, shape: tuple[int, int]
+) -> np.ndarray:
+  """A map of the crop, such as a mask, as one of the frame; 0 outside."""
+  return cv2.warpAffine(
+    values,
     transform,
-    (width, height),
+    (shape[1], shape[0]),
     flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
   )
-  return composite(source, placed, np.clip(alpha, 0, 1))
 
 
 def border_fade(size: int) -> np.ndarray:

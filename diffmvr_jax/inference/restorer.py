@@ -9,52 +9,78 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffmvr_jax.config import Config, from_dict
+from diffmvr_jax.config import AutoencoderConfig, Config, check, from_dict
 from diffmvr_jax.config_values import override
-from diffmvr_jax.data.windows import Window
+from diffmvr_jax.data.records import sha256
+from diffmvr_jax.data.windows import FLAGS, Window
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.paste import composite, feather
-from diffmvr_jax.inference.sampling import restore_window
+from diffmvr_jax.inference.sampling import (
+  Past,
+  past_guidance,
+  restore_window,
+)
+from diffmvr_jax.models.attention import KeysValues
 from diffmvr_jax.models.diffmvr import Observation, Params
 from diffmvr_jax.training.stored import open_for_inference
+from diffmvr_jax.weights.tiny_decoder import read_tiny_decoder
 
-_INPUTS = tuple(Observation.__annotations__)
+_IMAGES = ("frame", "mask", "symmetric")
 
 
 class CropRestorer:
-  """Fills the masked part of frames; pure but for its compiled program.
+  """Fills the masked part of frames; pure but for what it keeps compiled.
 
   Args:
     config: of the training run; `sampling` may be replaced.
     params: of all networks.
     checkpoint: what identifies them, for those who look at a result.
+    decoder: configuration of a tiny decoder for the same latents, whose
+      parameters are `params["tiny_decoder"]`; None: the model's own.
 
   Example:
     >>> restorer = CropRestorer.from_checkpoint("runs/demo")  # doctest: +SKIP
     >>> restored = restorer(window)  # doctest: +SKIP
   """
 
-  def __init__(self, config: Config, params: Params, checkpoint: str = ""):
+  def __init__(
+    self,
+    config: Config,
+    params: Params,
+    checkpoint: str = "",
+    decoder: AutoencoderConfig | None = None,
+  ):
+    check(config)
     self.config, self.checkpoint = config, checkpoint
     self._params = params
     self._schedule = make_schedule(config.diffusion)
     self._program = jax.jit(
-      partial(restore_window, config.model, config.sampling)
+      partial(restore_window, config.model, config.sampling, decoder=decoder)
     )
+    self._guide = jax.jit(partial(past_guidance, config.model))
+    # Past frames of the last window, and what the layers need of each.
+    self._pasts: list[tuple[np.ndarray | None, KeysValues]] = []
 
   @classmethod
   def from_checkpoint(
-    cls, workdir: str | Path, overrides: Sequence[str] = ()
+    cls,
+    workdir: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    decoder: str | Path | None = None,
   ) -> "CropRestorer":
     """Loads a model that `diffmvr_jax.train` wrote.
 
     Args:
       workdir: of the training.
       overrides: of how a restoration is drawn, such as `sampling.steps=10`.
+      decoder: file of a TAESD decoder for the model's latents, which is
+        faster than the model's own.
 
     Raises:
-      InputError: there is no finished checkpoint; a wrong override.
+      InputError: there is no finished checkpoint; a wrong override; a decoder
+        that does not fit.
     """
     stored = open_for_inference(workdir)
     config = stored.config
@@ -67,7 +93,13 @@ class CropRestorer:
       config = override(config, assignment)
     config = from_dict(asdict(config))
     name = f"{config.name}, step {stored.step}, SHA-256 {stored.digest}"
-    return cls(config, stored.load(), name)
+    params, tiny = stored.load(), None
+    if decoder is not None:
+      tiny, params["tiny_decoder"] = read_tiny_decoder(
+        Path(decoder), config.model.autoencoder
+      )
+      name += f", decoder {Path(decoder).name}, SHA-256 {sha256(decoder)}"
+    return cls(config, params, name, tiny)
 
   def __call__(self, clip: Window, seed: int = 0) -> np.ndarray:
     """Restores a clip of any length.
@@ -85,39 +117,110 @@ class CropRestorer:
     restored = clip["frame"].copy()
     occluded = np.flatnonzero(clip["mask"].any((1, 2, 3)))
     length = self.config.sampling.window
+    last: tuple[int, np.ndarray] | None = None
     for start in range(0, len(occluded), length):
       chosen = occluded[start : start + length]
-      window = {name: clip[name][chosen] for name in _INPUTS}
-      crops = self.restore(window, chosen, seed)
+      window = {name: clip[name][chosen] for name in (*_IMAGES, "past", *FLAGS)}
+      follows = last is not None and last[0] == chosen[0] - 1
+      crops = self.restore(
+        window, chosen, seed, previous=last[1] if last and follows else None
+      )
+      last = int(chosen[-1]), crops[-1]
       for i, crop in zip(chosen, crops, strict=True):
         alpha = feather(clip["mask"][i, ..., 0])
         restored[i] = composite(clip["frame"][i], crop, alpha)
     return restored
 
   def restore(
-    self, window: Window, frame_index: np.ndarray, seed: int
+    self,
+    window: Window,
+    frame_index: np.ndarray,
+    seed: int,
+    *,
+    previous: np.ndarray | None = None,
   ) -> np.ndarray:
     """Runs the network on every frame, occluded or not.
 
     The window is filled up to a power of two of frames, so few programs are
-    compiled, whatever the videos' lengths.
+    compiled, whatever the videos' lengths. A past frame that was in the last
+    window is not encoded again.
 
     Args:
       window: arrays (frame, h, w, c) named as in the data contract.
       frame_index: (frame,) of each in its video; decides its noise.
       seed: the same seed gives the same pixels.
+      previous: (h, w, 3) uint8, the network's pixels of the frame before,
+        where `sampling.start_at` begins.
 
     Returns:
       (frame, h, w, 3) uint8, the network's pixels everywhere.
     """
     count = len(frame_index)
-    filled = np.arange(1 << (count - 1).bit_length()) % count
-    batch = {name: jnp.asarray(window[name][filled])[None] for name in _INPUTS}
-    images = self._program(
+    filled = np.arange(_bucket(count)) % count
+    images = {name: jnp.asarray(window[name][filled])[None] for name in _IMAGES}
+    flags = {name: jnp.asarray(window[name][filled])[None] for name in FLAGS}
+    if self.config.sampling.start_at == 1:
+      previous = None
+    restored = self._program(
       self._params,
       self._schedule,
-      Observation(**batch),
+      Observation(**images, **flags, past=None),
       jax.random.key(seed),
       jnp.asarray(frame_index[filled], jnp.int32)[None],
+      self._past(window, filled),
+      None if previous is None else jnp.asarray(previous),
     )
-    return np.asarray(images[0, :count])
+    return np.asarray(restored[0, :count])
+
+  def _past(self, window: Window, filled: np.ndarray) -> Past | None:
+    """Guidance of the window's past frames, most of it known already."""
+    if "past" not in self.config.model.unet.branches:
+      return None
+    known, which, new = [], [], []
+    for image, valid in zip(window["past"], window["past_valid"], strict=True):
+      image = image if valid else None
+      place = _find(image, [past for past, _ in known])
+      if place is None:
+        old = _find(image, [past for past, _ in self._pasts])
+        if old is None:
+          new.append(len(known))
+        known.append((image, None if old is None else self._pasts[old][1]))
+        place = len(known) - 1
+      which.append(place)
+    if new:
+      made = self._encode([known[i][0] for i in new], window["past"].shape[1:])
+      for k, i in enumerate(new):
+        row = jax.tree.map(lambda x, k=k: x[k], made)
+        known[i] = (known[i][0], row)
+    self._pasts = known
+    rows = [known[i % len(known)][1] for i in range(_bucket(len(known)))]
+    return Past(
+      guidance=jax.tree.map(lambda *x: jnp.stack(x), *rows),
+      which=jnp.asarray(np.asarray(which, np.int32)[filled]),
+    )
+
+  def _encode(
+    self, pasts: Sequence[np.ndarray | None], shape: tuple[int, ...]
+  ) -> KeysValues:
+    """Guidance of past frames, None standing for none."""
+    filled = [pasts[i % len(pasts)] for i in range(_bucket(len(pasts)))]
+    nothing = np.zeros(shape, np.uint8)
+    images = np.stack([nothing if p is None else p for p in filled])
+    valid = np.asarray([p is not None for p in filled])
+    return self._guide(self._params, jnp.asarray(images), jnp.asarray(valid))
+
+
+def _bucket(count: int) -> int:
+  """The next power of two."""
+  return 1 << (count - 1).bit_length()
+
+
+def _find(
+  image: np.ndarray | None, among: Sequence[np.ndarray | None]
+) -> int | None:
+  for i, other in enumerate(among):
+    if other is image:
+      return i
+    if image is not None and other is not None and np.array_equal(image, other):
+      return i
+  return None

@@ -1,13 +1,26 @@
-"""Restoring a batch of windows: one pure, jittable function."""
+"""Restoring a batch of windows: pure, jittable functions.
+
+Guidance is encoded, and its keys and values are made, once for all steps; the
+past frame's (`past_guidance`) serve every window until it changes.
+
+Guidance strength w_i of branch i (Ho and Salimans 2022, one term per branch
+as in Liu et al. 2022, with the null token that training drops it for):
+
+  ỹ = y + Σ_i (w_i − 1) (y − y_{without i})                              (1)
+
+which is the network's own output y where every w_i is 1.
+"""
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt8
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from diffmvr_jax.config import ModelConfig, SamplingConfig
+from diffmvr_jax.config import AutoencoderConfig, ModelConfig, SamplingConfig
 from diffmvr_jax.diffusion.samplers import (
+  Denoise,
   Sampler,
   ddim,
   ddpm,
@@ -17,15 +30,19 @@ from diffmvr_jax.diffusion.samplers import (
   lcm_timesteps,
   spaced_timesteps,
 )
-from diffmvr_jax.diffusion.schedule import Schedule, predict_clean
+from diffmvr_jax.diffusion.schedule import Schedule, add_noise, predict_clean
+from diffmvr_jax.models.attention import KeysValues
 from diffmvr_jax.models.diffmvr import (
+  Conditioning,
   DiffMVR,
   Observation,
   Params,
   flatten_frames,
   split_frames,
+  to_float,
   to_uint8,
 )
+from diffmvr_jax.models.tiny_vae import TinyAutoencoder
 
 _SAMPLERS: dict[str, Sampler] = {
   "ddim": ddim,
@@ -33,6 +50,39 @@ _SAMPLERS: dict[str, Sampler] = {
   "dpmpp_2m": dpmpp_2m,
   "lcm": lcm,
 }
+
+
+@struct.dataclass
+class Past:
+  """Guidance of the distinct past frames of a window.
+
+  Attributes:
+    guidance: as `past_guidance` gives it, of m past frames.
+    which: of them is each frame's.
+  """
+
+  guidance: KeysValues
+  which: Int[Array, " n"]
+
+
+def past_guidance(
+  model_config: ModelConfig,
+  params: Params,
+  past: UInt8[Array, "m h w 3"],
+  valid: Bool[Array, " m"],
+) -> KeysValues:
+  """What every layer needs to know of past frames.
+
+  Args:
+    model_config: of the networks.
+    params: of all networks.
+    past: the frames.
+    valid: False for a stand-in where there is none yet.
+  """
+  model = DiffMVR(config=model_config)
+  features = model.guidance_features(params, to_float(past))
+  tokens = model.tokens(params, features, valid)
+  return model.attended(params, "past", tokens)
 
 
 def restore_window(
@@ -43,44 +93,127 @@ def restore_window(
   observation: Observation,
   key: jax.Array,
   frame_index: Int[Array, "b f"],
+  past: Past | None = None,
+  previous: UInt8[Array, "h w 3"] | None = None,
+  decoder: AutoencoderConfig | None = None,
 ) -> UInt8[Array, "b f h w 3"]:
   """Encodes, samples and decodes.
 
   Args:
     model_config: of the networks.
-    sampling: sampler, steps, and how much of the noise frames share.
-    params: of all networks.
+    sampling: sampler, steps, strengths, and how much of the noise is shared.
+    params: of all networks, and `decoder`'s if that is given.
     schedule: the noise schedule.
     observation: the windows.
     key: the same key gives the same noise to frames of the same number.
     frame_index: of each frame, in its video.
+    past: in place of the observation's past frames.
+    previous: a restoration to start from at `sampling.start_at`; None: start
+      from noise.
+    decoder: a tiny decoder for the same latents, in place of the model's.
   """
   model = DiffMVR(config=model_config)
   conditioning = model.condition(params, observation)
-  known = conditioning.masked_latents
-  frames = observation.frame.shape[1]
+  context = {
+    name: model.attended(params, name, tokens)
+    for name, tokens in conditioning.context.items()
+    if not isinstance(tokens, dict)
+  }
+  if past is not None:
+    context["past"] = jax.tree.map(lambda x: x[past.which], past.guidance)
+  conditioning = conditioning.replace(context=context)
   numbers = flatten_frames(frame_index)
 
   def draw(key: jax.Array, like: jax.Array) -> jax.Array:
     return frame_noise(key, numbers, sampling.noise_share, like)
 
   noise_key, key = jax.random.split(key)
-  noise = draw(noise_key, known)
-
-  def denoise(noisy: jax.Array, timestep: jax.Array) -> Float[Array, "n i j l"]:
-    timesteps = jnp.full(noisy.shape[0], timestep)
-    output = model.predict(params, noisy, timesteps, conditioning)
-    clean = predict_clean(schedule, noisy, output, timesteps)
-    if model_config.mask_conditioning == "blend":
-      # The known region is not the network's to change; the sampler noises
-      # it again for the next step.
-      clean = jnp.where(conditioning.mask > 0, clean, known)
-    return clean
-
-  spacing = lcm_timesteps if sampling.sampler == "lcm" else spaced_timesteps
-  timesteps = spacing(schedule.alphas_cumprod.shape[0], sampling.steps)
+  noise = draw(noise_key, conditioning.masked_latents)
+  timesteps = timesteps_of(sampling, schedule.alphas_cumprod.shape[0])
+  start = noise
+  if previous is not None:
+    timesteps = timesteps[-max(1, round(sampling.steps * sampling.start_at)) :]
+    latents = model.encode(params, to_float(previous)[None])
+    first = jnp.full(noise.shape[0], timesteps[0])
+    start = add_noise(
+      schedule, jnp.broadcast_to(latents, noise.shape), noise, first
+    )
   sampler = _SAMPLERS[sampling.sampler]
   if sampling.eta is not None:
     sampler = partial(sampler, eta=sampling.eta)
-  latents = sampler(denoise, noise, key, schedule, timesteps, draw=draw)
-  return split_frames(to_uint8(model.decode(params, latents)), frames)
+  denoise = _denoiser(model, sampling, params, schedule, conditioning)
+  latents = sampler(denoise, start, key, schedule, timesteps, draw=draw)
+  if decoder is None:
+    images = model.decode(params, latents)
+  else:
+    tiny = TinyAutoencoder(decoder, jnp.dtype(model_config.dtype))
+    weights = {"params": params["tiny_decoder"]}
+    images = tiny.apply(weights, latents, method="decode")
+    assert isinstance(images, jax.Array)
+  return split_frames(to_uint8(images), observation.frame.shape[1])
+
+
+def timesteps_of(sampling: SamplingConfig, total: int) -> Int[Array, " k"]:
+  """The timesteps of a sampling from pure noise, descending."""
+  spacing = lcm_timesteps if sampling.sampler == "lcm" else spaced_timesteps
+  return spacing(total, sampling.steps)
+
+
+def _denoiser(
+  model: DiffMVR,
+  sampling: SamplingConfig,
+  params: Params,
+  schedule: Schedule,
+  conditioning: Conditioning,
+) -> Denoise:
+  """Predicts clean latents from noisy ones, Eq. (1)."""
+  strengths: dict[str, float] = dict(
+    zip(model.config.unet.branches, sampling.guidance, strict=False)
+  )
+  changed = [name for name, w in strengths.items() if w != 1]
+  variants = [_without(model, params, conditioning, b) for b in changed]
+
+  def join(*parts: jax.Array) -> jax.Array:
+    return jnp.concatenate(parts)
+
+  together = jax.tree.map(join, conditioning, *variants)
+
+  def denoise(noisy: jax.Array, timestep: jax.Array) -> Float[Array, "n i j l"]:
+    copies = 1 + len(variants)
+    timesteps = jnp.full(copies * noisy.shape[0], timestep)
+    outputs = model.predict(
+      params, jnp.tile(noisy, (copies, 1, 1, 1)), timesteps, together
+    )
+    output, *others = jnp.split(outputs, copies)
+    own = output
+    for name, other in zip(changed, others, strict=True):
+      output = output + (strengths[name] - 1) * (own - other)
+    clean = predict_clean(schedule, noisy, output, timesteps[: noisy.shape[0]])
+    if model.config.mask_conditioning == "blend":
+      # The known region is not the network's to change; the sampler noises
+      # it again for the next step.
+      known = conditioning.masked_latents
+      clean = jnp.where(conditioning.mask > 0, clean, known)
+    return clean
+
+  return denoise
+
+
+def _without(
+  model: DiffMVR, params: Params, conditioning: Conditioning, branch: str
+) -> Conditioning:
+  """The same windows as if a branch's guidance did not exist."""
+  dropped = jnp.zeros_like(conditioning.valid[branch])
+  valid = {**conditioning.valid, branch: dropped}
+  guided = jnp.stack(list(valid.values())).any(0)[:, None, None]
+  null = params["guidance"]["null_token"][None, None]
+
+  def unless_alone(name: str, own: KeysValues) -> KeysValues:
+    nothing = model.attended(params, name, null)
+    return jax.tree.map(lambda x, y: jnp.where(guided, x, y), own, nothing)
+
+  context = {}
+  for name, own in conditioning.context.items():
+    assert isinstance(own, dict)
+    context[name] = unless_alone(name, own)
+  return conditioning.replace(context=context, valid=valid)

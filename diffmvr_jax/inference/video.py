@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
@@ -75,7 +76,7 @@ def probe(path: str | Path) -> VideoInfo:
     return VideoInfo(
       width=width,
       height=height,
-      fps=_rate(stream),
+      fps=frame_rate(stream),
       time_base=stream.time_base,
       has_audio=bool(container.streams.audio),
       colour=Colour(
@@ -97,7 +98,7 @@ def frame_estimate(path: str | Path) -> int:
     stream = container.streams.video[0]
     if stream.frames:
       return stream.frames
-    return round((_promised_seconds(stream) or 0) * _rate(stream))
+    return round((_promised_seconds(stream) or 0) * frame_rate(stream))
 
 
 def count_frames(path: str | Path) -> int:
@@ -121,19 +122,30 @@ def read_frames(path: str | Path) -> Iterator[TimedFrame]:
     end = _EndCheck(path, stream)
     count = 0
     try:
-      for frame in container.decode(stream):
-        pts = frame.pts
-        if pts is None:  # raw streams have none
-          assert stream.time_base is not None
-          pts = round(count / _rate(stream) / stream.time_base)
-        yield TimedFrame(_upright(frame), pts)
-        end.see(pts)
+      for frame in decoded(container, stream):
+        yield frame
+        end.see(frame.pts)
         count += 1
       end.finish(count)
     except av.error.FFmpegError as error:
       raise InputError(
         f"{path}: damaged after {count} frames ({error.strerror})"
       ) from error
+
+
+def decoded(container: Any, stream: VideoStream) -> Iterator[TimedFrame]:
+  """Frames of an open container, upright; FFmpeg's errors pass through."""
+  for index, frame in enumerate(container.decode(stream)):
+    pts = frame.pts
+    if pts is None:  # raw streams have none
+      assert stream.time_base is not None
+      pts = round(index / frame_rate(stream) / stream.time_base)
+    yield TimedFrame(_upright(frame), pts)
+
+
+def frame_rate(stream: VideoStream) -> Fraction:
+  """Average frames per second; 25 where nothing is said."""
+  return stream.average_rate or stream.guessed_rate or Fraction(25)
 
 
 class VideoWriter:
@@ -339,10 +351,6 @@ class _EndCheck:
         f"{float(self._last * self._time_base):.2f} s of "
         f"{float(self._promised):.2f} s: truncated"
       )
-
-
-def _rate(stream: VideoStream) -> Fraction:
-  return stream.average_rate or stream.guessed_rate or Fraction(25)
 
 
 def _first(path: str | Path, container) -> av.VideoFrame:

@@ -11,16 +11,23 @@ same code with one name in `branches`. Parameter names follow diffusers.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax import traverse_util
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from diffmvr_jax.config import UNetConfig
 from diffmvr_jax.models.blockwise import blockwise_attention
+
+# Keys and values (frame, token, channel) of a branch, by layer.
+KeysValues = dict[str, tuple[Float[Array, "_ _ _"], Float[Array, "_ _ _"]]]
+# What a branch is attended to by: its tokens, or what was made of them.
+Context = Mapping[str, Float[Array, "b _ d"] | KeysValues]
 
 # Scores per head from which a CPU is faster one head at a time.
 _BLOCKWISE_FROM = 2**16
@@ -110,14 +117,14 @@ class TwinCrossAttention(nn.Module):
   def __call__(
     self,
     x: Float[Array, "b n c"],
-    context: Mapping[str, Float[Array, "b _ d"]],
+    context: Context,
     valid: Mapping[str, Float[Array, " b"]],
   ) -> Float[Array, "b n c"]:
     """Attends from x to each branch's tokens and fuses the results.
 
     Args:
       x: image features.
-      context: tokens of each branch.
+      context: of each branch, tokens or `keys_and_values` of them.
       valid: 1 where the branch's guidance image exists, 0 where it does not.
     """
     width = x.shape[-1]
@@ -135,11 +142,47 @@ class TwinCrossAttention(nn.Module):
     query = linear("to_q", x)
     fused = jnp.zeros_like(query)
     for i, name in enumerate(self.branches):
-      key = linear(f"to_k_{name}", context[name])
-      value = linear(f"to_v_{name}", context[name])
+      guide = context[name]
+      if isinstance(guide, dict):
+        key, value = guide["/".join(self.path)]
+      else:
+        key = linear(f"to_k_{name}", guide)
+        value = linear(f"to_v_{name}", guide)
       branch = attend(query, key, value, self.heads)
       fused += weights[:, i, None, None].astype(query.dtype) * branch
     return nn.Dense(width, dtype=self.dtype, name="to_out_0")(fused)
+
+
+def keys_and_values(
+  unet: Mapping[str, Any],
+  branch: str,
+  tokens: Float[Array, "b k d"],
+  dtype: Dtype,
+) -> KeysValues:
+  """What every cross-attention of a U-Net makes of a branch's tokens.
+
+  They stay the same over all sampling steps, and from window to window for as
+  long as the guidance image does.
+
+  Args:
+    unet: the U-Net's parameters.
+    branch: the branch's name.
+    tokens: of its guidance images.
+    dtype: the network's.
+  """
+  kernels: dict[str, Any] = dict(
+    traverse_util.flatten_dict(dict(unet), sep="/")
+  )
+  tokens = tokens.astype(dtype)
+  ending = f"/to_k_{branch}/kernel"
+  return {
+    (layer := path.removesuffix(ending)): (
+      tokens @ kernel.astype(dtype),
+      tokens @ kernels[f"{layer}/to_v_{branch}/kernel"].astype(dtype),
+    )
+    for path, kernel in kernels.items()
+    if path.endswith(ending)
+  }
 
 
 def branch_weights(
@@ -186,7 +229,7 @@ class TransformerBlock(nn.Module):
   def __call__(
     self,
     x: Float[Array, "b n c"],
-    context: Mapping[str, Float[Array, "b _ d"]],
+    context: Context,
     valid: Mapping[str, Float[Array, " b"]],
     position: Float[Array | np.ndarray, "n c"] | None,
   ) -> Float[Array, "b n c"]:
@@ -235,7 +278,7 @@ class SpatialTransformer(nn.Module):
   def __call__(
     self,
     x: Float[Array, "b h w c"],
-    context: Mapping[str, Float[Array, "b _ d"]],
+    context: Context,
     valid: Mapping[str, Float[Array, " b"]],
   ) -> Float[Array, "b h w c"]:
     """Adds what the block computes to the feature map."""

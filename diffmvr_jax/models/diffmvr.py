@@ -19,6 +19,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Shaped, UInt8
 
 from diffmvr_jax.config import ModelConfig
+from diffmvr_jax.models.attention import Context, KeysValues, keys_and_values
 from diffmvr_jax.models.clip import ClipVision, preprocess
 from diffmvr_jax.models.guidance import GuidanceTokens
 from diffmvr_jax.models.tiny_vae import TinyAutoencoder
@@ -38,7 +39,8 @@ class Observation:
     frame: the occluded input.
     mask: 1 on the occlusion, else 0.
     symmetric: the visible half mirrored along the face's axis.
-    past: the most recent unobstructed frame.
+    past: the most recent unobstructed frame; None where the keys and values
+      of it are already known.
     symmetric_valid: whether `symmetric` exists.
     past_valid: whether `past` exists.
   """
@@ -46,7 +48,7 @@ class Observation:
   frame: UInt8[Array, "b f h w 3"]
   mask: UInt8[Array, "b f h w 1"]
   symmetric: UInt8[Array, "b f h w 3"]
-  past: UInt8[Array, "b f h w 3"]
+  past: UInt8[Array, "b f h w 3"] | None
   symmetric_valid: Bool[Array, "b f"]
   past_valid: Bool[Array, "b f"]
 
@@ -76,13 +78,13 @@ class Conditioning:
   Attributes:
     mask: the mask at the latents' resolution.
     masked_latents: scaled latents of the frame with the occlusion greyed out.
-    context: guidance tokens by branch.
+    context: by branch, guidance tokens or what attention makes of them.
     valid: 1 where a branch's guidance exists, by branch.
   """
 
   mask: Float[Array, "n i j 1"]
   masked_latents: Float[Array, "n i j l"]
-  context: Mapping[str, Float[Array, "n _ d"]]
+  context: Context
   valid: Mapping[str, Float[Array, " n"]]
 
 
@@ -220,19 +222,24 @@ class DiffMVR:
     masked = frame * (1 - mask)
     images = {
       "symmetric": to_float(flat["symmetric"]),
-      "past": to_float(flat["past"]),
       "present": masked,
     }
+    if observation.past is not None:
+      images["past"] = to_float(flat["past"])
     exists = {
       "symmetric": flat["symmetric_valid"],
       "past": flat["past_valid"],
       "present": jnp.ones_like(flat["past_valid"]),
     }
-    branches = [b for b in self.config.unet.branches if b in images]
+    branches = [b for b in self.config.unet.branches if b in exists]
     return Encoded(
       mask=mask[:, :: self.factor, :: self.factor],
       masked_latents=self.encode(params, masked),
-      features={b: self.guidance_features(params, images[b]) for b in branches},
+      features={
+        b: self.guidance_features(params, images[b])
+        for b in branches
+        if b in images
+      },
       exists={b: exists[b] for b in branches},
     )
 
@@ -249,27 +256,51 @@ class DiffMVR:
       encoded: the windows.
       keep: by branch, windows whose guidance is not dropped (training).
     """
-    context, valid, null = {}, {}, jnp.zeros(())
+    context, valid = {}, {}
     for name in self.config.unet.branches:
       if name == "text":
         prompt, n = params["prompt"], encoded.mask.shape[0]
         context[name] = jnp.broadcast_to(prompt, (n, *prompt.shape))
         valid[name] = jnp.ones(n, bool)
         continue
-      context[name], null = _apply(
-        self.guidance, params["guidance"], *encoded.features[name]
-      )
       valid[name] = encoded.exists[name]
       if keep is not None:
         frames = valid[name].size // keep[name].size
         valid[name] &= jnp.repeat(keep[name], frames)
-    guided = jnp.stack(list(valid.values())).any(0)[:, None, None]
+      if name in encoded.features:
+        context[name] = self.tokens(params, encoded.features[name], valid[name])
     return Conditioning(
       mask=encoded.mask,
       masked_latents=encoded.masked_latents,
-      context={k: jnp.where(guided, v, null) for k, v in context.items()},
+      context=context,
       valid={k: v.astype(jnp.float32) for k, v in valid.items()},
     )
+
+  def tokens(
+    self,
+    params: Params,
+    features: tuple[jax.Array | None, jax.Array | None],
+    valid: Bool[Array, " n"],
+  ) -> Float[Array, "n k d"]:
+    """Context tokens of guidance images.
+
+    A missing one's are the null token. They count only where the frame has no
+    guidance at all, since attention gives a missing branch no weight.
+
+    Args:
+      params: all parameters.
+      features: as `guidance_features` gives them.
+      valid: whether the guidance image exists.
+    """
+    tokens, null = _apply(self.guidance, params["guidance"], *features)
+    return jnp.where(valid[:, None, None], tokens, null)
+
+  def attended(
+    self, params: Params, branch: str, tokens: Float[Array, "n k d"]
+  ) -> KeysValues:
+    """Keys and values of a branch's tokens, for all sampling steps."""
+    dtype = jnp.dtype(self.config.dtype)
+    return keys_and_values(params["unet"], branch, tokens, dtype)
 
   def predict(
     self,

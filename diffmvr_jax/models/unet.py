@@ -15,7 +15,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float, Int
 
 from diffmvr_jax.config import UNetConfig
-from diffmvr_jax.models.attention import SpatialTransformer
+from diffmvr_jax.models.attention import Context, SpatialTransformer
 from diffmvr_jax.models.convolution import convolve
 
 
@@ -183,7 +183,7 @@ class Block(nn.Module):
     x: Float[Array, "b h w c"],
     skips: list[jax.Array],
     embedding: Float[Array, "b e"],
-    context: Mapping[str, Float[Array, "b _ t"]],
+    context: Context,
     valid: Mapping[str, Float[Array, " b"]],
     *,
     upward: bool,
@@ -226,7 +226,7 @@ class MidBlock(nn.Module):
     self,
     x: Float[Array, "b h w c"],
     embedding: Float[Array, "b e"],
-    context: Mapping[str, Float[Array, "b _ t"]],
+    context: Context,
     valid: Mapping[str, Float[Array, " b"]],
   ) -> Float[Array, "b h w c"]:
     """Returns features of the same shape."""
@@ -276,7 +276,7 @@ class UNet(nn.Module):
     self,
     sample: Float[Array, "b h w c"],
     timesteps: Int[Array, " b"],
-    context: Mapping[str, Float[Array, "b _ t"]],
+    context: Context,
     valid: Mapping[str, Float[Array, " b"]],
   ) -> Float[Array, "b h w o"]:
     """Runs the network; the output is float32.
@@ -284,7 +284,7 @@ class UNet(nn.Module):
     Args:
       sample: noisy latents, with the conditioning channels concatenated.
       timesteps: one per frame, in [0, steps).
-      context: guidance tokens by branch.
+      context: by branch, guidance tokens or `keys_and_values` of them.
       valid: 1 where a branch's guidance exists, else 0, by branch.
     """
     config, levels = self.config, len(self.config.block_channels)

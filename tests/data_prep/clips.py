@@ -94,7 +94,7 @@ def listed(landmarks) -> Scripted:
   return Scripted(lambda image, index: detection_of(landmarks[index]))
 
 
-def masked(masks) -> Scripted:
+def masked(masks, *, overlooks=False) -> Scripted:
   """Finds the given masks, None for nothing."""
 
   def say(image, index):
@@ -107,7 +107,7 @@ def masked(masks) -> Scripted:
       masks=mask[None],
     )
 
-  return Scripted(say)
+  return Scripted(say, overlooks=overlooks)
 
 
 class CentredFace:

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from diffmvr_jax.inference.paste import composite, feather, paste
+from diffmvr_jax.inference.paste import composite, feather, paste, placed_mask
 
 
 def scene(seed):
@@ -24,10 +24,15 @@ def scene(seed):
   return frame, crop, mask, np.column_stack([linear, shift])
 
 
+def pasted_into(frame, crop, mask, transform):
+  alpha = placed_mask(mask, transform, frame.shape[:2])
+  return paste(frame, crop, transform, alpha)
+
+
 @pytest.mark.parametrize("seed", range(25))
 def test_pixels_outside_the_feathered_mask_are_the_source_s(seed):
   frame, crop, mask, transform = scene(seed)
-  pasted = paste(frame, crop, mask, transform)
+  pasted = pasted_into(frame, crop, mask, transform)
   # A generous bound on where the feather can reach, made independently.
   reach = 2 * max(1.0, mask.shape[0] / 20) + 2
   grown = cv2.dilate(mask, np.ones((int(2 * reach) + 1,) * 2, np.uint8)).astype(
@@ -50,14 +55,14 @@ def test_inside_the_mask_the_crop_shows():
   mask = np.zeros((64, 64), np.uint8)
   mask[20:40, 20:40] = 1
   shift = np.array([[1.0, 0, -18], [0, 1, -18]])
-  pasted = paste(frame, crop, mask, shift)
+  pasted = pasted_into(frame, crop, mask, shift)
   assert (pasted[40:56, 40:56] == 200).all()
   assert (pasted[:30] == 0).all()
 
 
 def test_an_empty_mask_returns_the_frame_itself():
   frame, crop, mask, transform = scene(0)
-  assert paste(frame, crop, mask * 0, transform) is frame
+  assert pasted_into(frame, crop, mask * 0, transform) is frame
 
 
 def test_feather_is_one_inside_and_exactly_zero_far_away():

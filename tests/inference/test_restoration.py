@@ -23,7 +23,8 @@ from diffmvr_jax.evaluate import evaluate_records, evaluate_videos
 from diffmvr_jax.inference.baselines import BASELINES
 from diffmvr_jax.inference.paste import feather
 from diffmvr_jax.inference.restorer import CropRestorer
-from diffmvr_jax.inference.stream import SourceFrame
+from diffmvr_jax.inference.sources import open_source
+from diffmvr_jax.inference.stream import SourceFrame, StreamOptions
 from diffmvr_jax.inference.video import (
   TimedFrame,
   VideoInfo,
@@ -31,7 +32,7 @@ from diffmvr_jax.inference.video import (
   probe,
   read_frames,
 )
-from diffmvr_jax.restore import Outcome, Restorer, restore_video
+from diffmvr_jax.restoration import Outcome, Restorer, restore_video
 from tests.data_prep.clips import CentredRecipe, drawn, listed, masked
 
 
@@ -153,7 +154,11 @@ def test_decoded_lossless_output_is_exact_outside_the_mask(
   path, frames = source
   out = tmp_path / "restored.mkv"
   outcome = restore_video(
-    path, stream_of(path, frames), restorer, out, lossless=True
+    open_source(path),
+    stream_of(path, frames),
+    restorer,
+    out,
+    lossless=True,
   )
   assert outcome == Outcome(frames=len(frames), faces=len(frames), restored=8)
   before, after = list(read_frames(path)), list(read_frames(out))
@@ -162,7 +167,7 @@ def test_decoded_lossless_output_is_exact_outside_the_mask(
   with av.open(out) as container:
     says = json.loads(container.metadata["COMMENT"])
   assert says["restored_by"].startswith("DiffMVR-JAX")
-  assert says["seed"] == 0 and says["sampling"]["steps"] == 3
+  assert says["stream"]["seed"] == 0 and says["sampling"]["steps"] == 3
   assert re.fullmatch("tiny, step 6, SHA-256 [0-9a-f]{64}", says["checkpoint"])
   for i, (old, new) in enumerate(zip(before, after, strict=True)):
     assert old.pts == new.pts
@@ -190,7 +195,8 @@ def test_arrays_are_restored_as_the_readme_says(tiny_checkpoint):
   restored = restorer(frames, masks)
   changed = (restored != frames).any((1, 2, 3))
   assert changed.tolist() == [False, False, True, True, False, False]
-  streamed = list(restorer.stream(iter(frames), iter(masks), latency=0))
+  at_once = StreamOptions(latency=0)
+  streamed = list(restorer.stream(iter(frames), iter(masks), options=at_once))
   assert np.abs(np.stack(streamed).astype(int) - restored).max() <= 1
   with pytest.raises(InputError, match="do not fit frames"):
     restorer(frames, masks[:3])
@@ -202,7 +208,9 @@ def test_arrays_are_restored_as_the_readme_says(tiny_checkpoint):
 def test_the_same_seed_gives_the_same_file(source, restorer, tmp_path):
   path, frames = source
   for name in ("a.mp4", "b.mp4"):
-    restore_video(path, stream_of(path, frames), restorer, tmp_path / name)
+    restore_video(
+      open_source(path), stream_of(path, frames), restorer, tmp_path / name
+    )
   one, other = ((tmp_path / n).read_bytes() for n in ("a.mp4", "b.mp4"))
   assert one == other
 

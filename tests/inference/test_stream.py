@@ -9,7 +9,11 @@ import pytest
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames
 from diffmvr_jax.inference.restorer import CropRestorer
-from diffmvr_jax.inference.stream import SourceFrame, restore_stream
+from diffmvr_jax.inference.stream import (
+  SourceFrame,
+  StreamOptions,
+  restore_stream,
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,10 @@ def frames(tiny_data):
 
 def images(restorer, frames, **options):
   return np.stack(
-    [done.image for done in restore_stream(restorer, frames, **options)]
+    [
+      done.image
+      for done in restore_stream(restorer, frames, StreamOptions(**options))
+    ]
   )
 
 
@@ -55,7 +62,9 @@ def test_a_frame_comes_out_in_time(latency, restorer, frames):
       came_in += 1
       yield frame
 
-  for number, _ in enumerate(restore_stream(restorer, feed(), latency=latency)):
+  for number, _ in enumerate(
+    restore_stream(restorer, feed(), StreamOptions(latency=latency))
+  ):
     assert came_in - 1 - number <= latency
 
 
@@ -92,7 +101,7 @@ def test_memory_is_flat(restorer, frames):
           yield SourceFrame(frame.image.copy(), r, frame.record)
 
     tracemalloc.start()
-    for _ in restore_stream(restorer, feed(), latency=8):
+    for _ in restore_stream(restorer, feed(), StreamOptions(latency=8)):
       pass
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -1,0 +1,175 @@
+"""What a window's restoration is made of, against slower, plainer ways."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffmvr_jax.config import check
+from diffmvr_jax.diffusion.schedule import make_schedule
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.inference.restorer import CropRestorer
+from diffmvr_jax.inference.sampling import restore_window
+from diffmvr_jax.models.diffmvr import DiffMVR
+from tests.models.test_diffmvr import initial, observation
+
+INDEX = jnp.arange(2)[None]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_config):
+  model = DiffMVR(config=tiny_config.model)
+  return model, initial(model)
+
+
+def sampling_of(tiny_config, **changes):
+  return dataclasses.replace(tiny_config.sampling, **changes)
+
+
+def restored(config, sampling, params, seen, **given):
+  program = jax.jit(partial(restore_window, config.model, sampling))
+  schedule = make_schedule(config.diffusion)
+  key = jax.random.key(0)
+  return np.asarray(program(params, schedule, seen, key, INDEX, **given))
+
+
+def test_keys_and_values_made_once_give_what_tokens_give(model):
+  """To the last bit but one: the same products, in another program."""
+  network, params = model
+  seen = observation(symmetric=False)
+  noisy = jnp.ones((2, 8, 8, 4))
+  steps = jnp.zeros(2, jnp.int32)
+
+  @jax.jit
+  def both(params):
+    conditioning = network.condition(params, seen)
+    made = {
+      name: network.attended(params, name, tokens)
+      for name, tokens in conditioning.context.items()
+    }
+    return (
+      network.predict(params, noisy, steps, conditioning),
+      network.predict(params, noisy, steps, conditioning.replace(context=made)),
+    )
+
+  plain, ready = both(params)
+  np.testing.assert_allclose(ready, plain, rtol=1e-5, atol=1e-6)
+  assert np.abs(plain).max() > 0.01
+
+
+@pytest.mark.parametrize("past", [True, False])
+def test_the_restorer_reuses_past_frames(past, tiny_config, model, monkeypatch):
+  """Each is encoded once, and gives what the window's own program gives."""
+  _, params = model
+  seen = observation(past=past)
+  # Both frames have the first's past.
+  seen = seen.replace(past=jnp.repeat(seen.past[:, :1], 2, 1))
+  restorer = CropRestorer(tiny_config, params)
+  encoded = []
+  guide = restorer._guide
+  monkeypatch.setattr(
+    restorer, "_guide", lambda p, x, v: encoded.append(len(x)) or guide(p, x, v)
+  )
+  window = {name: np.asarray(value)[0] for name, value in vars(seen).items()}
+  index = np.arange(2)
+  one = restorer.restore(window, index, 0)
+  other = restorer.restore(window, index, 0)
+  assert encoded == [1]
+  np.testing.assert_array_equal(one, other)
+  window["past"] = window["past"][::-1] // 2
+  changed = restorer.restore(window, index, 0)
+  assert encoded == ([1, 1] if past else [1])
+  assert (changed != one).any() == past
+  plain = restored(tiny_config, tiny_config.sampling, params, seen)[0]
+  assert np.abs(plain.astype(int) - one).max() <= 1
+
+
+def test_strength_moves_away_from_the_unguided(tiny_config, model):
+  """Equation 1 for one step from noise, where the result is linear in it."""
+  _, params = model
+  step = partial(sampling_of, tiny_config, steps=1)
+  seen = observation()
+  blind = seen.replace(past_valid=jnp.zeros_like(seen.past_valid))
+  run = partial(restored, tiny_config, params=params, seen=seen)
+  own = run(step()).astype(float)
+  np.testing.assert_array_equal(run(step(guidance=(1.0, 1.0))), own)
+  without = restored(tiny_config, step(), params, blind).astype(float)
+  none = run(step(guidance=(1.0, 0.0)))
+  assert np.abs(none - without).max() <= 1
+  assert (none != own).any()
+
+
+def test_strength_of_the_only_branch_uses_the_null_token(tiny_config):
+  unet = dataclasses.replace(
+    tiny_config.model.unet, branches=("past",), alpha=(1.0,)
+  )
+  config = dataclasses.replace(
+    tiny_config, model=dataclasses.replace(tiny_config.model, unet=unet)
+  )
+  params = initial(DiffMVR(config=config.model))
+  seen = observation()
+  blind = seen.replace(past_valid=jnp.zeros_like(seen.past_valid))
+  one = sampling_of(config, steps=1)
+  nothing = dataclasses.replace(one, guidance=(0.0,))
+  np.testing.assert_array_equal(
+    restored(config, nothing, params, seen),
+    restored(config, one, params, blind),
+  )
+
+
+@pytest.mark.parametrize(
+  ("changes", "said"),
+  [
+    ({"guidance": (2.0,)}, "one strength per entry"),
+    ({"start_at": 0.0}, "start_at"),
+    ({"steps": 0}, "at least 1"),
+  ],
+)
+def test_wrong_settings_are_refused(changes, said, tiny_config):
+  sampling = sampling_of(tiny_config, **changes)
+  with pytest.raises(InputError, match=said):
+    check(dataclasses.replace(tiny_config, sampling=sampling))
+
+
+def test_a_start_from_the_past_restoration_takes_its_share_of_steps(
+  tiny_config, model, monkeypatch
+):
+  _, params = model
+  taken = []
+  original = DiffMVR.predict
+
+  def counted(self, params, noisy, timesteps, conditioning):
+    jax.debug.callback(lambda t: taken.append(int(t[0])), timesteps)
+    return original(self, params, noisy, timesteps, conditioning)
+
+  monkeypatch.setattr(DiffMVR, "predict", counted)
+  sampling = sampling_of(tiny_config, steps=4, start_at=0.5)
+  previous = jnp.full((32, 32, 3), 200, jnp.uint8)
+  restored(tiny_config, sampling, params, observation())
+  jax.effects_barrier()
+  assert taken == [999, 749, 499, 249]
+  taken.clear()
+  begun = restored(
+    tiny_config, sampling, params, observation(), previous=previous
+  )
+  jax.effects_barrier()
+  assert taken == [499, 249]
+  other = restored(
+    tiny_config, sampling, params, observation(), previous=previous // 4
+  )
+  assert (begun != other).any()
+
+
+def test_a_stream_starts_from_the_frame_before(tiny_config, model):
+  _, params = model
+  sampling = sampling_of(tiny_config, start_at=0.5)
+  config = dataclasses.replace(tiny_config, sampling=sampling)
+  restorer = CropRestorer(config, params)
+  window = {k: np.asarray(v)[0] for k, v in vars(observation()).items()}
+  index = np.arange(2)
+  fresh = restorer.restore(window, index, 0)
+  begun = restorer.restore(window, index, 0, previous=fresh[-1])
+  assert (fresh != begun).any()
