@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks.torch_step import TorchStep
-from diffmvr_jax.config import Config, load_config
+from diffmvr_jax.config import Config, load_config, trained_networks
 from diffmvr_jax.config_values import override
 from diffmvr_jax.encode import encoded_shapes
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
@@ -166,8 +166,8 @@ class OurStep:
     if params is None:
       params = random_params(model, config)
       if encoded:
-        params = {name: params[name] for name in model.trained()}
-    self._state = init_state(params, model.trained(), optimizer)
+        params = {name: params[name] for name in trained_networks(config)}
+    self._state = init_state(params, trained_networks(config), optimizer)
     self.batch = synthetic_batch(config, encoded=encoded)
     self._seed = jax.random.key(config.seed)
     encode = read_encoded(model) if encoded else encode_images(model)

@@ -164,9 +164,10 @@ def train(
       workers=min(2, os.cpu_count() or 1),
       plots=False,
       amp=False,  # its self-test fetches a model
-      # Few people and rooms are seen; more colours and angles stand for more.
-      hsv_h=0.05,
-      degrees=15,
+      # By default gradients add up over 64 pictures, too few updates for a
+      # short training.
+      nbs=batch,
+      hsv_h=0.05,  # more colours stand for more people and rooms
     ),
   )
   return best

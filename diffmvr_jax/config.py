@@ -168,9 +168,25 @@ class AutoencoderStageConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiffusionStageConfig:
-  """Second stage: U-Net, f_mlp and, if asked, the CLIP tower."""
+class ConsistencyConfig:
+  """Distillation, see `diffmvr_jax.training.consistency`.
 
+  `grid` timesteps are distilled on, and sampled from; `huber` is c.
+  """
+
+  grid: int = 50
+  huber: float = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionStageConfig:
+  """Second stage: U-Net, f_mlp and, if asked, the CLIP tower.
+
+  The objective "consistency" trains the U-Net alone, that of `init_from`.
+  """
+
+  objective: Literal["diffusion", "consistency"] = "diffusion"
+  consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
   steps: int = 100_000
   batch_size: int = 8  # windows
   motion: MotionConfig = field(default_factory=MotionConfig)
@@ -319,6 +335,20 @@ def from_dict(values: Mapping[str, Any]) -> Config:
   return build(Config, values)
 
 
+def trained_networks(config: Config) -> tuple[str, ...]:
+  """Names of the networks that the diffusion stage trains.
+
+  Example:
+    >>> trained_networks(Config(name="a"))
+    ('unet', 'guidance')
+  """
+  if config.diffusion_stage.objective == "consistency":
+    return ("unet",)
+  names = ("unet", "guidance")
+  has_clip = config.model.guidance.encoder != "latent"
+  return (*names, "clip") if config.model.train_clip and has_clip else names
+
+
 def check(config: Config) -> None:
   """Refuses settings that contradict each other.
 
@@ -337,6 +367,17 @@ def check(config: Config) -> None:
       raise InputError(
         "data.encoded needs frozen encoders: model.train_clip=False and "
         "autoencoder_stage.steps=0"
+      )
+  if config.diffusion_stage.objective == "consistency":
+    if config.init_from is None:
+      raise InputError("a distillation needs init_from, the teacher's workdir")
+    if config.autoencoder_stage.steps or config.validation.every:
+      raise InputError(
+        "a distillation needs autoencoder_stage.steps=0 and validation.every=0"
+      )
+    if config.diffusion.steps % config.diffusion_stage.consistency.grid:
+      raise InputError(
+        "diffusion_stage.consistency.grid does not divide diffusion.steps"
       )
   if not len(unet.attention) == len(unet.heads) == levels:
     raise InputError(

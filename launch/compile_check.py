@@ -25,7 +25,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
 
-from diffmvr_jax.config import Config, MeshConfig, load_config
+from diffmvr_jax.config import Config, MeshConfig, load_config, trained_networks
 from diffmvr_jax.encode import encoded_shapes
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.models.diffmvr import DiffMVR
@@ -125,7 +125,9 @@ def compile_step(config: Config, mesh: Mesh, batch: int) -> Any:
   stage, size = config.diffusion_stage, config.data.image_size
   optimizer = make_optimizer(stage.optimizer, stage.steps)
   shapes = jax.eval_shape(
-    lambda key: init_state(model.init(key, size), model.trained(), optimizer),
+    lambda key: init_state(
+      model.init(key, size), trained_networks(config), optimizer
+    ),
     jax.random.key(0),
   )
   encoded = config.data.encoded is not None

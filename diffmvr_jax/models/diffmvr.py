@@ -178,12 +178,6 @@ class DiffMVR:
     )["params"]
     return params
 
-  def trained(self) -> tuple[str, ...]:
-    """Names of the parameters that the diffusion stage trains."""
-    names = ("unet", "guidance")
-    has_clip = self.config.guidance.encoder != "latent"
-    return (*names, "clip") if self.config.train_clip and has_clip else names
-
   def moments(
     self, params: Params, image: Float[Array, "n h w 3"]
   ) -> tuple[Float[Array, "n i j l"], Float[Array, "n i j l"]]:

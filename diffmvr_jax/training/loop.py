@@ -12,13 +12,14 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from diffmvr_jax.config import Config, OptimizerConfig
+from diffmvr_jax.config import Config, OptimizerConfig, trained_networks
 from diffmvr_jax.data.encoded import EncodedWindows
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import Windows, WindowSource, training_batches
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.training.checkpoint import Checkpoints
+from diffmvr_jax.training.consistency import consistency_loss, with_teacher
 from diffmvr_jax.training.fingerprint import encoder_fingerprint
 from diffmvr_jax.training.initial import initial_params, measure_scale
 from diffmvr_jax.training.objectives import (
@@ -48,7 +49,7 @@ class Stage:
 
   `initial` is called only where nothing is resumed. `encoders` is the
   fingerprint that the frozen encoders must have, where `windows` holds what
-  they made.
+  they made. `taught` says that the initial U-Net stays, as a teacher.
   """
 
   name: str
@@ -62,6 +63,7 @@ class Stage:
   window: int
   validation: WindowSource | None = None
   encoders: str | None = None
+  taught: bool = False
 
 
 class Preempted(Exception):
@@ -114,18 +116,21 @@ def train(config: Config, workdir: Path) -> None:
       return measure_scale(model, state.inference_params(), config, records)
 
     params = with_autoencoder
+  taught = config.diffusion_stage.objective == "consistency"
+  objective = consistency_loss if taught else diffusion_loss
   stage = Stage(
     name="diffusion",
     steps=config.diffusion_stage.steps,
     batch_size=config.diffusion_stage.batch_size,
-    trained=model.trained(),
-    loss=diffusion_loss(model, config, encode),
+    trained=trained_networks(config),
+    loss=objective(model, config, encode),
     optimizer=config.diffusion_stage.optimizer,
     initial=params,
     windows=windows,
     window=config.data.window,
     validation=held_out,
     encoders=encoders,
+    taught=taught,
   )
   fit(stage, config, workdir)
 
@@ -173,10 +178,14 @@ def fit(stage: Stage, config: Config, workdir: Path) -> TrainState:
   optimizer = make_optimizer(stage.optimizer, stage.steps)
   checkpoints = Checkpoints(workdir / stage.name, config, config.checkpoint)
   model = DiffMVR(config=config.model)
+
+  def begin(params: Params) -> TrainState:
+    if stage.taught:
+      params = with_teacher(params)
+    return init_state(params, stage.trained, optimizer)
+
   shapes = jax.eval_shape(
-    lambda key: init_state(
-      model.init(key, config.data.image_size), stage.trained, optimizer
-    ),
+    lambda key: begin(model.init(key, config.data.image_size)),
     jax.random.key(0),
   )
   shardings = state_shardings(shapes, mesh)
@@ -187,10 +196,9 @@ def fit(stage: Stage, config: Config, workdir: Path) -> TrainState:
   )
   state = checkpoints.restore(with_shardings, data)
   if state is None:
-    state = jax.jit(
-      lambda params: init_state(params, stage.trained, optimizer),
-      out_shardings=shardings,
-    )(jax.tree.map(_replicable, stage.initial()))
+    state = jax.jit(begin, out_shardings=shardings)(
+      jax.tree.map(_replicable, stage.initial())
+    )
 
   if stage.encoders not in (None, encoder_fingerprint(state.frozen)):
     raise InputError(

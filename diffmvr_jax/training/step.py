@@ -19,6 +19,7 @@ from jax.sharding import PartitionSpec as P
 
 from diffmvr_jax.config import OptimizerConfig
 from diffmvr_jax.models.diffmvr import Params
+from diffmvr_jax.training.consistency import TEACHER
 from diffmvr_jax.training.objectives import Batch, Loss, Metrics
 from diffmvr_jax.training.optimizer import update_ema
 from diffmvr_jax.training.sharding import batch_sharding, state_shardings
@@ -45,8 +46,9 @@ class TrainState:
   opt_state: optax.OptState
 
   def inference_params(self) -> Params:
-    """Averaged and frozen parameters, together."""
-    return {**self.frozen, **self.ema}
+    """Averaged and frozen parameters, together; not a teacher's."""
+    kept = {k: v for k, v in self.frozen.items() if k != TEACHER}
+    return {**kept, **self.ema}
 
 
 def init_state(

@@ -16,7 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from diffmvr_jax.config import Config, from_dict
+from diffmvr_jax.config import Config, from_dict, trained_networks
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.training.digests import identity, write_missing_digests
@@ -129,7 +129,7 @@ def open_model(workdir: str | Path) -> StoredModel:
   )
   item = folder.absolute() / str(step) / ("state" if trained else "params")
   if trained:
-    ours = model.trained()
+    ours = trained_networks(config)
     places = {n: ("ema",) if n in ours else ("frozen",) for n in shapes}
   else:
     stored = ocp.PyTreeCheckpointHandler().metadata(epath.Path(item)).tree

@@ -127,7 +127,7 @@ def test_a_size_that_changes_is_named_with_its_frame(tmp_path):
     parts.append(path.read_bytes())
   both = tmp_path / "both.h264"
   both.write_bytes(b"".join(parts))
-  with pytest.raises(InputError, match="frame 3 is 64x48, .* are 48x32"):
+  with pytest.raises(InputError, match=r"frame 3 is 64x48, .* are 48x32"):
     list(open_source(both).frames)
 
 

@@ -1,0 +1,326 @@
+r"""Restoration end to end: from a decoded frame to the composited one.
+
+  python -m benchmarks.realtime [--config configs/sd15_512.py] \
+    [--video FILE --models DIR] [--frames 32] [--only ours|diffusers] \
+    [KEY=VALUE …]
+
+Random weights of the config's sizes; every frame but the first is occluded.
+Frames come as fast as they are taken, so a frame's latency is what the window
+that it is in takes, from the moment that the frame came in. Face, masks and
+guidance are ready, or, with a video, found by MediaPipe as it goes ("with
+detection"). FLOPs are XLA's count of the program. The last table times
+diffusers' inpainting pipeline with the same autoencoder, a U-Net of the same
+size, sampler and steps on the same frames; ours also encodes two guidance
+images and pastes into the frame.
+"""
+
+import argparse
+import dataclasses
+import statistics
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.train_step import random_params
+from data_prep.detection import Detections
+from data_prep.landmarkers import FaceDetector, HandDetector
+from data_prep.prepare import Found, SkippedFrame, prepare
+from data_prep.procedural import ProceduralVideo
+from data_prep.sources import Clip, Frame, array_clip
+from diffmvr_jax.config import AutoencoderConfig, Config, load_config
+from diffmvr_jax.data.codec import FrameRecord
+from diffmvr_jax.diffusion.schedule import make_schedule
+from diffmvr_jax.inference.restorer import CropRestorer
+from diffmvr_jax.inference.sampling import restore_window
+from diffmvr_jax.inference.stream import (
+  SourceFrame,
+  StreamOptions,
+  restore_stream,
+)
+from diffmvr_jax.inference.video import read_frames
+from diffmvr_jax.models.diffmvr import DiffMVR, Observation, Params
+from diffmvr_jax.models.tiny_vae import TinyDecoder
+from diffmvr_jax.training.peak import peak_tflops
+
+SIDE = 720  # of the frames that the crop is pasted into
+
+
+def main() -> None:
+  """Prints the tables in Markdown."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument(
+    "--config", type=Path, default=Path("configs/sd15_512.py")
+  )
+  parser.add_argument("--video", type=Path)
+  parser.add_argument("--models", help="folder of MediaPipe's .task files")
+  parser.add_argument("--frames", type=int, default=32)
+  parser.add_argument("--steps", type=numbers, default=(1, 2, 4, 8))
+  parser.add_argument("--windows", type=numbers, default=(1, 4, 8))
+  parser.add_argument("--only", choices=["ours", "diffusers"])
+  parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+  arguments = parser.parse_args()
+  config = load_config(arguments.config, arguments.overrides)
+  params = random_params(DiffMVR(config=config.model), config)
+  tiny = tiny_decoder(config.model.autoencoder)
+  shape = (1, 8, 8, tiny.latent_channels)
+  params["tiny_decoder"] = {
+    "decoder": TinyDecoder(tiny).init(jax.random.key(0), jnp.zeros(shape))[
+      "params"
+    ]
+  }
+  size = config.data.image_size
+  if arguments.video:
+    images = [f.image for f in read_frames(arguments.video)]
+    clip = array_clip(images[: arguments.frames + 1], Fraction(25))
+    find_face = partial(FaceDetector, arguments.models)
+    find_hands = partial(HandDetector, arguments.models)
+  else:
+    clip = drawn_clip(arguments.frames + 1)
+    find_face, find_hands = DrawnFaces, None
+  print(
+    f"{jax.devices()[0].device_kind}; {size} px, {arguments.frames} frames of "
+    f"{'a video' if arguments.video else 'a drawn clip'}, U-Net "
+    f"{config.model.unet.block_channels}, {config.model.dtype}, "
+    f"{config.sampling.sampler}; jax {jax.__version__}\n"
+  )
+
+  def frames() -> Iterator[SourceFrame]:
+    records = prepare(
+      clip,
+      size=size,
+      find_face=find_face(),
+      occlusion=Found(detector=Covering(find_hands() if find_hands else None)),
+      lookahead=0,
+    )
+    return map(source_frame, clip.frames(), records)
+
+  if arguments.only != "diffusers":
+    our_table(config, params, tiny, frames, arguments)
+  if arguments.only != "ours":
+    diffusers_table(config, params, frames, arguments)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+  """Parses `1,4`."""
+  return tuple(int(number) for number in text.split(","))
+
+
+def our_table(config, params, tiny, frames, arguments) -> None:
+  """Every number of steps, decoder and window."""
+  ready = list(frames())
+  with_detection = arguments.video is not None
+  print(
+    "| steps | decoder | window | frames/s | p50, ms | p95, ms | p99, ms "
+    "| with detection, frames/s | TFLOP/frame | TFLOP/s | of peak |"
+  )
+  print("|---:|---|---:|" + "---:|" * 8)
+  for steps in arguments.steps:
+    for decoder in (None, tiny):
+      for window in arguments.windows:
+        changed = with_sampling(config, steps, window)
+        restorer = CropRestorer(changed, params, decoder=decoder)
+        run(restorer, ready[: 2 * window + 1])  # compiles
+        rate, latency = run(restorer, ready)
+        found = run(restorer, frames())[0] if with_detection else None
+        work = flops_per_frame(changed, params, decoder, window)
+        peak = peak_tflops(jax.devices()[0].device_kind)
+        p50, p95, p99 = 1e3 * np.percentile(latency, [50, 95, 99])
+        print(
+          f"| {steps} | {'tiny' if decoder else 'own'} | {window} "
+          f"| {rate:.2f} | {p50:.0f} | {p95:.0f} | {p99:.0f} "
+          f"| {f'{found:.2f}' if found else ''} | {work / 1e12:.3f} "
+          f"| {work * rate / 1e12:.2f} "
+          f"| {f'{work * rate / 1e12 / peak:.0%}' if peak else ''} |",
+          flush=True,
+        )
+
+
+def run(restorer: CropRestorer, frames) -> tuple[float, list[float]]:
+  """Frames per second, and each occluded frame's latency in seconds."""
+  came: list[float] = []
+
+  def feed() -> Iterator[SourceFrame]:
+    for frame in frames:
+      came.append(time.perf_counter())
+      yield frame
+
+  latency = []
+  started = time.perf_counter()
+  stream = restore_stream(restorer, feed(), StreamOptions(latency=10**6))
+  for number, done in enumerate(stream):
+    if done.source.occluded:
+      latency.append(time.perf_counter() - came[number])
+  return len(latency) / (time.perf_counter() - started), latency
+
+
+def source_frame(
+  frame: Frame, record: FrameRecord | SkippedFrame
+) -> SourceFrame:
+  """A frame with its record; every frame must have a face."""
+  assert isinstance(record, FrameRecord), record
+  return SourceFrame(frame.image, frame.index, record)
+
+
+def with_sampling(config: Config, steps: int, window: int) -> Config:
+  """The config with other sampling."""
+  sampling = dataclasses.replace(config.sampling, steps=steps, window=window)
+  return dataclasses.replace(config, sampling=sampling)
+
+
+def tiny_decoder(autoencoder: AutoencoderConfig) -> AutoencoderConfig:
+  """TAESD's size for an autoencoder's latents."""
+  return AutoencoderConfig(
+    family="tiny",
+    block_channels=(64,) * len(autoencoder.block_channels),
+    layers_per_block=3,
+    latent_channels=autoencoder.latent_channels,
+    scaling_factor=1.0,
+  )
+
+
+def flops_per_frame(
+  config: Config, params: Params, decoder, window: int
+) -> float:
+  """Of the window's program, whose loop XLA counts once, by the frame."""
+  model = DiffMVR(config=config.model)
+  size = config.data.image_size
+  lead = (1, window)
+
+  def image(channels: int = 3) -> jax.Array:
+    return jnp.zeros((*lead, size, size, channels), jnp.uint8)
+
+  flag = jnp.ones(lead, bool)
+  observation = Observation(
+    frame=image(),
+    mask=image(1),
+    symmetric=image(),
+    past=image(),
+    symmetric_valid=flag,
+    past_valid=flag,
+  )
+  once = with_sampling(config, 1, window)
+  program = partial(restore_window, once.model, once.sampling, decoder=decoder)
+  schedule = make_schedule(config.diffusion)
+  key, index = jax.random.key(0), jnp.zeros(lead, jnp.int32)
+  whole = cost(program, params, schedule, observation, key, index)
+
+  def step(params: Params, observation: Observation) -> jax.Array:
+    conditioning = model.condition(params, observation)
+    noisy = conditioning.masked_latents
+    timesteps = jnp.zeros(window, jnp.int32)
+    return model.predict(params, noisy, timesteps, conditioning)
+
+  encoding = cost(model.condition, params, observation)
+  one = cost(step, params, observation) - encoding
+  return (whole + (config.sampling.steps - 1) * one) / window
+
+
+def cost(program, *arguments) -> float:
+  """XLA's count before optimisation."""
+  analysis = jax.jit(program).lower(*arguments).cost_analysis()
+  return float(analysis["flops"]) if analysis else float("nan")
+
+
+def diffusers_table(config, params, frames, arguments) -> None:
+  """The same frames by both, in alternating rounds."""
+  from benchmarks.diffusers_inpainting import Inpainting
+
+  ready = list(frames())[1:]
+  print(
+    "\n| steps | window | ours, ms/frame | diffusers, ms/frame | ratio |\n"
+    "|---:|---:|---:|---:|---:|"
+  )
+  for steps in arguments.steps:
+    for window in arguments.windows:
+      restorer = CropRestorer(with_sampling(config, steps, window), params)
+      theirs = Inpainting(config, steps)
+      batch = ready[:window]
+      taken: tuple[list[float], list[float]] = ([], [])
+      calls = partial(run, restorer, batch), partial(theirs, batch)
+      for _ in range(4):
+        for call, times in zip(calls, taken, strict=True):
+          started = time.perf_counter()
+          call()
+          times.append(time.perf_counter() - started)
+      ours, other = (
+        1e3 * statistics.median(times[1:]) / window for times in taken
+      )
+      print(
+        f"| {steps} | {window} | {ours:.0f} | {other:.0f} "
+        f"| {ours / other:.2f} |",
+        flush=True,
+      )
+
+
+def drawn_clip(count: int) -> Clip:
+  """A drawn face as large as a filmed one."""
+  images = [image for image, _ in ProceduralVideo(0).frames()]
+
+  def frames() -> Iterator[Frame]:
+    for i in range(count):
+      image = cv2.resize(images[i % len(images)], (SIDE, SIDE))
+      yield Frame(image, i, i / clip.fps)
+
+  clip = dataclasses.replace(array_clip([], Fraction(25)), frames=frames)
+  return clip
+
+
+class DrawnFaces:
+  """The landmarks of `drawn_clip`."""
+
+  overlooks = False
+
+  def __init__(self):
+    video = ProceduralVideo(0)
+    scale = SIDE / next(iter(video.frames()))[0].shape[0]
+    self._landmarks = [points * scale for points in video.landmarks()]
+
+  def __call__(self, image: np.ndarray, index: int) -> Detections:
+    """Returns the face of a frame."""
+    del image
+    points = self._landmarks[index % len(self._landmarks)][None]
+    return Detections(
+      boxes=np.concatenate([points.min(1), points.max(1)], axis=1),
+      scores=np.ones(1, np.float32),
+      landmarks=points,
+    )
+
+  def close(self) -> None:
+    """Nothing to free."""
+
+
+class Covering:
+  """Covers the middle of all frames but the first, after a real detector."""
+
+  overlooks = False
+
+  def __init__(self, detector):
+    self._detector = detector
+
+  def __call__(self, image: np.ndarray, index: int) -> Detections:
+    """Lets the detector look, and returns the cover."""
+    if self._detector is not None:
+      self._detector(image, index)
+    height, width = image.shape[:2]
+    mask = np.zeros((height, width), np.uint8)
+    if index:
+      mask[height // 2 : height * 2 // 3, width * 2 // 5 : width // 2] = 1
+    return Detections(
+      boxes=np.array([[0, 0, width, height]], np.float32),
+      scores=np.ones(1, np.float32),
+      masks=mask[None],
+    )
+
+  def close(self) -> None:
+    """The detector goes with the process."""
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,53 @@
+r"""Distils the demo's model into one that restores in 4 or 2 steps.
+
+After `make demo`:
+
+  python -m diffmvr_jax.train --config configs/distill_lcm.py \
+    --workdir runs/distilled
+  python -m diffmvr_jax.evaluate --checkpoint runs/distilled \
+    --data runs/demo/data --out runs/distilled/report
+
+For another model, take its own config and change what `distilled` changes.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from diffmvr_jax.config import (
+  AutoencoderStageConfig,
+  CheckpointConfig,
+  Config,
+  DiffusionStageConfig,
+  OptimizerConfig,
+  SamplingConfig,
+  ValidationConfig,
+  load_config,
+)
+
+
+def distilled(teacher: Config, workdir: str) -> Config:
+  """The experiment for a teacher of any size, whose training is in workdir."""
+  return dataclasses.replace(
+    teacher,
+    name=f"{teacher.name}-lcm",
+    init_from=workdir,
+    autoencoder_stage=AutoencoderStageConfig(steps=0),
+    diffusion_stage=DiffusionStageConfig(
+      objective="consistency",
+      steps=600,
+      batch_size=4,
+      mask_weight=teacher.diffusion_stage.mask_weight,
+      optimizer=OptimizerConfig(
+        learning_rate=2e-4, warmup_steps=50, decay="cosine", ema_decay=0.99
+      ),
+    ),
+    checkpoint=CheckpointConfig(every=200),
+    validation=ValidationConfig(every=0),
+    sampling=SamplingConfig(sampler="lcm", steps=4),
+  )
+
+
+def get_config() -> Config:
+  """Returns the experiment."""
+  demo = load_config(Path(__file__).with_name("demo.py"))
+  return distilled(demo, "runs/demo/train")

@@ -1,0 +1,106 @@
+"""Distilling a trained model into one that restores in a few steps.
+
+Latent consistency distillation (Luo et al. 2023, Algorithm 1). With the
+consistency function f(z, t) = c_skip(t) z + c_out(t) ŷ_0(z, t), a timestep
+t_n of the grid that `lcm` samples on, the next lower one t_m, and ẑ the
+teacher's DDIM step from z at t_n to t_m, the student learns
+
+  f(z, t_n) = stopgrad f(ẑ, t_m)                                        (1)
+
+in the pseudo-Huber metric √(d² + c²) − c of Song and Dhariwal 2023, who also
+show that the student's own parameters, not their average, do on the right.
+Below the grid's last timestep lies clean data, where f is the identity. Only
+the U-Net is trained: the student is guided by what the teacher's f_mlp says.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from diffmvr_jax.config import Config
+from diffmvr_jax.diffusion.losses import denoising_loss
+from diffmvr_jax.diffusion.samplers import consistency_weights
+from diffmvr_jax.diffusion.schedule import (
+  add_noise,
+  alpha_bar,
+  make_schedule,
+  predict_clean,
+)
+from diffmvr_jax.models.diffmvr import (
+  DiffMVR,
+  Params,
+  flatten_frames,
+  split_frames,
+)
+from diffmvr_jax.training.objectives import Batch, Encode, Loss, Metrics, draw
+
+TEACHER = "teacher"
+
+
+def with_teacher(params: Params) -> Params:
+  """Adds the U-Net that the student starts as, to stay as it is."""
+  return params | {TEACHER: jax.tree.map(jnp.copy, params["unet"])}
+
+
+def consistency_loss(model: DiffMVR, config: Config, encode: Encode) -> Loss:
+  """Eq. (1); L_motion has no part in it.
+
+  Args:
+    model: the networks.
+    config: of the run.
+    encode: what makes latents and guidance of a batch.
+
+  Returns:
+    A loss of parameters that hold the teacher's U-Net as `TEACHER`.
+  """
+  settings = config.diffusion_stage.consistency
+  schedule = make_schedule(config.diffusion)
+  spacing = config.diffusion.steps // settings.grid
+
+  def loss(
+    params: Params, batch: Batch, keys: jax.Array, step: jax.Array
+  ) -> tuple[jax.Array, Metrics]:
+    del step
+    sample = encode(params, batch)
+    frames = sample.mean.shape[0] // keys.shape[0]
+    windows = split_frames(sample.mean, frames)
+    draws = draw(config, keys, windows.shape[1:], 0.0)
+    clean = sample.mean + sample.deviation * flatten_frames(draws.sample)
+    place = draws.timesteps // spacing  # on the grid, counted from below
+    high = jnp.repeat((place + 1) * spacing - 1, frames)
+    low = high - spacing
+    noisy = add_noise(schedule, clean, flatten_frames(draws.noise), high)
+    conditioning = model.contextualise(params, sample.encoded)
+
+    def clean_of(unet: Params, z: jax.Array, t: jax.Array) -> jax.Array:
+      output = model.predict(params | {"unet": unet}, z, t, conditioning)
+      return predict_clean(schedule, z, output, t)
+
+    def consistent(unet: Params, z: jax.Array, t: jax.Array) -> jax.Array:
+      skip, out = (_per_frame(c, z) for c in consistency_weights(t))
+      return skip * z + out * clean_of(unet, z, t)
+
+    guess = clean_of(params[TEACHER], noisy, high)
+    a, b = (_per_frame(alpha_bar(schedule, t), noisy) for t in (high, low))
+    epsilon = (noisy - jnp.sqrt(a) * guess) / jnp.sqrt(1 - a)
+    stepped = jnp.sqrt(b) * guess + jnp.sqrt(1 - b) * epsilon
+    target = jax.lax.stop_gradient(
+      jnp.where(
+        _per_frame(low, stepped) < 0,
+        stepped,
+        consistent(params["unet"], stepped, jnp.maximum(low, 0)),
+      )
+    )
+    c = settings.huber
+    mask_weight = config.diffusion_stage.mask_weight
+    weight = 1 + (mask_weight - 1) * conditioning.mask
+    squared = denoising_loss(
+      consistent(params["unet"], noisy, high), target, weight
+    )
+    total = jnp.mean(jnp.sqrt(squared + c**2) - c)
+    return total, {"loss": total, "squared": jnp.mean(squared)}
+
+  return loss
+
+
+def _per_frame(values: jax.Array, like: jax.Array) -> jax.Array:
+  return values.reshape(-1, *[1] * (like.ndim - 1))
