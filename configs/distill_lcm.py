@@ -17,6 +17,7 @@ from diffmvr_jax.config import (
   AutoencoderStageConfig,
   CheckpointConfig,
   Config,
+  ConsistencyConfig,
   DiffusionStageConfig,
   OptimizerConfig,
   SamplingConfig,
@@ -34,16 +35,19 @@ def distilled(teacher: Config, workdir: str) -> Config:
     autoencoder_stage=AutoencoderStageConfig(steps=0),
     diffusion_stage=DiffusionStageConfig(
       objective="consistency",
+      # Few timesteps, so that a short training carries clean data up to the
+      # last; Stable Diffusion's distillations take 50.
+      consistency=ConsistencyConfig(grid=10),
       steps=600,
       batch_size=4,
       mask_weight=teacher.diffusion_stage.mask_weight,
       optimizer=OptimizerConfig(
-        learning_rate=2e-4, warmup_steps=50, decay="cosine", ema_decay=0.99
+        learning_rate=1e-4, warmup_steps=50, decay="cosine", ema_decay=0.99
       ),
     ),
     checkpoint=CheckpointConfig(every=200),
     validation=ValidationConfig(every=0),
-    sampling=SamplingConfig(sampler="lcm", steps=4),
+    sampling=SamplingConfig(sampler="lcm", steps=4, grid=10),
   )
 
 

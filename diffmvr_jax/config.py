@@ -264,6 +264,7 @@ class SamplingConfig:
   window: int = 16  # frames that are restored at once
   guidance: tuple[float, ...] = ()
   start_at: float = 1.0
+  grid: int = 50  # timesteps that "lcm" was distilled on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -396,6 +397,9 @@ def check(config: Config) -> None:
     raise InputError("sampling.guidance: the text branch's strength must be 1")
   if not 0 < config.sampling.start_at <= 1:
     raise InputError("sampling.start_at is not above 0 and at most 1")
+  lcm = config.sampling.sampler == "lcm"
+  if lcm and config.sampling.steps > config.sampling.grid:
+    raise InputError("sampling.steps of lcm is at most sampling.grid")
   if config.sampling.steps < 1 or config.sampling.window < 1:
     raise InputError("sampling.steps and sampling.window are at least 1")
   latent = autoencoder.latent_channels

@@ -155,8 +155,9 @@ def restore_window(
 
 def timesteps_of(sampling: SamplingConfig, total: int) -> Int[Array, " k"]:
   """The timesteps of a sampling from pure noise, descending."""
-  spacing = lcm_timesteps if sampling.sampler == "lcm" else spaced_timesteps
-  return spacing(total, sampling.steps)
+  if sampling.sampler == "lcm":
+    return lcm_timesteps(total, sampling.steps, sampling.grid)
+  return spaced_timesteps(total, sampling.steps)
 
 
 def _denoiser(

@@ -7,13 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from diffmvr_jax.config import check
+from diffmvr_jax.config import AutoencoderConfig, check
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.restorer import CropRestorer
 from diffmvr_jax.inference.sampling import restore_window
-from diffmvr_jax.models.diffmvr import DiffMVR
+from diffmvr_jax.models.diffmvr import DiffMVR, to_uint8
+from diffmvr_jax.models.tiny_vae import TinyDecoder
+from diffmvr_jax.weights import tables
 from tests.models.test_diffmvr import initial, observation
 
 INDEX = jnp.arange(2)[None]
@@ -173,3 +176,85 @@ def test_a_stream_starts_from_the_frame_before(tiny_config, model):
   fresh = restorer.restore(window, index, 0)
   begun = restorer.restore(window, index, 0, previous=fresh[-1])
   assert (fresh != begun).any()
+
+
+def write_taesd(path, latent_channels, levels):
+  """A decoder's file as TAESD's author lays it out, with random weights."""
+  config = AutoencoderConfig(
+    family="tiny",
+    block_channels=(64,) * levels,
+    layers_per_block=3,
+    latent_channels=latent_channels,
+  )
+  decoder = TinyDecoder(config)
+  latents = jnp.zeros((1, 8, 8, latent_channels))
+  rng = np.random.default_rng(0)
+  shapes = jax.eval_shape(decoder.init, jax.random.key(0), latents)["params"]
+  params = jax.tree.map(
+    lambda x: 0.05 * rng.standard_normal(x.shape, np.float32), shapes
+  )
+  leaves = {
+    "/".join(str(k.key) for k in keys): leaf
+    for keys, leaf in jax.tree.leaves_with_path({"decoder": params})
+  }
+  table = tables.taesd_half({"decoder": shapes}, "decoder")
+  save_file(
+    {e.name: np.ascontiguousarray(e.to_tensor(leaves[e.path])) for e in table},
+    path,
+  )
+  return decoder, params
+
+
+def test_a_tiny_decoder_decodes_in_the_models_place(tiny_checkpoint, tmp_path):
+  path = tmp_path / "taesd_decoder.safetensors"
+  decoder, params = write_taesd(path, latent_channels=4, levels=3)
+  restorer = CropRestorer.from_checkpoint(tiny_checkpoint, decoder=path)
+  assert "taesd_decoder.safetensors, SHA-256" in restorer.checkpoint
+  seen = observation()
+  window = {k: np.asarray(v)[0] for k, v in vars(seen).items()}
+  images = restorer.restore(window, np.arange(2), 0)
+  own = CropRestorer.from_checkpoint(tiny_checkpoint)
+  assert (own.restore(window, np.arange(2), 0) != images).any()
+
+  # The same latents, decoded by hand.
+  latents = []
+
+  def kept(self, params, value):
+    latents.append(value)
+    return jnp.zeros((len(value), 32, 32, 3))
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(DiffMVR, "decode", kept)
+    config = own.config
+    restore_window(
+      config.model,
+      config.sampling,
+      own._params,
+      make_schedule(config.diffusion),
+      seen,
+      jax.random.key(0),
+      INDEX,
+    )
+  by_hand = decoder.apply({"params": params}, latents[0])
+  difference = np.asarray(to_uint8(by_hand)).astype(int) - images
+  assert np.abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize(
+  ("channels", "levels", "said"),
+  [(16, 3, "decodes 16 latent channels"), (4, 2, "missing")],
+)
+def test_a_decoder_of_other_latents_is_refused(
+  channels, levels, said, tiny_checkpoint, tmp_path
+):
+  path = tmp_path / "decoder.safetensors"
+  write_taesd(path, channels, levels)
+  with pytest.raises(InputError, match=said):
+    CropRestorer.from_checkpoint(tiny_checkpoint, decoder=path)
+
+
+def test_what_is_no_decoder_is_refused(tiny_checkpoint, tmp_path):
+  path = tmp_path / "decoder.safetensors"
+  save_file({"weight": np.zeros(3, np.float32)}, path)
+  with pytest.raises(InputError, match="not a TAESD decoder"):
+    CropRestorer.from_checkpoint(tiny_checkpoint, decoder=path)
