@@ -67,7 +67,7 @@ def main() -> None:
   seconds = time.perf_counter() - started
   third = len(memory) // 3
   print(
-    f"{outcome.frames} frames, {outcome.restored} restored, in {seconds:.0f} s; "
+    f"{outcome.frames} frames, {outcome.restored} restored, {seconds:.0f} s; "
     f"resident memory, mean of the first third after a minute "
     f"{np.mean(memory[1 : third + 1]):.0f} MiB, of the last "
     f"{np.mean(memory[-third:]):.0f} MiB, highest {max(memory):.0f} MiB"

@@ -265,6 +265,7 @@ class SamplingConfig:
   guidance: tuple[float, ...] = ()
   start_at: float = 1.0
   grid: int = 50  # timesteps that "lcm" was distilled on
+  region: Literal["crop", "mask"] = "crop"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -397,6 +398,11 @@ def check(config: Config) -> None:
     raise InputError("sampling.guidance: the text branch's strength must be 1")
   if not 0 < config.sampling.start_at <= 1:
     raise InputError("sampling.start_at is not above 0 and at most 1")
+  if config.sampling.region == "mask" and unet.query_position:
+    raise InputError(
+      "sampling.region=mask does not go with model.unet.query_position: "
+      "positions are learned for the whole crop"
+    )
   lcm = config.sampling.sampler == "lcm"
   if lcm and config.sampling.steps > config.sampling.grid:
     raise InputError("sampling.steps of lcm is at most sampling.grid")

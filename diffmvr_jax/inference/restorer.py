@@ -5,6 +5,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,15 +19,17 @@ from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.paste import composite, feather
 from diffmvr_jax.inference.sampling import (
   Past,
+  Region,
   past_guidance,
   restore_window,
 )
 from diffmvr_jax.models.attention import KeysValues
-from diffmvr_jax.models.diffmvr import Observation, Params
+from diffmvr_jax.models.diffmvr import DiffMVR, Observation, Params
 from diffmvr_jax.training.stored import open_for_inference
 from diffmvr_jax.weights.tiny_decoder import read_tiny_decoder
 
 _IMAGES = ("frame", "mask", "symmetric")
+_CUT = ("frame", "mask")  # to the region that is restored
 
 
 class CropRestorer:
@@ -54,6 +57,7 @@ class CropRestorer:
     check(config)
     self.config, self.checkpoint = config, checkpoint
     self._params = params
+    self._factor = DiffMVR(config=config.model).factor
     self._schedule = make_schedule(config.diffusion)
     self._program = jax.jit(
       partial(restore_window, config.model, config.sampling, decoder=decoder)
@@ -153,12 +157,15 @@ class CropRestorer:
         where `sampling.start_at` begins.
 
     Returns:
-      (frame, h, w, 3) uint8, the network's pixels everywhere.
+      (frame, h, w, 3) uint8, the network's pixels; with `sampling.region`
+      "mask", the frame's own outside of the region.
     """
     count = len(frame_index)
     filled = np.arange(_bucket(count)) % count
-    images = {name: jnp.asarray(window[name][filled])[None] for name in _IMAGES}
-    flags = {name: jnp.asarray(window[name][filled])[None] for name in FLAGS}
+    place = self._place(window["mask"])
+    seen = window | {name: window[name][:, *place] for name in _CUT}
+    images = {name: jnp.asarray(seen[name][filled])[None] for name in _IMAGES}
+    flags = {name: jnp.asarray(seen[name][filled])[None] for name in FLAGS}
     if self.config.sampling.start_at == 1:
       previous = None
     restored = self._program(
@@ -168,9 +175,41 @@ class CropRestorer:
       jax.random.key(seed),
       jnp.asarray(frame_index[filled], jnp.int32)[None],
       self._past(window, filled),
-      None if previous is None else jnp.asarray(previous),
+      None if previous is None else jnp.asarray(previous[place]),
+      self._region(place, window["mask"].shape[1]),
     )
-    return np.asarray(restored[0, :count])
+    whole = window["frame"].copy()
+    whole[:, *place] = restored[0, :count]
+    return whole
+
+  def _place(self, masks: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of the crop that the network gets."""
+    size = masks.shape[1]
+    everything = slice(0, size), slice(0, size)
+    if self.config.sampling.region == "crop":
+      return everything
+    left, top, width, height = cv2.boundingRect(masks.max(0)[..., 0])
+    levels = len(self.config.model.unet.block_channels)
+    multiple = self._factor * 2 ** (levels - 1)
+    for share in (0.5, 0.75):
+      side = -(-round(share * size) // multiple) * multiple
+      if max(width, height) + size // 8 <= side < size:
+        middle = top + height // 2, left + width // 2
+        corner = [
+          min(max(0, m - side // 2), size - side) // self._factor * self._factor
+          for m in middle
+        ]
+        return slice(corner[0], corner[0] + side), slice(
+          corner[1], corner[1] + side
+        )
+    return everything
+
+  def _region(self, place: tuple[slice, slice], size: int) -> Region | None:
+    rows, columns = place
+    if rows.stop - rows.start == size:
+      return None
+    corner = [rows.start // self._factor, columns.start // self._factor]
+    return Region(corner=jnp.asarray(corner), side=size // self._factor)
 
   def _past(self, window: Window, filled: np.ndarray) -> Past | None:
     """Guidance of the window's past frames, most of it known already."""

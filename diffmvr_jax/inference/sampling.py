@@ -65,6 +65,19 @@ class Past:
   which: Int[Array, " n"]
 
 
+@struct.dataclass
+class Region:
+  """Where frames and masks lie in the crop, if they are a part of it.
+
+  Attributes:
+    corner: first row and column, in latents.
+    side: of the whole crop, in latents.
+  """
+
+  corner: Int[Array, "2"]
+  side: int = struct.field(pytree_node=False)
+
+
 def past_guidance(
   model_config: ModelConfig,
   params: Params,
@@ -95,6 +108,8 @@ def restore_window(
   frame_index: Int[Array, "b f"],
   past: Past | None = None,
   previous: UInt8[Array, "h w 3"] | None = None,
+  region: Region | None = None,
+  *,
   decoder: AutoencoderConfig | None = None,
 ) -> UInt8[Array, "b f h w 3"]:
   """Encodes, samples and decodes.
@@ -110,6 +125,8 @@ def restore_window(
     past: in place of the observation's past frames.
     previous: a restoration to start from at `sampling.start_at`; None: start
       from noise.
+    region: of the crop that frames and masks are; None: all of it. Noise is
+      that of the crop.
     decoder: a tiny decoder for the same latents, in place of the model's.
   """
   model = DiffMVR(config=model_config)
@@ -125,7 +142,13 @@ def restore_window(
   numbers = flatten_frames(frame_index)
 
   def draw(key: jax.Array, like: jax.Array) -> jax.Array:
-    return frame_noise(key, numbers, sampling.noise_share, like)
+    if region is None:
+      return frame_noise(key, numbers, sampling.noise_share, like)
+    n, side, _, channels = like.shape
+    whole = jnp.zeros((n, region.side, region.side, channels), like.dtype)
+    noise = frame_noise(key, numbers, sampling.noise_share, whole)
+    corner = (0, *region.corner, 0)
+    return jax.lax.dynamic_slice(noise, corner, (n, side, side, channels))
 
   noise_key, key = jax.random.split(key)
   noise = draw(noise_key, conditioning.masked_latents)

@@ -47,8 +47,8 @@ class Observation:
 
   frame: UInt8[Array, "b f h w 3"]
   mask: UInt8[Array, "b f h w 1"]
-  symmetric: UInt8[Array, "b f h w 3"]
-  past: UInt8[Array, "b f h w 3"] | None
+  symmetric: UInt8[Array, "b f _ _ 3"]
+  past: UInt8[Array, "b f _ _ 3"] | None
   symmetric_valid: Bool[Array, "b f"]
   past_valid: Bool[Array, "b f"]
 

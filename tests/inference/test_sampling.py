@@ -12,8 +12,9 @@ from safetensors.numpy import save_file
 from diffmvr_jax.config import AutoencoderConfig, check
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.inference import sampling as module
 from diffmvr_jax.inference.restorer import CropRestorer
-from diffmvr_jax.inference.sampling import restore_window
+from diffmvr_jax.inference.sampling import Region, restore_window
 from diffmvr_jax.models.diffmvr import DiffMVR, to_uint8
 from diffmvr_jax.models.tiny_vae import TinyDecoder
 from diffmvr_jax.weights import tables
@@ -176,6 +177,66 @@ def test_a_stream_starts_from_the_frame_before(tiny_config, model):
   fresh = restorer.restore(window, index, 0)
   begun = restorer.restore(window, index, 0, previous=fresh[-1])
   assert (fresh != begun).any()
+
+
+def test_a_small_mask_is_restored_in_a_smaller_window(
+  tiny_config, model, monkeypatch
+):
+  _, params = model
+  sampling = sampling_of(tiny_config, region="mask")
+  config = dataclasses.replace(tiny_config, sampling=sampling)
+  restorer = CropRestorer(config, params)
+  sizes = []
+  program = restorer._program
+
+  def watched(params, schedule, seen, *rest):
+    sizes.append(seen.frame.shape[2:4])
+    return program(params, schedule, seen, *rest)
+
+  monkeypatch.setattr(restorer, "_program", watched)
+  window = {k: np.array(v)[0] for k, v in vars(observation()).items()}
+  for top, side, seen in ((20, 8, 16), (3, 18, 24), (0, 30, 32)):
+    window["mask"][:] = 0
+    window["mask"][:, top : top + side, 2 : 2 + side] = 1
+    restored = restorer.restore(window, np.arange(2), 0)
+    assert sizes[-1] == (seen, seen)
+    inside = window["mask"][..., 0] > 0
+    assert (restored[inside] != window["frame"][inside]).mean() > 0.9
+    untouched = (restored == window["frame"]).all((0, 3))
+    assert untouched.sum() >= (32**2 - seen**2) * 0.99
+
+
+def test_a_region_has_the_noise_of_the_crop(tiny_config, model):
+  """Without steps in between, the start alone decides."""
+  _, params = model
+  seen = observation()
+  middle = np.s_[:, :, 8:24, 8:24]
+  cut = seen.replace(frame=seen.frame[middle], mask=seen.mask[middle])
+  started = []
+
+  def keep(denoise, noisy, key, schedule, timesteps, **rest):
+    started.append(noisy)
+    return noisy
+
+  sampling = sampling_of(tiny_config, sampler="ddim")
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(module._SAMPLERS, "ddim", keep)
+    for observed, region in (
+      (seen, None),
+      (cut, Region(corner=jnp.array([2, 2]), side=8)),
+    ):
+      restore_window(
+        tiny_config.model,
+        sampling,
+        params,
+        make_schedule(tiny_config.diffusion),
+        observed,
+        jax.random.key(0),
+        INDEX,
+        region=region,
+      )
+  whole, part = started
+  np.testing.assert_array_equal(part, whole[:, 2:6, 2:6])
 
 
 def write_taesd(path, latent_channels, levels):
