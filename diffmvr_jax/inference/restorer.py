@@ -16,14 +16,9 @@ from diffmvr_jax.data.records import sha256
 from diffmvr_jax.data.windows import FLAGS, Window
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.inference.past import PastFrames, next_power
 from diffmvr_jax.inference.paste import composite, feather
-from diffmvr_jax.inference.sampling import (
-  Past,
-  Region,
-  past_guidance,
-  restore_window,
-)
-from diffmvr_jax.models.attention import KeysValues
+from diffmvr_jax.inference.sampling import Region, restore_window
 from diffmvr_jax.models.diffmvr import DiffMVR, Observation, Params
 from diffmvr_jax.training.stored import open_for_inference
 from diffmvr_jax.weights.tiny_decoder import read_tiny_decoder
@@ -62,9 +57,9 @@ class CropRestorer:
     self._program = jax.jit(
       partial(restore_window, config.model, config.sampling, decoder=decoder)
     )
-    self._guide = jax.jit(partial(past_guidance, config.model))
-    # Past frames of the last window, and what the layers need of each.
-    self._pasts: list[tuple[np.ndarray | None, KeysValues]] = []
+    self._pasts = None
+    if "past" in config.model.unet.branches:
+      self._pasts = PastFrames(config.model)
 
   @classmethod
   def from_checkpoint(
@@ -161,20 +156,24 @@ class CropRestorer:
       "mask", the frame's own outside of the region.
     """
     count = len(frame_index)
-    filled = np.arange(_bucket(count)) % count
+    filled = np.arange(next_power(count)) % count
     place = self._place(window["mask"])
     seen = window | {name: window[name][:, *place] for name in _CUT}
     images = {name: jnp.asarray(seen[name][filled])[None] for name in _IMAGES}
     flags = {name: jnp.asarray(seen[name][filled])[None] for name in FLAGS}
     if self.config.sampling.start_at == 1:
       previous = None
+    past = None
+    if self._pasts is not None:
+      valid = window["past_valid"]
+      past = self._pasts(self._params, window["past"], valid, filled)
     restored = self._program(
       self._params,
       self._schedule,
       Observation(**images, **flags, past=None),
       jax.random.key(seed),
       jnp.asarray(frame_index[filled], jnp.int32)[None],
-      self._past(window, filled),
+      past,
       None if previous is None else jnp.asarray(previous[place]),
       self._region(place, window["mask"].shape[1]),
     )
@@ -210,56 +209,3 @@ class CropRestorer:
       return None
     corner = [rows.start // self._factor, columns.start // self._factor]
     return Region(corner=jnp.asarray(corner), side=size // self._factor)
-
-  def _past(self, window: Window, filled: np.ndarray) -> Past | None:
-    """Guidance of the window's past frames, most of it known already."""
-    if "past" not in self.config.model.unet.branches:
-      return None
-    known, which, new = [], [], []
-    for image, valid in zip(window["past"], window["past_valid"], strict=True):
-      image = image if valid else None
-      place = _find(image, [past for past, _ in known])
-      if place is None:
-        old = _find(image, [past for past, _ in self._pasts])
-        if old is None:
-          new.append(len(known))
-        known.append((image, None if old is None else self._pasts[old][1]))
-        place = len(known) - 1
-      which.append(place)
-    if new:
-      made = self._encode([known[i][0] for i in new], window["past"].shape[1:])
-      for k, i in enumerate(new):
-        row = jax.tree.map(lambda x, k=k: x[k], made)
-        known[i] = (known[i][0], row)
-    self._pasts = known
-    rows = [known[i % len(known)][1] for i in range(_bucket(len(known)))]
-    return Past(
-      guidance=jax.tree.map(lambda *x: jnp.stack(x), *rows),
-      which=jnp.asarray(np.asarray(which, np.int32)[filled]),
-    )
-
-  def _encode(
-    self, pasts: Sequence[np.ndarray | None], shape: tuple[int, ...]
-  ) -> KeysValues:
-    """Guidance of past frames, None standing for none."""
-    filled = [pasts[i % len(pasts)] for i in range(_bucket(len(pasts)))]
-    nothing = np.zeros(shape, np.uint8)
-    images = np.stack([nothing if p is None else p for p in filled])
-    valid = np.asarray([p is not None for p in filled])
-    return self._guide(self._params, jnp.asarray(images), jnp.asarray(valid))
-
-
-def _bucket(count: int) -> int:
-  """The next power of two."""
-  return 1 << (count - 1).bit_length()
-
-
-def _find(
-  image: np.ndarray | None, among: Sequence[np.ndarray | None]
-) -> int | None:
-  for i, other in enumerate(among):
-    if other is image:
-      return i
-    if image is not None and other is not None and np.array_equal(image, other):
-      return i
-  return None

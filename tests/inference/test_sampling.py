@@ -73,9 +73,11 @@ def test_the_restorer_reuses_past_frames(past, tiny_config, model, monkeypatch):
   seen = seen.replace(past=jnp.repeat(seen.past[:, :1], 2, 1))
   restorer = CropRestorer(tiny_config, params)
   encoded = []
-  guide = restorer._guide
+  guide = restorer._pasts._guide
   monkeypatch.setattr(
-    restorer, "_guide", lambda p, x, v: encoded.append(len(x)) or guide(p, x, v)
+    restorer._pasts,
+    "_guide",
+    lambda p, x, v: encoded.append(len(x)) or guide(p, x, v),
   )
   window = {name: np.asarray(value)[0] for name, value in vars(seen).items()}
   index = np.arange(2)
