@@ -12,7 +12,7 @@ drill: $(VENV)/.demo
 	$(BIN)/python -m launch.drill --out runs/drill
 
 test: lint $(VENV)/tfds/.done $(VENV)/libtpu/.done
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # Networks at their true size; 20 GB of memory.
 test-parity: $(VENV)/.test

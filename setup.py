@@ -58,6 +58,7 @@ setup(
       "diffusers>=0.42.1",
       "pyright[nodejs]>=1.1.414",
       "pytest>=9.2",
+      "pytest-xdist>=3.8",
       "ruff>=0.17.6",
       "pyyaml>=6.0.3",
       "scikit-image>=0.26",

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.detection import Detections, Detector
+from benchmarks.drawn_faces import DrawnFaces
+from data_prep.detection import Detector
 from data_prep.procedural import SIZE, ProceduralVideo
 from data_prep.recipe import Recipe
 from diffmvr_jax.inference.restorer import CropRestorer
@@ -95,34 +96,12 @@ def write(film: Path, masks: Path, count: int) -> None:
       other.write(TimedFrame(mask, i))
 
 
-class DrawnFace:
-  """The landmarks of the film that `write` wrote."""
-
-  overlooks = False
-
-  def __init__(self):
-    self._landmarks = ProceduralVideo(0).landmarks()
-
-  def __call__(self, image: np.ndarray, index: int) -> Detections:
-    """Returns the face of frame `index`."""
-    del image
-    points = self._landmarks[index % len(self._landmarks)][None]
-    return Detections(
-      boxes=np.concatenate([points.min(1), points.max(1)], axis=1),
-      scores=np.ones(1, np.float32),
-      landmarks=points.astype(np.float32),
-    )
-
-  def close(self) -> None:
-    """Nothing to free."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class DrawnRecipe(Recipe):
   """A recipe that knows the face."""
 
   def _face(self) -> Detector:
-    return DrawnFace()
+    return DrawnFaces(SIZE)
 
 
 def resident_mib() -> float:

@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.drawn_faces import DrawnFaces
 from benchmarks.train_step import random_params
 from data_prep.detection import Detections
 from data_prep.landmarkers import FaceDetector, HandDetector
@@ -83,7 +84,7 @@ def main() -> None:
     find_hands = partial(HandDetector, arguments.models)
   else:
     clip = drawn_clip(arguments.frames + 1)
-    find_face, find_hands = DrawnFaces, None
+    find_face, find_hands = partial(DrawnFaces, SIDE), None
   print(
     f"{jax.devices()[0].device_kind}; {size} px, {arguments.frames} frames of "
     f"{'a video' if arguments.video else 'a drawn clip'}, U-Net "
@@ -270,30 +271,6 @@ def drawn_clip(count: int) -> Clip:
 
   clip = dataclasses.replace(array_clip([], Fraction(25)), frames=frames)
   return clip
-
-
-class DrawnFaces:
-  """The landmarks of `drawn_clip`."""
-
-  overlooks = False
-
-  def __init__(self):
-    video = ProceduralVideo(0)
-    scale = SIDE / next(iter(video.frames()))[0].shape[0]
-    self._landmarks = [points * scale for points in video.landmarks()]
-
-  def __call__(self, image: np.ndarray, index: int) -> Detections:
-    """Returns the face of a frame."""
-    del image
-    points = self._landmarks[index % len(self._landmarks)][None]
-    return Detections(
-      boxes=np.concatenate([points.min(1), points.max(1)], axis=1),
-      scores=np.ones(1, np.float32),
-      landmarks=points,
-    )
-
-  def close(self) -> None:
-    """Nothing to free."""
 
 
 class Covering:

@@ -9,13 +9,14 @@ from jaxtyping import install_import_hook
 
 # Tests compile far more than they compute: optimise little, and keep what is
 # compiled, also for the commands that tests start as processes.
-_CACHE = tempfile.TemporaryDirectory(prefix="diffmvr-test-")
-if "--full-size" not in sys.argv:
-  os.environ["XLA_FLAGS"] = " ".join(
-    [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
-  )
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker has what we set here
+  _CACHE = tempfile.TemporaryDirectory(prefix="diffmvr-test-")
+  if "--full-size" not in sys.argv:
+    os.environ["XLA_FLAGS"] = " ".join(
+      [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
+    )
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
+  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 install_import_hook("diffmvr_jax", "beartype.beartype")
 

@@ -5,14 +5,17 @@ what came before is restored, and `Source.complaint` says what happened.
 """
 
 import re
+import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from types import FrameType
 
 import av
 import av.error
@@ -255,7 +258,9 @@ def _live(name: str, address: str, form: str | None) -> Source:
       for frame in _of_one_size(name, info, chain([first], frames)):
         if queue.closed:
           return
-        source.dropped += queue.put(frame)
+        # A camera counts from when it was switched on.
+        from_start = TimedFrame(frame.image, frame.pts - first.pts)
+        source.dropped += queue.put(from_start)
     except (av.error.FFmpegError, InputError) as error:
       source.complaint = f"{name}: broke off ({error})"
     finally:
@@ -264,12 +269,28 @@ def _live(name: str, address: str, form: str | None) -> Source:
 
   def taken() -> Iterator[TimedFrame]:
     threading.Thread(target=receive, daemon=True).start()
-    try:
+    with _interrupt(queue.close):
       yield from queue
-    except KeyboardInterrupt:
-      pass  # the way to end a camera
-    finally:
-      queue.close()
 
   source.frames = taken()
   return source
+
+
+@contextmanager
+def _interrupt(action: Callable[[], None]) -> Iterator[None]:
+  """Ctrl-C calls `action`, once; a second one interrupts as ever."""
+  if threading.current_thread() is not threading.main_thread():
+    yield
+    return
+  before = signal.getsignal(signal.SIGINT)
+
+  def stop(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    signal.signal(signal.SIGINT, before)
+    action()
+
+  signal.signal(signal.SIGINT, stop)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGINT, before)

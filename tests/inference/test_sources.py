@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 from fractions import Fraction
 
@@ -151,6 +152,24 @@ def test_a_live_source_drops_the_oldest_frames(tmp_path, monkeypatch):
   assert source.dropped == len(frames()) - len(kept) > 0
   newest = np.stack([frame.image for frame in frames()])[-len(kept) + 1 :]
   np.testing.assert_array_equal([f.image for f in kept[1:]], newest)
+
+
+def test_an_interrupt_ends_a_live_source(tmp_path):
+  path = tmp_path / "a.mkv"
+  with VideoWriter(path, INFO, lossless=True) as writer:
+    for frame in frames():
+      writer.write(frame)
+  source = live(path)
+  before = signal.getsignal(signal.SIGINT)
+  taken = []
+  for frame in source.frames:
+    taken.append(frame)
+    if len(taken) == 1:
+      os.kill(os.getpid(), signal.SIGINT)
+  assert 1 <= len(taken) <= len(frames())
+  assert taken[0].pts == 0
+  assert source.complaint is None
+  assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_what_cannot_be_reached_is_named():
