@@ -3,7 +3,7 @@ r"""Restores an hour of video, and watches memory.
   python -m benchmarks.long_video --checkpoint runs/demo/train \
     --folder runs/long_video [--hours 1]
 
-Writes a video of a drawn face, covered for a second out of every ten, and a
+Writes a video of a drawn face, covered for a second out of every 30, and a
 second one with the covers as masks; then restores it like any file, but that
 the face is known. Resident memory is read every minute of video.
 """
@@ -27,7 +27,7 @@ from diffmvr_jax.inference.video import TimedFrame, VideoInfo, VideoWriter
 from diffmvr_jax.restoration import Restorer
 
 FPS = 25
-PERIOD = 10 * FPS
+PERIOD = 30 * FPS
 
 
 def main() -> None:

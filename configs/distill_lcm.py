@@ -37,17 +37,17 @@ def distilled(teacher: Config, workdir: str) -> Config:
       objective="consistency",
       # Few timesteps, so that a short training carries clean data up to the
       # last; Stable Diffusion's distillations take 50.
-      consistency=ConsistencyConfig(grid=10),
+      consistency=ConsistencyConfig(grid=4),
       steps=600,
       batch_size=4,
       mask_weight=teacher.diffusion_stage.mask_weight,
       optimizer=OptimizerConfig(
-        learning_rate=1e-4, warmup_steps=50, decay="cosine", ema_decay=0.99
+        learning_rate=2e-4, warmup_steps=50, decay="cosine", ema_decay=0.99
       ),
     ),
     checkpoint=CheckpointConfig(every=200),
     validation=ValidationConfig(every=0),
-    sampling=SamplingConfig(sampler="lcm", steps=4, grid=10),
+    sampling=SamplingConfig(sampler="lcm", steps=4, grid=4),
   )
 
 
