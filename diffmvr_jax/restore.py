@@ -58,7 +58,9 @@ def main(argv: list[str]) -> None:
     help="frames awaited to steady the crop; 0 for live use (12)",
   )
   parser.add_argument(
-    "--decoder", metavar="FILE", help="TAESD decoder, in place of the model's"
+    "--decoder",
+    metavar="tiny|FILE",
+    help="TAESD's decoder, faster than the model's own",
   )
   finding = parser.add_argument_group("what is restored")
   finding.add_argument(

@@ -21,7 +21,10 @@ from diffmvr_jax.inference.paste import composite, feather
 from diffmvr_jax.inference.sampling import Region, restore_window
 from diffmvr_jax.models.diffmvr import DiffMVR, Observation, Params
 from diffmvr_jax.training.stored import open_for_inference
-from diffmvr_jax.weights.tiny_decoder import read_tiny_decoder
+from diffmvr_jax.weights.tiny_decoder import (
+  find_tiny_decoder,
+  read_tiny_decoder,
+)
 
 _IMAGES = ("frame", "mask", "symmetric")
 _CUT = ("frame", "mask")  # to the region that is restored
@@ -75,7 +78,7 @@ class CropRestorer:
       workdir: of the training.
       overrides: of how a restoration is drawn, such as `sampling.steps=10`.
       decoder: file of a TAESD decoder for the model's latents, which is
-        faster than the model's own.
+        faster than the model's own, or "tiny", see `find_tiny_decoder`.
 
     Raises:
       InputError: there is no finished checkpoint; a wrong override; a decoder
@@ -94,10 +97,11 @@ class CropRestorer:
     name = f"{config.name}, step {stored.step}, SHA-256 {stored.digest}"
     params, tiny = stored.load(), None
     if decoder is not None:
+      path = find_tiny_decoder(decoder)
       tiny, params["tiny_decoder"] = read_tiny_decoder(
-        Path(decoder), config.model.autoencoder
+        path, config.model.autoencoder
       )
-      name += f", decoder {Path(decoder).name}, SHA-256 {sha256(decoder)}"
+      name += f", decoder {path.name}, SHA-256 {sha256(path)}"
     return cls(config, params, name, tiny)
 
   def __call__(self, clip: Window, seed: int = 0) -> np.ndarray:

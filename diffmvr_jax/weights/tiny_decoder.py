@@ -1,5 +1,6 @@
 """A TAESD decoder's file, to decode another autoencoder's latents fast."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,32 @@ from diffmvr_jax.weights import tables
 from diffmvr_jax.weights.assemble import match, nested
 from diffmvr_jax.weights.files import open_tensors
 
+TINY = "tiny"
+_NAMES = ("taesd_decoder.safetensors", "taesd_decoder.pth")
 _FIRST = "1.weight"  # in the files that TAESD's author publishes
+
+
+def find_tiny_decoder(name: str | Path) -> Path:
+  """The file that a name stands for.
+
+  Args:
+    name: a file; or "tiny": TAESD's decoder for Stable Diffusion's latents, in
+      the folder `DIFFMVR_MODELS` or `~/.cache/diffmvr`.
+
+  Raises:
+    InputError: it is nowhere; the message says what to put where.
+  """
+  if str(name) != TINY:
+    return Path(name)
+  cache = Path("~/.cache/diffmvr").expanduser()
+  folders = [Path(os.environ.get("DIFFMVR_MODELS") or cache), cache]
+  for path in (folder / file for folder in folders for file in _NAMES):
+    if path.is_file():
+      return path
+  raise InputError(
+    f"{folders[0] / _NAMES[0]}: no such file; put TAESD's decoder there, "
+    "which its author publishes as madebyollin/taesd, or name a file"
+  )
 
 
 def read_tiny_decoder(

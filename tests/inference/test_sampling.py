@@ -268,10 +268,16 @@ def write_taesd(path, latent_channels, levels):
   return decoder, params
 
 
-def test_a_tiny_decoder_decodes_in_the_models_place(tiny_checkpoint, tmp_path):
+def test_a_tiny_decoder_decodes_in_the_models_place(
+  tiny_checkpoint, tmp_path, monkeypatch
+):
   path = tmp_path / "taesd_decoder.safetensors"
+  monkeypatch.setenv("DIFFMVR_MODELS", str(tmp_path))
+  monkeypatch.setenv("HOME", str(tmp_path))
+  with pytest.raises(InputError, match=r"taesd_decoder.*put TAESD's decoder"):
+    CropRestorer.from_checkpoint(tiny_checkpoint, decoder="tiny")
   decoder, params = write_taesd(path, latent_channels=4, levels=3)
-  restorer = CropRestorer.from_checkpoint(tiny_checkpoint, decoder=path)
+  restorer = CropRestorer.from_checkpoint(tiny_checkpoint, decoder="tiny")
   assert "taesd_decoder.safetensors, SHA-256" in restorer.checkpoint
   seen = observation()
   window = {k: np.asarray(v)[0] for k, v in vars(seen).items()}
