@@ -26,19 +26,22 @@ class FaceDetector:
 
   Args:
     models: folder of the model files, see `data_prep.models`.
+    still: images are unrelated, and none is searched near the last one's face.
   """
 
   overlooks = True
 
-  def __init__(self, models: str | Path | None = None):
+  def __init__(self, models: str | Path | None = None, *, still: bool = False):
+    self._still = still
     vision, options = _tasks("face_landmarker", models)
+    modes = vision.RunningMode
     with _quiet():
       self._landmarker = vision.FaceLandmarker.create_from_options(
         vision.FaceLandmarkerOptions(
           base_options=options,
           # More than one face also turns off the smoothing that lags behind.
           num_faces=4,
-          running_mode=vision.RunningMode.VIDEO,
+          running_mode=modes.IMAGE if still else modes.VIDEO,
           min_face_detection_confidence=0.3,
           min_face_presence_confidence=0.3,
         )
@@ -46,10 +49,13 @@ class FaceDetector:
 
   def __call__(self, image: np.ndarray, index: int) -> Detections:
     """Finds the faces of a frame; `index` must grow from call to call."""
-    # MediaPipe wants milliseconds that grow; how fast does not matter.
-    faces = self._landmarker.detect_for_video(
-      _mediapipe_image(image), 20 * index
-    ).face_landmarks
+    picture = _mediapipe_image(image)
+    if self._still:
+      result = self._landmarker.detect(picture)
+    else:
+      # MediaPipe wants milliseconds that grow; how fast does not matter.
+      result = self._landmarker.detect_for_video(picture, 20 * index)
+    faces = result.face_landmarks
     if not faces:
       return NOTHING
     landmarks = np.stack(

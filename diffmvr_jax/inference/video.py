@@ -330,19 +330,20 @@ class _EndCheck:
     self._path = path
     self._time_base = stream.time_base or Fraction(1)
     self._promised = _promised_seconds(stream)
-    self._first: int | None = None
-    self._last = 0
+    # Matroska promises an end, other containers a length.
+    self._first: int | None = None if stream.duration else 0
+    self._last: int | None = None
     self._pause = Fraction(1, 5) / self._time_base
 
   def see(self, pts: int) -> None:
     if self._first is None:
       self._first = pts
-    else:
+    if self._last is not None:
       self._pause = max(self._pause, pts - self._last)
     self._last = pts
 
   def finish(self, count: int) -> None:
-    if self._promised is None or self._first is None:
+    if self._promised is None or self._first is None or self._last is None:
       return
     length = self._last - self._first + 2 * self._pause
     if length * self._time_base < self._promised:

@@ -4,6 +4,7 @@ import dataclasses
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,29 +94,9 @@ def train(config: Config, workdir: Path) -> None:
   if config.validation.every:
     held_out = _windows(config, RecordSource(config.data.path, "validation"))
 
-  def fresh() -> Params:
-    return initial_params(model, config, seed)
-
-  params: Callable[[], Params] = fresh
+  params: Callable[[], Params] = partial(initial_params, model, config, seed)
   if config.autoencoder_stage.steps:
-    stage = Stage(
-      name="autoencoder",
-      steps=config.autoencoder_stage.steps,
-      batch_size=config.autoencoder_stage.batch_size,
-      trained=("autoencoder",),
-      loss=autoencoder_loss(model, config.autoencoder_stage.kl_weight),
-      optimizer=config.autoencoder_stage.optimizer,
-      initial=fresh,
-      # Unrelated frames teach it more than adjacent ones.
-      windows=_windows(config, records, window=1, occluded_only=False),
-      window=1,
-    )
-    state = fit(stage, config, workdir)
-
-    def with_autoencoder() -> Params:
-      return measure_scale(model, state.inference_params(), config, records)
-
-    params = with_autoencoder
+    params = fit_autoencoder(config, workdir)
   taught = config.diffusion_stage.objective == "consistency"
   objective = consistency_loss if taught else diffusion_loss
   stage = Stage(
@@ -133,6 +114,33 @@ def train(config: Config, workdir: Path) -> None:
     taught=taught,
   )
   fit(stage, config, workdir)
+
+
+def fit_autoencoder(config: Config, workdir: Path) -> Callable[[], Params]:
+  """Runs or resumes the first stage.
+
+  Returns:
+    What gives all networks, with the trained autoencoder and its scale.
+
+  Raises:
+    As `train`.
+  """
+  model = DiffMVR(config=config.model)
+  records = RecordSource(config.data.path, "train")
+  stage = Stage(
+    name="autoencoder",
+    steps=config.autoencoder_stage.steps,
+    batch_size=config.autoencoder_stage.batch_size,
+    trained=("autoencoder",),
+    loss=autoencoder_loss(model, config.autoencoder_stage.kl_weight),
+    optimizer=config.autoencoder_stage.optimizer,
+    initial=partial(initial_params, model, config, jax.random.key(config.seed)),
+    # Unrelated frames teach it more than adjacent ones.
+    windows=_windows(config, records, window=1, occluded_only=False),
+    window=1,
+  )
+  state = fit(stage, config, workdir)
+  return lambda: measure_scale(model, state.inference_params(), config, records)
 
 
 def _windows(

@@ -1,0 +1,84 @@
+r"""Which guidance helps: the paper's Table 3, and two questions beyond it.
+
+  python -m benchmarks.ablation_data my_faces/ --out data/ablation
+  python -m diffmvr_jax.sweep --config configs/ablation_guidance.py \
+    --workdir runs/ablation data.path=data/ablation/records
+
+Every variant is the demo's network at 64 px, trained equally long; with three
+seeds it takes about an hour on two CPU cores. `docs/results.md` has the
+result on thirteen real people.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from diffmvr_jax.ablation import Claim, Sweep, Variant
+from diffmvr_jax.config import SamplingConfig, load_config
+
+
+def get_sweep() -> Sweep:
+  """Returns the sweep."""
+  demo = load_config(Path(__file__).with_name("demo.py"))
+  base = dataclasses.replace(
+    demo,
+    name="ablation",
+    data=dataclasses.replace(demo.data, path="data/ablation/records"),
+    diffusion_stage=dataclasses.replace(demo.diffusion_stage, steps=400),
+    sampling=SamplingConfig(steps=2),
+  )
+  return Sweep(
+    title="Guidance",
+    base=base,
+    variants=(
+      Variant(name="dual"),
+      Variant(name="symmetric", overrides=_single("symmetric")),
+      Variant(name="past", overrides=_single("past")),
+      Variant(name="present", overrides=_single("present")),
+      Variant(name="dual-clip", overrides=("model.guidance.encoder=clip",)),
+      Variant(name="dual-latent", overrides=("model.guidance.encoder=latent",)),
+    ),
+    splits={
+      "test": "held-out people",
+      "validation": "held-out time of known people",
+    },
+    claims=(
+      *(
+        Claim(
+          text=f"dual guidance beats {other} alone",
+          metric=metric,
+          first="dual",
+          second=other,
+        )
+        for other in ("symmetric", "past")
+        for metric in ("psnr_mask", "ssim_mask")
+      ),
+      *(
+        Claim(
+          text=f"the present frame is worse guidance than {other}",
+          metric="psnr_mask",
+          first=other,
+          second="present",
+        )
+        for other in ("dual", "symmetric", "past")
+      ),
+      Claim(
+        text="latent tokens beat CLIP's",
+        metric="psnr_mask",
+        first="dual-latent",
+        second="dual-clip",
+      ),
+      Claim(
+        text="both kinds of tokens beat CLIP's alone",
+        metric="psnr_mask",
+        first="dual",
+        second="dual-clip",
+      ),
+    ),
+  )
+
+
+def _single(branch: str) -> tuple[str, ...]:
+  return (
+    f"model.unet.branches=['{branch}']",
+    "model.unet.alpha=[1.0]",
+  )

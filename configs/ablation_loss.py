@@ -1,0 +1,72 @@
+r"""What the motion loss does: the paper's Table 4, and its variants.
+
+  python -m benchmarks.ablation_data my_faces/ --out data/ablation
+  python -m diffmvr_jax.sweep --config configs/ablation_loss.py \
+    --workdir runs/ablation data.path=data/ablation/records
+
+In the workdir of `ablation_guidance.py`, the variant `dual` is shared with it.
+With three seeds it takes about 40 minutes on two CPU cores. `docs/results.md`
+has the result on thirteen real people.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from diffmvr_jax.ablation import Claim, Sweep, Variant
+from diffmvr_jax.config import SamplingConfig, load_config
+
+
+def get_sweep() -> Sweep:
+  """Returns the sweep."""
+  demo = load_config(Path(__file__).with_name("demo.py"))
+  base = dataclasses.replace(
+    demo,
+    name="ablation",
+    data=dataclasses.replace(demo.data, path="data/ablation/records"),
+    diffusion_stage=dataclasses.replace(demo.diffusion_stage, steps=400),
+    sampling=SamplingConfig(steps=2),
+  )
+  motion = "diffusion_stage.motion"
+  return Sweep(
+    title="Loss",
+    base=base,
+    variants=(
+      # The demo's: predicted clean latents, relative to the true motion.
+      Variant(name="dual"),
+      Variant(name="no-motion", overrides=(f"{motion}.weight=0.0",)),
+      Variant(name="printed", overrides=(f"{motion}.on=noisy",)),
+      Variant(name="zero", overrides=(f"{motion}.relative_to=zero",)),
+    ),
+    splits={
+      "test": "held-out people",
+      "validation": "held-out time of known people",
+    },
+    claims=(
+      Claim(
+        text="the motion loss lowers TC",
+        metric="tc_mask",
+        first="dual",
+        second="no-motion",
+      ),
+      Claim(
+        text="and does not lower SSIM",
+        metric="ssim_mask",
+        first="dual",
+        second="no-motion",
+        relation="not worse",
+      ),
+      Claim(
+        text="Eq. (4) as printed changes nothing",
+        metric="psnr_mask",
+        first="printed",
+        second="no-motion",
+        relation="equal",
+      ),
+      Claim(
+        text="relative to the true motion beats relative to none",
+        metric="psnr_mask",
+        first="dual",
+        second="zero",
+      ),
+    ),
+  )

@@ -1,0 +1,1 @@
+"""Evaluation: what is compared, how it is told."""
