@@ -21,6 +21,7 @@ setup(
   packages=find_packages(
     include=["diffmvr_jax*", "data_prep*", "launch*", "configs*"]
   ),
+  package_data={"diffmvr_jax.evaluation": ["page.html"]},
   install_requires=[
     "av>=18.1",
     "einops>=0.8.2",
@@ -32,6 +33,7 @@ setup(
     "importlib_resources>=7.1",
     "jax>=0.10.2",
     "jaxtyping>=0.3.11",
+    "matplotlib>=3.11.2",
     "ml_dtypes>=0.6",
     "numpy>=2.4.6",
     "opencv-python-headless>=5.0.0.93",
@@ -40,6 +42,7 @@ setup(
     "pillow>=13.0",
     "protobuf>=7.36.2",
     "safetensors>=0.8",
+    "scipy>=1.17.1",
     "tensorboardX>=2.6.5",
     "tensorflow-datasets>=4.9.10",
     "tqdm>=4.70.1",
@@ -55,6 +58,10 @@ setup(
       *DATA_PREP,
       *YOLO,
       "beartype>=0.23.1",
+      # FVD's, LPIPS's and FID's networks, to compare ours with.
+      "cd-fvd>=0.1.1",
+      "lpips>=0.1.4",
+      "pytorch-fid>=0.3.0",
       "diffusers>=0.42.1",
       "pyright[nodejs]>=1.1.414",
       "pytest>=9.2",

@@ -1,193 +1,222 @@
-"""Measures a trained model, or a restored video, against the truth.
+"""Measures trained models, or restored videos, against the truth.
 
   python -m diffmvr_jax.evaluate --checkpoint DIR --data DIR --out DIR
   python -m diffmvr_jax.evaluate --prediction P --target T [--mask M]
 
-The first restores the held-out clips of a data set with the model and with
-training-free baselines, and writes `metrics.json`, `sheet.png`,
-`restored.mp4` and `report.html`. The second compares video files.
+The first restores the held-out clips of a data set with the model, with
+training-free baselines, with other models (`--model NAME=DIR`), and takes what
+other methods made of them (`--external NAME=DIR`, a video or a folder of
+pictures for each clip). It writes `metrics.json`, `sheet.png`, `restored.mp4`
+and `report.html`. The second compares videos, folders of pictures, or folders
+of either. Weights of FID, FVD, LPIPS and identity are looked for in
+`--weights`, `DIFFMVR_MODELS` and `~/.cache/diffmvr`; a metric without them is
+named, with where to get them.
 """
 
 import argparse
 import json
-import sys
-import time
-from collections.abc import Callable
-from fractions import Fraction
+import pickle
+from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
+from jax.experimental import multihost_utils
 
 from diffmvr_jax.data.records import RecordSource, write_atomically
-from diffmvr_jax.data.windows import Window, read_frames
 from diffmvr_jax.errors import InputError, run_command
-from diffmvr_jax.inference import video
+from diffmvr_jax.evaluation.clips import (
+  Method,
+  evaluate_clips,
+  from_folder,
+  of_arrays,
+)
+from diffmvr_jax.evaluation.instruments import find_instruments
+from diffmvr_jax.evaluation.page import write_page
+from diffmvr_jax.evaluation.pairs import find_pairs
+from diffmvr_jax.evaluation.results import summarise, table, verdict
+from diffmvr_jax.evaluation.show import Showcase
 from diffmvr_jax.inference.baselines import BASELINES
 from diffmvr_jax.inference.restorer import CropRestorer
-from diffmvr_jax.metrics.report import table, verdict, write_report
-from diffmvr_jax.metrics.score import Scores, average, score_clip
-from diffmvr_jax.metrics.sheet import contact_sheet
+from diffmvr_jax.metrics.clip_meter import ClipMeter
+from diffmvr_jax.metrics.definitions import DEFINITIONS
+from diffmvr_jax.metrics.tally import Tally
+from diffmvr_jax.training.distributed import initialize
 
 MODEL = "DiffMVR"
-_SHEET_COLUMNS = 10
-_VIDEO_TILE = 256  # pixels
+METRICS = tuple(n for n in DEFINITIONS if not n.endswith("_mask"))
 
 
 def evaluate_records(
-  checkpoint: Path, data: Path, split: str, out: Path, seed: int
-) -> dict:
+  checkpoint: Path,
+  data: Path,
+  split: str,
+  out: Path,
+  seed: int,
+  *,
+  models: Sequence[tuple[str, Path]] = (),
+  external: Sequence[tuple[str, Path]] = (),
+  weights: Path | None = None,
+  wanted: Collection[str] = METRICS,
+) -> dict[str, Any]:
   """Restores and scores every clip of a split; writes the four files.
+
+  Several processes share the clips, and process 0 writes.
+
+  Args:
+    checkpoint: of the model.
+    data: folder of records.
+    split: of the data set.
+    out: folder for the files.
+    seed: of the restoration.
+    models: further ones, by name.
+    external: folders with what other methods made of the clips, by name.
+    weights: folder of the metrics' networks.
+    wanted: metrics, names of `DEFINITIONS`; each also inside the mask.
 
   Returns:
     What `metrics.json` holds.
 
   Raises:
-    InputError: no checkpoint, no such split, or records without targets.
+    InputError: no checkpoint, no such split, records without targets, an
+      external method that lacks a clip.
   """
-  restorer = CropRestorer.from_checkpoint(checkpoint)
+  found = find_instruments(weights, wanted)
+  main = CropRestorer.from_checkpoint(checkpoint)
   records = RecordSource(data, split)
-  methods: dict[str, Callable[[Window], np.ndarray]] = {
-    MODEL: lambda clip: restorer(clip, seed),
-    **BASELINES,
-  }
-  scores: dict[str, dict[str, Scores]] = {name: {} for name in methods}
-  shown: list[tuple[Window, np.ndarray]] = []
-  seconds = frames = 0.0
-  videos = list(records.videos())
-  for video_id, positions in tqdm(
-    videos, desc="restore", unit="video", file=sys.stderr
-  ):
-    clip = read_frames(records, list(positions))
-    if "target" not in clip:
-      raise InputError(f"{data}: records without a target cannot be scored")
-    for name, restore in methods.items():
-      start = time.perf_counter()
-      restored = restore(clip)
-      if name == MODEL:
-        shown.append((clip, restored))
-        # The first clip pays for compilation.
-        if len(shown) > 1:
-          seconds += time.perf_counter() - start
-          frames += clip["mask"].any((1, 2, 3)).sum()
-      scores[name][video_id] = score_clip(
-        restored, clip["target"], clip["mask"]
-      )
-  results = {name: average(clips.values()) for name, clips in scores.items()}
+  methods: dict[str, Method] = {MODEL: of_arrays(partial(main, seed=seed))}
+  methods |= {name: of_arrays(fill) for name, fill in BASELINES.items()}
+  for name, folder in models:
+    other = CropRestorer.from_checkpoint(folder)
+    methods[name] = of_arrays(partial(other, seed=seed))
+  for name, folder in external:
+    methods[name] = from_folder(folder)
   out.mkdir(parents=True, exist_ok=True)
-  config = restorer.config
-  conditions = {
-    "model": f"{config.name}: {config.diffusion_stage.steps} steps of training,"
-    f" {config.sampling.steps} of {config.sampling.sampler}",
-    "data": f"{len(videos)} held-out clips, {int(results[MODEL]['frames'])} "
-    f"occluded frames, {config.data.image_size} px",
-    "device": f"{jax.devices()[0].device_kind}, {config.model.dtype}, "
-    f"jax {jax.__version__}",
-    "seed": str(seed),
-  }
-  if frames:
-    conditions["speed"] = (
-      f"{frames / seconds:.1f} restored frames/s in this run, one run, "
-      "compilation excluded"
+  part = slice(jax.process_index(), None, jax.process_count())
+  with Showcase(MODEL, out / "restored.mp4") as shown:
+    tallies = evaluate_clips(
+      methods,
+      records,
+      found.instruments,
+      part=part,
+      show=shown if jax.process_index() == 0 else None,
     )
-  metrics = {
-    "conditions": conditions,
-    "average": results,
-    "verdict": verdict(MODEL, results),
-    "videos": scores,
-  }
-  write_atomically(out / "metrics.json", json.dumps(metrics, indent=2))
-  _write_sheet(out / "sheet.png", shown)
-  _write_video(out / "restored.mp4", shown)
-  write_report(
+  tallies = _gathered(tallies)
+  config = main.config
+  summary = summarise(
+    tallies,
+    conditions={
+      "model": f"{main.checkpoint}; {config.sampling.steps} steps of "
+      f"{config.sampling.sampler}",
+      "data": f"{data}, split {split}: {len(tallies[MODEL])} clips, "
+      f"{config.data.image_size} px",
+      "device": f"{jax.devices()[0].device_kind}, {config.model.dtype}, "
+      f"jax {jax.__version__}",
+      "seed": str(seed),
+    },
+    wanted=wanted,
+    weights=found.weights,
+    missing=found.missing,
+  )
+  if jax.process_index():
+    return summary
+  said = verdict(MODEL, summary["methods"])
+  write_atomically(out / "metrics.json", json.dumps(summary, indent=2))
+  shown.write_sheet(out / "sheet.png")
+  write_page(
     out / "report.html",
     title=f"{config.name}: restoration of held-out clips",
     model=MODEL,
-    methods=results,
-    conditions=conditions,
-    video=out / "restored.mp4",
+    summary=summary,
+    said=said,
+    players=shown.players,
     sheet=out / "sheet.png",
   )
-  return metrics
+  return summary
 
 
 def evaluate_videos(
-  prediction: Path, target: Path, mask: Path | None
-) -> Scores:
-  """Scores a restored video file.
+  prediction: Path,
+  target: Path,
+  mask: Path | None,
+  *,
+  weights: Path | None = None,
+  wanted: Collection[str] = METRICS,
+) -> dict[str, Any]:
+  """Scores restored videos.
 
   Args:
-    prediction: the restored video.
-    target: the truth.
-    mask: a video, white on the occlusion; None counts every pixel.
+    prediction: a video, a folder of pictures, or a folder of either.
+    target: the truth, likewise.
+    mask: likewise, white on the occlusion; None counts every pixel.
+    weights: folder of the metrics' networks.
+    wanted: metrics, names of `DEFINITIONS`; each also inside the mask.
+
+  Returns:
+    As `evaluate_records`; the one method is called "prediction".
 
   Raises:
-    InputError: a file is no video, or sizes or lengths differ.
+    InputError: a file cannot be read, or sizes or lengths differ.
   """
-  restored, truth = _read(prediction), _read(target)
-  masks = np.ones((*truth.shape[:3], 1), np.uint8)
-  if mask is not None:
-    masks = (_read(mask)[..., :1] > 127).astype(np.uint8)
-  for path, other in ((prediction, restored), (mask, masks)):
-    if other.shape[:3] != truth.shape[:3]:
-      raise InputError(
-        f"{path}: {other.shape[:3]} frames × height × width, but {target} has "
-        f"{truth.shape[:3]}"
-      )
-  return score_clip(restored, truth, masks)
-
-
-def _read(path: Path) -> np.ndarray:
-  frames = [frame.image for frame in video.read_frames(path)]
-  if not frames:
-    raise InputError(f"{path}: no frame can be decoded")
-  return np.stack(frames)
-
-
-def _write_sheet(path: Path, shown: list[tuple[Window, np.ndarray]]) -> None:
-  """Shows occluded frames spread over the clips."""
-  candidates = [
-    (clip, restored, int(i))
-    for clip, restored in shown
-    for i in np.flatnonzero(clip["mask"].mean((1, 2, 3)) > 0.03)
-  ]
-  count = min(_SHEET_COLUMNS, len(candidates))
-  chosen = [
-    candidates[int(k)] for k in np.linspace(0, len(candidates) - 1, count)
-  ]
-  if not chosen:
-    raise InputError("no clip has a frame with more than 3 % occluded")
-  rows = {
-    "input": [clip["frame"][i] for clip, _, i in chosen],
-    "mask": [clip["mask"][i] * np.uint8(255) for clip, _, i in chosen],
-    "symmetric": [clip["symmetric"][i] for clip, _, i in chosen],
-    "past": [clip["past"][i] for clip, _, i in chosen],
-    "restored": [restored[i] for _, restored, i in chosen],
-    "target": [clip["target"][i] for clip, _, i in chosen],
-  }
-  contact_sheet(rows).save(path)
-
-
-def _write_video(path: Path, shown: list[tuple[Window, np.ndarray]]) -> None:
-  """Input, restored and target side by side, one clip after the other."""
-  size = shown[0][0]["frame"].shape[1]
-  zoom = max(1, _VIDEO_TILE // size)
-  info = video.VideoInfo(
-    width=3 * size * zoom,
-    height=size * zoom,
-    fps=Fraction(25),
-    time_base=Fraction(1, 25),
-    has_audio=False,
+  found = find_instruments(weights, wanted)
+  tallies: dict[str, Tally] = {}
+  for pair in find_pairs(prediction, target, mask):
+    meter = ClipMeter(found.instruments)
+    for stretch in pair:
+      meter.see(*stretch)
+    tallies[pair.name] = meter.tally
+  return summarise(
+    {"prediction": tallies},
+    conditions={
+      "prediction": str(prediction),
+      "target": str(target),
+      "mask": str(mask or "none: all pixels count"),
+      "device": f"{jax.devices()[0].device_kind}, jax {jax.__version__}",
+    },
+    wanted=wanted,
+    weights=found.weights,
+    missing=found.missing,
   )
-  pts = 0
-  with video.VideoWriter(path, info) as writer:
-    for clip, restored in shown:
-      for triple in zip(clip["frame"], restored, clip["target"], strict=True):
-        row = np.concatenate(triple, axis=1)
-        row = row.repeat(zoom, axis=0).repeat(zoom, axis=1)
-        writer.write(video.TimedFrame(row, pts))
-        pts += 1
+
+
+def _gathered(
+  tallies: dict[str, dict[str, Tally]],
+) -> dict[str, dict[str, Tally]]:
+  """The tallies of all processes, whole in float64, which JAX would not be."""
+  if jax.process_count() == 1:
+    return tallies
+  mine = np.frombuffer(pickle.dumps(tallies), np.uint8)
+  sizes = multihost_utils.process_allgather(np.asarray([len(mine)], np.int32))
+  padded = np.zeros(int(sizes.max()), np.uint8)
+  padded[: len(mine)] = mine
+  everybody = np.asarray(multihost_utils.process_allgather(padded))
+  parts = [
+    pickle.loads(row[: int(size)].tobytes())  # from processes of this run
+    for row, size in zip(everybody, sizes.reshape(-1), strict=True)
+  ]
+  return {
+    method: {k: v for part in parts for k, v in part[method].items()}
+    for method in tallies
+  }
+
+
+def _named(text: str) -> tuple[str, Path]:
+  name, separator, folder = text.partition("=")
+  if not (separator and name and folder):
+    raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR")
+  return name, Path(folder)
+
+
+def _metrics(text: str) -> list[str]:
+  names = text.split(",")
+  for name in names:
+    if name not in METRICS:
+      raise argparse.ArgumentTypeError(
+        f"no metric {name!r}; there are {', '.join(METRICS)}"
+      )
+  return names
 
 
 def main(argv: list[str]) -> None:
@@ -200,25 +229,67 @@ def main(argv: list[str]) -> None:
   parser.add_argument("--checkpoint", type=Path, help="workdir of the training")
   parser.add_argument("--data", type=Path, help="folder of records")
   parser.add_argument("--split", default="test")
-  parser.add_argument("--out", type=Path, help="folder for the four files")
+  parser.add_argument("--out", type=Path, help="folder for what is written")
   parser.add_argument("--seed", type=int, default=0)
-  parser.add_argument("--prediction", type=Path, help="restored video")
-  parser.add_argument("--target", type=Path, help="true video")
-  parser.add_argument("--mask", type=Path, help="video, white on the occlusion")
+  parser.add_argument(
+    "--model",
+    type=_named,
+    action="append",
+    default=[],
+    metavar="NAME=DIR",
+    help="another model, such as a text-guided one",
+  )
+  parser.add_argument(
+    "--external",
+    type=_named,
+    action="append",
+    default=[],
+    metavar="NAME=DIR",
+    help="what another method made of the clips",
+  )
+  parser.add_argument("--prediction", type=Path, help="restored video(s)")
+  parser.add_argument("--target", type=Path, help="true video(s)")
+  parser.add_argument("--mask", type=Path, help="white on the occlusion")
+  parser.add_argument(
+    "--weights", type=Path, help="folder of the metrics' networks"
+  )
+  parser.add_argument(
+    "--metrics",
+    type=_metrics,
+    default=METRICS,
+    help="comma-separated; all of them if not given",
+  )
   args = parser.parse_args(argv)
+  options = {"weights": args.weights, "wanted": args.metrics}
   if args.checkpoint and args.data and args.out:
-    metrics = evaluate_records(
-      args.checkpoint, args.data, args.split, args.out, args.seed
+    initialize()
+    summary = evaluate_records(
+      args.checkpoint,
+      args.data,
+      args.split,
+      args.out,
+      args.seed,
+      models=args.model,
+      external=args.external,
+      **options,
     )
-    print(table(metrics["average"]))
-    print("\n".join(metrics["verdict"]))
+    said = verdict(MODEL, summary["methods"])
   elif args.prediction and args.target:
-    scores = evaluate_videos(args.prediction, args.target, args.mask)
-    print(json.dumps(scores, indent=2))
+    summary = evaluate_videos(
+      args.prediction, args.target, args.mask, **options
+    )
+    said = []
+    if args.out:
+      args.out.mkdir(parents=True, exist_ok=True)
+      path = args.out / "metrics.json"
+      write_atomically(path, json.dumps(summary, indent=2))
   else:
     raise InputError(
       "give either --checkpoint, --data and --out, or --prediction and --target"
     )
+  if jax.process_index() == 0:
+    print(table(summary))
+    print("\n".join(said))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ is the config file's.
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -26,9 +27,11 @@ from diffmvr_jax.evaluation.ablation_table import (
   table_csv,
   verdicts,
 )
-from diffmvr_jax.evaluation.clips import evaluate_clips
+from diffmvr_jax.evaluation.clips import evaluate_clips, of_arrays
+from diffmvr_jax.evaluation.instruments import find_instruments
 from diffmvr_jax.inference.restorer import CropRestorer
 from diffmvr_jax.metrics.clip_meter import Instruments
+from diffmvr_jax.metrics.definitions import DEFINITIONS
 from diffmvr_jax.metrics.tally import Scores, Tally
 from diffmvr_jax.training.loop import Preempted, fit_autoencoder, train
 from diffmvr_jax.training.stored import save_model
@@ -105,7 +108,7 @@ def _evaluate(
   restorer = CropRestorer.from_checkpoint(checkpoint)
   records = RecordSource(config.data.path, split)
   clips = evaluate_clips(
-    {"model": lambda clip: restorer(clip, seed)}, records, instruments
+    {"model": of_arrays(partial(restorer, seed=seed))}, records, instruments
   )["model"]
   content = {
     "config": json.loads(to_json(config)),
@@ -159,6 +162,9 @@ def main(argv: list[str]) -> None:
   parser.add_argument("--config", type=Path, required=True)
   parser.add_argument("--workdir", type=Path, required=True)
   parser.add_argument(
+    "--weights", type=Path, help="folder of the metrics' networks"
+  )
+  parser.add_argument(
     "overrides",
     nargs="*",
     metavar="KEY=VALUE",
@@ -172,11 +178,14 @@ def main(argv: list[str]) -> None:
     "jax_compilation_cache_dir", str((workdir / "programs").absolute())
   )
   try:
-    results = run(sweep, workdir, Instruments())
+    found = find_instruments(arguments.weights, sweep.metrics)
+    results = run(sweep, workdir, found.instruments)
   except Preempted as stop:
     print(f"stopped by SIGTERM: {stop}")
     return
   print(write_tables(sweep, results, workdir, arguments.config.stem))
+  for name, how in found.missing.items():
+    print(f"not computed: {DEFINITIONS[name].title}; {how}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -9,12 +10,39 @@ from tqdm import tqdm
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import Window, read_frames
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.evaluation.pairs import find_video, read_video
 from diffmvr_jax.metrics.clip_meter import ClipMeter, Instruments
 from diffmvr_jax.metrics.tally import Tally
 
-# A clip's arrays, named as in the data contract -> (n, h, w, 3) uint8.
-Method = Callable[[Window], np.ndarray]
+# A clip's name, and its arrays, named as in the data contract -> (n, h, w, 3)
+# uint8.
+Method = Callable[[str, Window], np.ndarray]
 Shown = Callable[[str, Window, Mapping[str, np.ndarray]], None]
+
+
+def of_arrays(restore: Callable[[Window], np.ndarray]) -> Method:
+  """A method that does not look at names."""
+  return lambda name, clip: restore(clip)
+
+
+def from_folder(folder: Path) -> Method:
+  """What another method made of the clips.
+
+  Args:
+    folder: with a video, or a folder of pictures, for every clip, of its name.
+  """
+
+  def read(name: str, clip: Window) -> np.ndarray:
+    path = find_video(folder, name)
+    restored = read_video(path)
+    if restored.shape != clip["frame"].shape:
+      raise InputError(
+        f"{path}: {restored.shape[:3]} frames × height × width, the clip has "
+        f"{clip['frame'].shape[:3]}"
+      )
+    return restored
+
+  return read
 
 
 def evaluate_clips(
@@ -50,7 +78,9 @@ def evaluate_clips(
       raise InputError(
         f"{records.shards[0].parent}: records without a target cannot be scored"
       )
-    restored = {name: method(clip) for name, method in methods.items()}
+    restored = {
+      name: method(video_id, clip) for name, method in methods.items()
+    }
     for name, frames in restored.items():
       meter = ClipMeter(instruments)
       meter.see(frames, clip["target"], clip["mask"])

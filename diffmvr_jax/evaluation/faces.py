@@ -1,5 +1,6 @@
 """Whether the restored face is the same person, with the same expression."""
 
+import atexit
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Landmarks:
     from data_prep.landmarkers import FaceDetector
 
     self._detector = FaceDetector(folder, still=True)
+    atexit.register(self._detector.close)
 
   def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray | None]:
     """(21, 2) landmarks in pixels of each (h, w, 3) image; None: no face."""

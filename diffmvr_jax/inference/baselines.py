@@ -1,7 +1,7 @@
 """Restoration without training, for comparison.
 
 Every baseline maps a clip (arrays named as in the data contract) to restored
-frames, (frame, h, w, 3) uint8, as `Restorer` does.
+frames, (frame, h, w, 3) uint8, as `CropRestorer` does.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from diffmvr_jax.data.windows import Window
 from diffmvr_jax.inference.paste import composite, feather
 
 _TELEA_RADIUS = 3  # pixels
+_MEDIAN_RADIUS = 12  # frames before and after
 
 
 def do_nothing(clip: Window) -> np.ndarray:
@@ -32,12 +33,26 @@ def mirror_image(clip: Window) -> np.ndarray:
 
 def telea(clip: Window) -> np.ndarray:
   """OpenCV's fast-marching inpainting (Telea 2004), frame by frame."""
-  filled = np.stack(
-    [
-      cv2.inpaint(frame, mask, _TELEA_RADIUS, cv2.INPAINT_TELEA)
-      for frame, mask in zip(clip["frame"], clip["mask"][..., 0], strict=True)
-    ]
-  )
+  return _fill(clip, _inpainted(clip), np.ones(len(clip["frame"]), bool))
+
+
+def temporal_median(clip: Window) -> np.ndarray:
+  """The median of a pixel in the frames around in which it is visible.
+
+  Looks 12 frames ahead, so it is no rival for live use. Pixels that are
+  covered in all of them are Telea's.
+  """
+  filled = _inpainted(clip)
+  masks = clip["mask"][..., 0] > 0
+  for i in np.flatnonzero(masks.any((1, 2))):
+    near = slice(max(0, i - _MEDIAN_RADIUS), i + _MEDIAN_RADIUS + 1)
+    seen = clip["frame"][near, masks[i]].astype(np.float32)
+    hidden = masks[near, masks[i]]
+    seen[hidden] = np.nan
+    known = ~hidden.all(0)
+    values = filled[i][masks[i]]
+    values[known] = np.nanmedian(seen[:, known], axis=0).round()
+    filled[i][masks[i]] = values
   return _fill(clip, filled, np.ones(len(filled), bool))
 
 
@@ -46,7 +61,18 @@ BASELINES: dict[str, Callable[[Window], np.ndarray]] = {
   "past frame": past_frame,
   "mirror image": mirror_image,
   "Telea": telea,
+  "temporal median": temporal_median,
 }
+
+
+def _inpainted(clip: Window) -> np.ndarray:
+  pairs = zip(clip["frame"], clip["mask"][..., 0], strict=True)
+  return np.stack(
+    [
+      cv2.inpaint(frame, mask, _TELEA_RADIUS, cv2.INPAINT_TELEA)
+      for frame, mask in pairs
+    ]
+  )
 
 
 def _fill(clip: Window, filling: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ _COVERED = "mean over the frames in which something is covered"
 _FRECHET = (
   "Fréchet distance of Gaussians fitted to features of restored and true"
 )
-DEFINITIONS = {
+_WHOLE = {
   "psnr": Definition(
     title="PSNR, dB",
     digits=2,
@@ -54,7 +54,7 @@ DEFINITIONS = {
   ),
   "tc_paper": Definition(
     title="TC as printed",
-    digits=5,
+    digits=7,
     larger=False,
     text="Eq. (E.3) with the printed divisor 512² · 255²",
   ),
@@ -114,14 +114,16 @@ _INSIDE = {
   "edge of an eighth",
   "landmarks": "over landmarks whose true place is covered",
 }
-DEFINITIONS |= {
+_MASKED = {
   f"{name}_mask": Definition(
-    title=DEFINITIONS[name].title.replace(",", " in mask,")
-    if "," in DEFINITIONS[name].title
-    else f"{DEFINITIONS[name].title} in mask",
-    digits=DEFINITIONS[name].digits,
-    larger=DEFINITIONS[name].larger,
-    text=f"{DEFINITIONS[name].text}; {inside}",
+    title=_WHOLE[name].title.replace(",", " in mask,")
+    if "," in _WHOLE[name].title
+    else f"{_WHOLE[name].title} in mask",
+    digits=_WHOLE[name].digits,
+    larger=_WHOLE[name].larger,
+    text=f"{_WHOLE[name].text}; {inside}",
   )
   for name, inside in _INSIDE.items()
 }
+# In the order of a table: what was restored comes first.
+DEFINITIONS = _MASKED | _WHOLE

@@ -19,8 +19,6 @@ from data_prep.sources import file_clip
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames as read_clip
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.evaluate import evaluate_records, evaluate_videos
-from diffmvr_jax.inference.baselines import BASELINES
 from diffmvr_jax.inference.paste import feather
 from diffmvr_jax.inference.restorer import CropRestorer
 from diffmvr_jax.inference.sources import open_source
@@ -213,31 +211,6 @@ def test_the_same_seed_gives_the_same_file(source, restorer, tmp_path):
     )
   one, other = ((tmp_path / n).read_bytes() for n in ("a.mp4", "b.mp4"))
   assert one == other
-
-
-def test_evaluation_writes_its_four_files(tiny_checkpoint, tiny_data, tmp_path):
-  metrics = evaluate_records(tiny_checkpoint, tiny_data, "test", tmp_path, 0)
-  names = {"metrics.json", "sheet.png", "restored.mp4", "report.html"}
-  assert {p.name for p in tmp_path.iterdir()} == names
-  assert set(metrics["average"]) == {"DiffMVR", *BASELINES}
-  nothing = metrics["average"]["do nothing"]
-  assert nothing["psnr_mask"] < nothing["psnr"]
-  page = (tmp_path / "report.html").read_text()
-  assert "http" not in page  # self-contained
-  assert page.count("<tr") == 2 + len(BASELINES)
-  assert len(metrics["verdict"]) == 3
-
-
-def test_video_files_can_be_compared(source, tmp_path):
-  path, _ = source
-  scores = evaluate_videos(path, path, None)
-  assert scores["ssim"] == pytest.approx(1)
-  assert scores["psnr"] == 100  # dB, without error
-  short = tmp_path / "short.mkv"
-  with VideoWriter(short, probe(path), lossless=True) as writer:
-    writer.write(next(read_frames(path)))
-  with pytest.raises(InputError, match=r"short\.mkv: \(1, 160, 160\)"):
-    evaluate_videos(short, path, None)
 
 
 def command(*arguments):

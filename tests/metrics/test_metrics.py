@@ -1,14 +1,20 @@
 from itertools import pairwise
 
+import cv2
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from diffmvr_jax.metrics.report import verdict
-from diffmvr_jax.metrics.score import average, score_clip
+from diffmvr_jax.evaluation.results import verdict
+from diffmvr_jax.metrics.clip_meter import ClipMeter
+from diffmvr_jax.metrics.flow import backward_flow
 from diffmvr_jax.metrics.similarity import psnr, ssim
-from diffmvr_jax.metrics.temporal import temporal_consistency
+from diffmvr_jax.metrics.temporal import (
+  as_printed,
+  temporal_consistency,
+  warping_error,
+)
 
 
 @pytest.fixture(scope="module")
@@ -89,25 +95,101 @@ def test_temporal_consistency_is_equation_e3(pair):
   np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
-def test_score_counts_occluded_frames_only(pair):
+def test_only_covered_frames_count(pair):
   prediction, target = pair
   mask = np.zeros((*target.shape[:3], 1), np.uint8)
   mask[1, 5:20, 5:20] = 1
-  scores = score_clip(prediction, target, mask)
-  assert scores["frames"] == 1
+  meter = ClipMeter()
+  meter.see(prediction, target, mask)
+  assert meter.tally.parts["psnr"].frames == 1
   alone = psnr(*(jnp.asarray(a[1:2]) for a in (prediction, target, mask)))
-  assert scores["psnr_mask"] == pytest.approx(float(alone[0]), rel=1e-6)
+  value = meter.tally.values()["psnr_mask"]
+  assert value == pytest.approx(float(alone[0]), rel=1e-6)
 
 
-def test_average_weighs_by_frames():
-  clips = [{"frames": 1, "tc": 1.0}, {"frames": 3, "tc": 5.0}, {"frames": 0}]
-  assert average(clips) == {"frames": 4, "tc": 4.0}
+def test_a_clip_in_pieces_is_the_clip(pair):
+  prediction, target = (np.concatenate([a, a[::-1]] * 15) for a in pair)
+  mask = np.zeros((*target.shape[:3], 1), np.uint8)
+  mask[20:70, 5:30, 5:20] = 1
+  whole, pieces = ClipMeter(), ClipMeter()
+  whole.see(prediction, target, mask)
+  for start in range(0, len(mask), 7):
+    part = slice(start, start + 7)
+    pieces.see(prediction[part], target[part], mask[part])
+  assert whole.tally.parts["tc"].frames == len(mask) - 1
+  assert pieces.tally.parts["tc"].videos == 1
+  assert whole.tally.values() == pytest.approx(pieces.tally.values(), rel=1e-5)
+  assert whole.tally.parts.keys() == pieces.tally.parts.keys()
+
+
+def test_two_videos_add_up(pair):
+  prediction, target = pair
+  mask = np.ones((*target.shape[:3], 1), np.uint8)
+  one, other = ClipMeter(), ClipMeter()
+  one.see(prediction, target, mask)
+  other.see(target[:1], target[:1], mask[:1])
+  both = one.tally + other.tally
+  value = one.tally.values()["psnr"]
+  assert both.values()["psnr"] == pytest.approx((3 * value + 100) / 4)
+  assert both.parts["psnr"].videos == 2
+  assert both.parts["tc"].videos == 1
+
+
+def test_the_printed_divisor_is_that_of_512_pixels():
+  assert as_printed(1.0, 64, 64) == pytest.approx(64 * 64 / 512**2)
+
+
+def test_a_moved_frame_has_no_warping_error():
+  """A shift by whole pixels is undone but for what comes into sight."""
+  rng = np.random.default_rng(0)
+  noise = rng.integers(0, 255, (1, 40, 60, 3)).astype(np.uint8)
+  frames = np.concatenate([np.roll(noise, 3 * i, axis=2) for i in range(3)])
+  flow = np.zeros((2, 40, 60, 2), np.float32)
+  flow[..., 0] = -3
+  visible = np.ones((2, 40, 60, 1), np.uint8)
+  visible[:, :, :3] = 0
+  total, weight = warping_error(*map(jnp.asarray, (frames, flow, visible)))
+  assert float(total) == pytest.approx(0, abs=1e-9)
+  assert float(weight) == visible.sum()
+  still, _ = warping_error(*map(jnp.asarray, (frames, 0 * flow, visible)))
+  assert float(still) > 100
+
+
+def test_warping_samples_as_opencv_does(pair):
+  frames = pair[0][:2]
+  rng = np.random.default_rng(0)
+  flow = rng.uniform(-2, 2, (1, 48, 40, 2)).astype(np.float32)
+  visible = np.zeros((1, 48, 40, 1), np.uint8)
+  visible[:, 4:-4, 4:-4] = 1
+  grid = np.stack(np.meshgrid(np.arange(40), np.arange(48)), -1)
+  place = (grid + flow[0]).astype(np.float32)
+  moved = cv2.remap(frames[0] / 255, place, None, cv2.INTER_LINEAR)
+  squared = ((frames[1] / 255 - moved) ** 2).mean(-1, keepdims=True)
+  expected = (squared * visible[0]).sum()
+  total, _ = warping_error(*map(jnp.asarray, (frames, flow, visible)))
+  # OpenCV rounds places to a thirty-second of a pixel.
+  assert float(total) == pytest.approx(expected, rel=1e-2)
+
+
+def test_flow_finds_a_shift():
+  y, x = np.mgrid[:96, :96]
+  picture = 128 + 60 * np.sin(x / 5) * np.cos(y / 7) + 40 * np.sin(y / 11)
+  frames = np.stack([np.roll(picture, 2 * i, axis=1) for i in range(2)])
+  frames = np.repeat(frames[..., None], 3, axis=-1).astype(np.uint8)
+  flow, visible = backward_flow(frames)
+  assert np.median(flow[0, 20:-20, 20:-20, 0]) == pytest.approx(-2, abs=0.2)
+  assert np.median(flow[0, 20:-20, 20:-20, 1]) == pytest.approx(0, abs=0.2)
+  assert visible[0, 20:-20, 20:-20].mean() > 0.9
+
+
+def values(**by_metric):
+  return {name: {"value": value} for name, value in by_metric.items()}
 
 
 def test_verdict_names_what_is_not_beaten():
   methods = {
-    "model": {"psnr_mask": 20.0, "ssim_mask": 0.9, "tc_mask": 0.2},
-    "good": {"psnr_mask": 25.0, "ssim_mask": 0.5, "tc_mask": 0.1},
+    "model": values(psnr_mask=20.0, ssim_mask=0.9, tc_mask=0.2),
+    "good": values(psnr_mask=25.0, ssim_mask=0.5, tc_mask=0.1),
   }
   assert verdict("model", methods) == [
     "PSNR in mask: model does not beat good.",
