@@ -25,12 +25,14 @@ class Variant:
     overrides: of the base experiment, `key.path=value`.
     checkpoint: a finished training to load in place of one, where "{seed}"
       stands for the seed.
+    seeds: of the sweep's, where fewer of them say enough.
     paper: the paper's row, by metric; shown beside ours where given.
   """
 
   name: str
   overrides: tuple[str, ...] = ()
   checkpoint: str | None = None
+  seeds: tuple[int, ...] | None = None
   paper: Mapping[str, float] = field(default_factory=dict)
 
 

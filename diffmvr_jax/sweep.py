@@ -68,6 +68,8 @@ def run(
   }
   for seed in sweep.seeds:
     for variant in sweep.variants:
+      if variant.seeds is not None and seed not in variant.seeds:
+        continue
       config = sweep.config_of(variant, seed, autoencoder)
       folder = workdir / variant.name / f"seed{seed}"
       for split in sweep.splits:

@@ -177,7 +177,7 @@ def test_mistakes_end_in_one_line(tmp_path):
   )
   assert loading(shipped).title == "Loss"
   with pytest.raises(
-    InputError, match="unknown config key diffusion_stage.stops"
+    InputError, match=r"unknown config key diffusion_stage\.stops"
   ):
     loading(shipped, "diffusion_stage.stops=1")
   with pytest.raises(InputError, match="seeds=x: give numbers"):

@@ -1,0 +1,1 @@
+"""Other methods of video inpainting, run from their own checkouts."""

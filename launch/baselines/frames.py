@@ -1,0 +1,60 @@
+"""Writes a data set's clips as pictures, which other methods read.
+
+  python -m launch.baselines.frames --data DIR --split test --out DIR
+
+`OUT/frames/CLIP/00000.png` are the occluded frames, `OUT/masks/CLIP/00000.png`
+white on the occlusion. The scripts beside this file run a method on them;
+`python -m diffmvr_jax.evaluate … --external NAME=DIR` measures what it made.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.data.windows import read_frames
+from diffmvr_jax.errors import InputError, run_command
+
+
+def write_clips(data: Path, split: str, out: Path) -> None:
+  """Writes frames and masks of every clip.
+
+  Raises:
+    InputError: no such records, or a picture cannot be written.
+  """
+  records = RecordSource(data, split)
+  for name, positions in tqdm(
+    list(records.videos()), desc="clips", file=sys.stderr
+  ):
+    clip = read_frames(records, list(positions))
+    for kind, images in (
+      ("frames", clip["frame"][..., ::-1]),
+      ("masks", clip["mask"] * 255),
+    ):
+      folder = out / kind / name
+      folder.mkdir(parents=True, exist_ok=True)
+      for number, image in enumerate(images):
+        path = folder / f"{number:05}.png"
+        if not cv2.imwrite(str(path), image):
+          raise InputError(f"{path}: cannot be written")
+
+
+def main(argv: list[str]) -> None:
+  """Parses the arguments and writes the pictures."""
+  parser = argparse.ArgumentParser(
+    prog="python -m launch.baselines.frames",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  parser.add_argument("--data", type=Path, required=True)
+  parser.add_argument("--split", default="test")
+  parser.add_argument("--out", type=Path, required=True)
+  arguments = parser.parse_args(argv)
+  write_clips(arguments.data, arguments.split, arguments.out)
+
+
+if __name__ == "__main__":
+  run_command(main)
