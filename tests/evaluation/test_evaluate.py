@@ -98,6 +98,27 @@ def test_external_and_further_models_are_measured_alike(evaluated):
   assert methods["do nothing"]["psnr_mask"]["value"] < 30
 
 
+def test_another_methods_output_needs_no_model(tiny_data, clip, tmp_path):
+  """Videos against the truth of records."""
+  (tmp_path / "other").mkdir()
+  write(tmp_path / "other" / f"{clip[0]}.mkv", clip[1]["frame"])
+  summary = evaluate_records(
+    None,
+    tiny_data,
+    "test",
+    tmp_path / "out",
+    0,
+    external=[("other", tmp_path / "other")],
+    weights=tmp_path,
+  )
+  methods = summary["methods"]
+  assert set(methods) == {"other", *BASELINES}
+  assert methods["other"] == methods["do nothing"]
+  assert "restored by other" in (tmp_path / "out" / "report.html").read_text()
+  with pytest.raises(InputError, match="give --checkpoint, --model or"):
+    evaluate_records(None, tiny_data, "test", tmp_path / "out", 0)
+
+
 def test_an_external_method_must_have_every_clip(
   tiny_checkpoint, tiny_data, clip, tmp_path
 ):

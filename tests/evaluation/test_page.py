@@ -45,8 +45,8 @@ def page(tmp_path_factory):
       },
       "not_computed": {"fvd": "get it there"},
       "conditions": {"device": "a test"},
+      "verdict": ["It is so."],
     },
-    said=["It is so."],
     players=[player(name, clip, restored) for name in ("one", "two")],
     sheet=folder / "sheet.png",
   )

@@ -7,6 +7,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from diffmvr_jax.evaluation.results import verdict
+from diffmvr_jax.inference.video import read_frames
 from diffmvr_jax.metrics.clip_meter import ClipMeter
 from diffmvr_jax.metrics.flow import backward_flow
 from diffmvr_jax.metrics.similarity import psnr, ssim
@@ -17,9 +18,16 @@ from diffmvr_jax.metrics.temporal import (
 )
 
 
-@pytest.fixture(scope="module")
-def pair():
+@pytest.fixture(scope="module", params=["drawn", "real"])
+def pair(request):
+  """Restored and true frames; the real ones are a face, spoilt by noise."""
   rng = np.random.default_rng(0)
+  if request.param == "real":
+    folder = request.getfixturevalue("assets") / "faces"
+    frames = read_frames(folder / "face_01.mp4")
+    target = np.stack([next(frames).image[::10, ::12][:48, :40] for _ in "123"])
+    noisy = np.clip(target + rng.normal(0, 12, target.shape), 0, 255)
+    return noisy.astype(np.uint8), target
   y, x = np.mgrid[:48, :40]
   target = np.stack(
     [128 + 100 * np.sin(x / k) * np.cos(y / 9) for k in (4, 7, 9)], -1
