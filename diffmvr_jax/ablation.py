@@ -4,13 +4,13 @@ A sweep's config file is a Python file with `get_sweep() -> Sweep`.
 """
 
 import dataclasses
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from diffmvr_jax.config import Config, check, from_dict
+from diffmvr_jax.config_file import call
 from diffmvr_jax.config_values import override
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.metrics.definitions import DEFINITIONS
@@ -133,19 +133,7 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     InputError: no such file, no `get_sweep`, a wrong override, two variants of
       one name, a claim about none.
   """
-  path = Path(path)
-  if not path.is_file():
-    raise InputError(f"{path}: no such config file")
-  spec = importlib.util.spec_from_file_location("sweep_file", path)
-  assert spec is not None and spec.loader is not None
-  module = importlib.util.module_from_spec(spec)
-  try:
-    spec.loader.exec_module(module)
-    sweep = module.get_sweep()
-  except Exception as error:
-    raise InputError(f"{path}: {type(error).__name__}: {error}") from error
-  if not isinstance(sweep, Sweep):
-    raise InputError(f"{path}: get_sweep() must return a diffmvr_jax Sweep")
+  sweep = call(path, "get_sweep", Sweep)
   for assignment in overrides:
     if assignment.startswith("seeds="):
       sweep = dataclasses.replace(sweep, seeds=_seeds(assignment))
@@ -164,7 +152,7 @@ def _seeds(assignment: str) -> tuple[int, ...]:
     raise InputError(f"{assignment}: give numbers, as in seeds=0,1") from error
 
 
-def _check(sweep: Sweep, path: Path) -> None:
+def _check(sweep: Sweep, path: str | Path) -> None:
   names = [variant.name for variant in sweep.variants]
   if len(set(names)) < len(names):
     raise InputError(f"{path}: two variants have one name")

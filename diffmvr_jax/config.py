@@ -5,13 +5,13 @@ overridden on the command line by its dotted path, `diffusion_stage.steps=500`.
 """
 
 import dataclasses
-import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from diffmvr_jax.config_file import call
 from diffmvr_jax.config_values import build, override
 from diffmvr_jax.errors import InputError
 
@@ -302,19 +302,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     >>> load_config("configs/demo.py", ["seed=3"]).seed
     3
   """
-  path = Path(path)
-  if not path.is_file():
-    raise InputError(f"{path}: no such config file")
-  spec = importlib.util.spec_from_file_location("config_file", path)
-  assert spec is not None and spec.loader is not None
-  module = importlib.util.module_from_spec(spec)
-  try:
-    spec.loader.exec_module(module)
-    config = module.get_config()
-  except Exception as error:
-    raise InputError(f"{path}: {type(error).__name__}: {error}") from error
-  if not isinstance(config, Config):
-    raise InputError(f"{path}: get_config() must return a diffmvr_jax Config")
+  config = call(path, "get_config", Config)
   for assignment in overrides:
     config = override(config, assignment)
   # A config file may hold a wrong type as well; one check serves both.

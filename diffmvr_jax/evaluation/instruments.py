@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import jax
@@ -200,7 +201,7 @@ def load_lpips(backbone: Path, heads: Path) -> Compare:
     InputError: a file is something else.
   """
   image = (1, _SMALLEST, _SMALLEST, 3)
-  params = {
+  params: dict[str, Any] = {
     "alexnet": read_network(backbone, shapes_of(AlexNet(), image), Layout())
   }
   tensors = open_tensors(heads)

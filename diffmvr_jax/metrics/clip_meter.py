@@ -171,7 +171,8 @@ class ClipMeter:
       mean(f"tc{suffix}", tc * pairs, pairs, pairs)
       printed = as_printed(tc, height, width)
       mean(f"tc_paper{suffix}", printed * pairs, pairs, pairs)
-      mean(f"warp{suffix}", *map(float, _warping(clip, flow, visible)), pairs)
+      total, weight = map(float, _warping(clip, flow, visible))
+      mean(f"warp{suffix}", total, weight, pairs)
       if marked:
         inside = float(_temporal(clip, mask))
         mean(f"tc_mask{suffix}", inside * marked, marked, frames)

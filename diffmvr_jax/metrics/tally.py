@@ -87,7 +87,9 @@ class Tally:
   def __add__(self, other: "Tally") -> "Tally":
     parts = dict(self.parts)
     for name, part in other.parts.items():
-      parts[name] = parts[name] + part if name in parts else part
+      if name in parts:  # a metric is always of one kind
+        part = parts[name] + part  # pyright: ignore[reportOperatorIssue]
+      parts[name] = part
     return Tally(parts=parts)
 
   def values(self) -> Scores:

@@ -223,6 +223,14 @@ def test_bad_files_are_named(tmp_path):
     VideoWriter(tmp_path / "a.unknown", INFO)
 
 
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.webm"])
+def test_a_video_may_begin_late(name, tmp_path):
+  """Matroska promises an end, and the first frame need not be at 0."""
+  late = [TimedFrame(f.image, 1001 * 200 + f.pts) for f in frames(8)]
+  write(tmp_path / name, late)
+  assert len(list(read_frames(tmp_path / name))) == 8
+
+
 def test_a_truncated_video_ends_in_an_error_that_names_the_frame(tmp_path):
   path = tmp_path / "a.mkv"
   write(path, frames(30), lossless=True)

@@ -41,7 +41,7 @@ def read_network(path: Path, shapes: Any, layout: Layout) -> dict[str, Any]:
       list of them.
   """
   tensors = open_tensors(path)
-  leaves = traverse_util.flatten_dict(shapes)
+  leaves: dict[tuple[str, ...], Any] = traverse_util.flatten_dict(shapes)
   layers = {
     keys[:-1]: leaf for keys, leaf in leaves.items() if "kernel" in keys
   }
