@@ -7,8 +7,8 @@ After `make demo`:
   python -m diffmvr_jax.evaluate --checkpoint runs/distilled \
     --data runs/demo/data --out runs/distilled/report
 
-About 6 minutes on two CPU cores for 22.3 dB PSNR inside the mask in 4 steps or 2,
-where the demo's model has 22.5 in 50 steps; `docs/restoring.md` has the table.
+About 6 minutes on two CPU cores for 22.3 dB PSNR inside the mask in 4 steps or
+2, where the demo's model has 22.5 in 50; `docs/restoring.md` has the table.
 For another model, take its own config and change what `distilled` changes.
 """
 
