@@ -325,6 +325,16 @@ def from_dict(values: Mapping[str, Any]) -> Config:
   return build(Config, values)
 
 
+def is_guided(branches: Sequence[str]) -> bool:
+  """Whether any branch looks at an image; a text branch alone needs none.
+
+  Example:
+    >>> is_guided(("text",))
+    False
+  """
+  return set(branches) != {"text"}
+
+
 def trained_networks(config: Config) -> tuple[str, ...]:
   """Names of the networks that the diffusion stage trains.
 
@@ -333,6 +343,8 @@ def trained_networks(config: Config) -> tuple[str, ...]:
     ('unet', 'guidance')
   """
   if config.diffusion_stage.objective == "consistency":
+    return ("unet",)
+  if not is_guided(config.model.unet.branches):
     return ("unet",)
   names = ("unet", "guidance")
   has_clip = config.model.guidance.encoder != "latent"

@@ -15,7 +15,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffmvr_jax.config import Config, check, from_dict, load_config
+from diffmvr_jax.config import (
+  Config,
+  check,
+  from_dict,
+  is_guided,
+  load_config,
+)
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.training.stored import open_model, save_model
 from diffmvr_jax.weights.exporting import export, read_config
@@ -77,7 +83,10 @@ def _import(arguments: argparse.Namespace) -> None:
   unfinished.rename(out)
   for source in sources:
     print(_describe(source))
-  lacking = {"unet", "autoencoder", "clip", "guidance"} - params.keys()
+  needed = {"unet", "autoencoder"}
+  if is_guided(config.model.unet.branches):
+    needed |= {"clip", "guidance"}
+  lacking = needed - params.keys()
   if lacking:
     print(f"left to training: {', '.join(sorted(lacking))}")
   print(f"wrote {out}; train from it with init_from={out}")

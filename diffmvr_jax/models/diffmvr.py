@@ -18,7 +18,7 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Shaped, UInt8
 
-from diffmvr_jax.config import ModelConfig
+from diffmvr_jax.config import ModelConfig, is_guided
 from diffmvr_jax.models.attention import Context, KeysValues, keys_and_values
 from diffmvr_jax.models.clip import ClipVision, preprocess
 from diffmvr_jax.models.guidance import GuidanceTokens
@@ -155,25 +155,29 @@ class DiffMVR:
     }
     scaling_factor = self.config.autoencoder.scaling_factor
     params["scaling_factor"] = jnp.float32(scaling_factor or 1.0)
-    if self.config.guidance.encoder != "latent":
-      size = self.config.clip.image_size
-      clip_image = jnp.zeros((1, size, size, 3))
-      params["clip"] = self.clip.init(keys[1], clip_image)["params"]
-    inputs = self.guidance_features(params, image)
-    params["guidance"] = self.guidance.init(keys[2], *inputs)["params"]
-    tokens, _ = _apply(self.guidance, params["guidance"], *inputs)
     branches = self.config.unet.branches
+    context = {}
+    if is_guided(branches):
+      if self.config.guidance.encoder != "latent":
+        size = self.config.clip.image_size
+        clip_image = jnp.zeros((1, size, size, 3))
+        params["clip"] = self.clip.init(keys[1], clip_image)["params"]
+      inputs = self.guidance_features(params, image)
+      params["guidance"] = self.guidance.init(keys[2], *inputs)["params"]
+      tokens, _ = _apply(self.guidance, params["guidance"], *inputs)
+      context = dict.fromkeys(branches, tokens)
     if "text" in branches:
       shape = (_PROMPT_LENGTH, self.config.unet.context_dim)
       params["prompt"] = 0.02 * jax.random.normal(
         jax.random.fold_in(key, 4), shape
       )
+      context["text"] = params["prompt"][None]
     size = image_size // self.factor
     params["unet"] = self.unet.init(
       keys[3],
       jnp.zeros((1, size, size, self.config.unet.in_channels)),
       jnp.zeros(1, jnp.int32),
-      dict.fromkeys(branches, tokens),
+      context,
       dict.fromkeys(branches, jnp.ones(1)),
     )["params"]
     return params

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffmvr_jax.config import Config
+from diffmvr_jax.config import Config, is_guided
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.weights import ldm, tables
@@ -69,6 +69,8 @@ def plan(paths: Sequence[Path], config: Config) -> list[Source]:
       chosen[network, half] = (part, tensors)
   sources, problems = [], []
   for (network, half), (part, tensors) in chosen.items():
+    if network == "clip" and not is_guided(config.model.unet.branches):
+      continue  # a pipeline may have one, and a text branch alone needs none
     try:
       matches = _match(network, half, part, tensors, shapes, config)
       sources.append(Source(network=network, part=part, matches=matches))

@@ -9,7 +9,10 @@ from safetensors.torch import load_file, save_file
 
 from diffmvr_jax.config import load_config
 from diffmvr_jax.convert import main as convert
+from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.data.windows import read_frames
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.inference.restorer import CropRestorer
 from diffmvr_jax.training.stored import open_model
 from diffmvr_jax.weights import ldm, tables
 from diffmvr_jax.weights.files import open_tensors
@@ -237,7 +240,9 @@ def test_names_of_older_diffusers_are_read(
   assert_same(ours, imported.load(["autoencoder", "scaling_factor"]))
 
 
-def test_a_prompt_is_encoded_as_transformers_does(stable_diffusion, tmp_path):
+def test_a_prompt_is_encoded_as_transformers_does(
+  stable_diffusion, tiny_data, tmp_path
+):
   from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
   folder = tmp_path / "sd"
@@ -273,6 +278,14 @@ def test_a_prompt_is_encoded_as_transformers_does(stable_diffusion, tmp_path):
   with torch.no_grad():
     expected = tower(tokens).last_hidden_state[0].numpy()
   np.testing.assert_allclose(ours, expected, atol=1e-5)
+  # It restores as it is, without an image encoder.
+  restorer = CropRestorer.from_checkpoint(
+    tmp_path / "run", ["sampling.steps=1"]
+  )
+  records = RecordSource(tiny_data, "test")
+  _, positions = next(records.videos())
+  clip = read_frames(records, list(positions))
+  assert (restorer(clip) != clip["frame"]).any()
 
 
 def test_taesd_files_fill_a_tiny_autoencoder(assets, tmp_path, capsys):
