@@ -233,7 +233,7 @@ def diffusers_table(config, params, frames, arguments) -> None:
   """The same frames by both, in alternating rounds."""
   from benchmarks.diffusers_inpainting import Inpainting
 
-  ready = list(frames())[1:]
+  ready = list(frames())
   print(
     "\n| steps | window | ours, ms/frame | diffusers, ms/frame | ratio |\n"
     "|---:|---:|---:|---:|---:|"
@@ -242,9 +242,10 @@ def diffusers_table(config, params, frames, arguments) -> None:
     for window in arguments.windows:
       restorer = CropRestorer(with_sampling(config, steps, window), params)
       theirs = Inpainting(config, steps)
-      batch = ready[:window]
+      # The first is the past frame of the others, and passes through.
+      batch = ready[: window + 1]
       taken: tuple[list[float], list[float]] = ([], [])
-      calls = partial(run, restorer, batch), partial(theirs, batch)
+      calls = partial(run, restorer, batch), partial(theirs, batch[1:])
       for _ in range(4):
         for call, times in zip(calls, taken, strict=True):
           started = time.perf_counter()
