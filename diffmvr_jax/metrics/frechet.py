@@ -57,9 +57,10 @@ def frechet_distance(first: Moments, second: Moments) -> float:
   the same count only.
 
   Example:
-    >>> points = Moments.of(np.eye(3))
-    >>> abs(frechet_distance(points, points)) < 1e-9
-    True
+    >>> points = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> moved = points + [3.0, 4.0]
+    >>> round(frechet_distance(Moments.of(points), Moments.of(moved)), 6)
+    25.0
   """
   if min(first.count, second.count) < 2:
     return float("nan")

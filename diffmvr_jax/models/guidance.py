@@ -18,6 +18,7 @@ class GuidanceTokens(nn.Module):
   """Linear, GELU, linear, LayerNorm on CLIP tokens; latent tokens beside.
 
   Example:
+    >>> import jax
     >>> f_mlp = GuidanceTokens(GuidanceConfig(), context_dim=768)
     >>> tokens, null = f_mlp.init_with_output(
     ...   jax.random.key(0), jnp.zeros((2, 257, 1024)), None)[0]
