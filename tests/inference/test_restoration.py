@@ -19,6 +19,7 @@ from data_prep.sources import file_clip
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames as read_clip
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.inference.baselines import BASELINES
 from diffmvr_jax.inference.paste import feather
 from diffmvr_jax.inference.restorer import CropRestorer
 from diffmvr_jax.inference.sources import open_source
