@@ -136,7 +136,7 @@ def train(
     )
   best = out / "weights" / "best.pt"
   last = out / "weights" / "last.pt"
-  yolo = _ultralytics()
+  yolo = import_ultralytics()
   if last.is_file():
     if _finished(last):
       return best
@@ -182,7 +182,7 @@ def _finished(weights: Path) -> bool:
 
 @lru_cache(maxsize=4)
 def _load(path: Path) -> Any:
-  yolo = _ultralytics()
+  yolo = import_ultralytics()
   network = _call(path, lambda: yolo.YOLO(path))
   if network.task not in ("detect", "segment"):
     raise InputError(f"{path}: is a {network.task} model, not a detector")
@@ -200,12 +200,21 @@ def _call(path: object, action) -> Any:
     raise InputError(f"{path}: Ultralytics refuses it ({lines[0]})") from error
 
 
-def _ultralytics() -> Any:
-  # No look-ups on the network, and no packages installed behind one's back.
+def import_ultralytics() -> Any:
+  """The package, kept from the network and from installing packages.
+
+  Raises:
+    InputError: it is not installed.
+
+  Example:
+    >>> import_ultralytics().YOLO.__name__
+    'YOLO'
+  """
   os.environ.setdefault("YOLO_OFFLINE", "true")
   os.environ.setdefault("YOLO_AUTOINSTALL", "false")
   try:
-    import ultralytics
+    with np.printoptions():  # it would change how all arrays print
+      import ultralytics
   except ImportError as error:
     raise InputError(
       f"ultralytics is not installed ({error}); pip install '.[yolo]'"

@@ -77,8 +77,8 @@ class Tally:
     parts: by metric.
 
   Example:
-    >>> one = Tally(parts={"psnr": Mean(total=20.0, weight=1, frames=1)})
-    >>> two = Tally(parts={"psnr": Mean(total=72.0, weight=3, frames=3)})
+    >>> one = Tally(parts={"psnr": Mean(total=20.0, weight=1.0, frames=1)})
+    >>> two = Tally(parts={"psnr": Mean(total=72.0, weight=3.0, frames=3)})
     >>> (one + two).values()
     {'psnr': 23.0}
   """

@@ -8,7 +8,7 @@ from data_prep import annotate, yolo
 from data_prep.__main__ import main
 from data_prep.detection import bounding_box
 from data_prep.occluders import OcclusionConfig
-from data_prep.yolo import YoloDetector
+from data_prep.yolo import YoloDetector, import_ultralytics
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
 from tests.data_prep.clips import CentredRecipe, drawn, write_video
@@ -161,9 +161,7 @@ def test_export_with_yolo(weights, videos, tmp_path, monkeypatch):
 
 
 def test_segmentation_gives_masks(tmp_path):
-  import ultralytics
-
-  ultralytics.YOLO("yolov8n-seg.yaml").save(tmp_path / "seg.pt")
+  import_ultralytics().YOLO("yolov8n-seg.yaml").save(tmp_path / "seg.pt")
   finder = YoloDetector(tmp_path / "seg.pt", "0", role="face", confidence=0)
   image = np.random.default_rng(0).integers(0, 256, (48, 80, 3), np.uint8)
   found = finder(image, 0)
