@@ -149,6 +149,7 @@ def train(
   network = _call(source, lambda: yolo.YOLO(source))
   if network.task != task:
     raise InputError(f"{model}: is a {network.task} model, not a {task} one")
+  network.add_callback("on_train_start", _use_all_cores)
   _call(
     data,
     lambda: network.train(
@@ -171,6 +172,14 @@ def train(
     ),
   )
   return best
+
+
+def _use_all_cores(trainer: Any) -> None:
+  """Ultralytics leaves a core free, which is half of two."""
+  import torch
+
+  if trainer.device.type == "cpu":
+    torch.set_num_threads(os.cpu_count() or 1)
 
 
 def _finished(weights: Path) -> bool:

@@ -28,9 +28,9 @@ from diffmvr_jax.errors import InputError, run_command
 
 CONFIG = Path(__file__).parents[1] / "configs" / "demo.py"
 SETTINGS = (
-  "autoencoder_stage.steps=100",
+  "autoencoder_stage.steps=30",
   "autoencoder_stage.batch_size=8",
-  "diffusion_stage.steps=300",
+  "diffusion_stage.steps=200",
   "diffusion_stage.batch_size=2",
   "model.unet.block_channels=[16,32]",
   "model.unet.attention=[True,False]",
