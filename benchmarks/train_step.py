@@ -207,9 +207,7 @@ class OurStep:
 
 def random_params(model: DiffMVR, config: Config) -> Params:
   """Weights of unit gain; the networks' own initialisers compile for long."""
-  shapes = jax.eval_shape(
-    lambda key: model.init(key, config.data.image_size), jax.random.key(0)
-  )
+  shapes = model.shapes(config.data.image_size)
   rng = np.random.default_rng(0)
 
   def leaf(x: jax.ShapeDtypeStruct) -> jax.Array:

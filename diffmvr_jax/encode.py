@@ -139,7 +139,7 @@ def encoded_shapes(
     lead: leading axes, (window, frame).
   """
   model, size = DiffMVR(config=config.model), config.data.image_size
-  params = jax.eval_shape(lambda k: model.init(k, size), jax.random.key(0))
+  params = model.shapes(size)
   frame = image_shapes(size, (1, 1))
   rows = jax.eval_shape(partial(frame_rows, model), params, frame)
   rows |= jax.eval_shape(partial(past_image_rows, model), params, frame)

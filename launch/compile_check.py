@@ -125,10 +125,8 @@ def compile_step(config: Config, mesh: Mesh, batch: int) -> Any:
   stage, size = config.diffusion_stage, config.data.image_size
   optimizer = make_optimizer(stage.optimizer, stage.steps)
   shapes = jax.eval_shape(
-    lambda key: init_state(
-      model.init(key, size), trained_networks(config), optimizer
-    ),
-    jax.random.key(0),
+    lambda params: init_state(params, trained_networks(config), optimizer),
+    model.shapes(size),
   )
   encoded = config.data.encoded is not None
   encode = read_encoded(model) if encoded else encode_images(model)

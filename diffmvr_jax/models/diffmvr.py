@@ -8,7 +8,7 @@ for the text-guided baseline `prompt`, the text tower's output for its prompt.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import jax
@@ -105,9 +105,7 @@ class DiffMVR:
 
   Example:
     >>> model = DiffMVR(config=ModelConfig())
-    >>> params = jax.eval_shape(
-    ...   lambda key: model.init(key, image_size=512), jax.random.key(0))
-    >>> sorted(params)
+    >>> sorted(model.shapes(image_size=512))
     ['autoencoder', 'clip', 'guidance', 'scaling_factor', 'unet']
   """
 
@@ -145,6 +143,10 @@ class DiffMVR:
   def factor(self) -> int:
     """Pixels per latent, along one axis."""
     return 2 ** (len(self.config.autoencoder.block_channels) - 1)
+
+  def shapes(self, image_size: int) -> Params:
+    """Shapes and types of what `init` gives, traced once in a process."""
+    return jax.tree.map(lambda leaf: leaf, _shapes(self, image_size))  # a copy
 
   def init(self, key: jax.Array, image_size: int) -> Params:
     """Random parameters of every network."""
@@ -337,6 +339,13 @@ class DiffMVR:
     if encoder in ("latent", "both"):
       latents = self.encode(params, image)
     return clip, latents
+
+
+@lru_cache
+def _shapes(model: DiffMVR, image_size: int) -> Params:
+  return jax.eval_shape(
+    lambda key: model.init(key, image_size), jax.random.key(0)
+  )
 
 
 def _apply(

@@ -1,5 +1,6 @@
 """The parameters that a training starts from."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -23,17 +24,20 @@ def initial_params(model: DiffMVR, config: Config, seed: jax.Array) -> Params:
   if config.init_from is not None:
     given = open_model(config.init_from).load()
 
-  def init(key: jax.Array) -> Params:
-    params = model.init(key, config.data.image_size)
-    return {k: v for k, v in params.items() if k not in given}
-
-  shapes = jax.eval_shape(
-    lambda key: model.init(key, config.data.image_size), seed
-  )
+  size = config.data.image_size
+  shapes = model.shapes(size)
   given = {name: given[name] for name in given if name in shapes}
   for name, network in given.items():
     refuse_other_shapes(config.init_from, name, network, shapes[name])
-  return jax.jit(init)(seed) | given
+  return _draw(model, size, frozenset(shapes.keys() - given), seed) | given
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _draw(
+  model: DiffMVR, image_size: int, networks: frozenset[str], key: jax.Array
+) -> Params:
+  params = model.init(key, image_size)
+  return {name: params[name] for name in networks}
 
 
 def refuse_other_shapes(

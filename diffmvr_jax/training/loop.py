@@ -192,10 +192,7 @@ def fit(stage: Stage, config: Config, workdir: Path) -> TrainState:
       params = with_teacher(params)
     return init_state(params, stage.trained, optimizer)
 
-  shapes = jax.eval_shape(
-    lambda key: begin(model.init(key, config.data.image_size)),
-    jax.random.key(0),
-  )
+  shapes = jax.eval_shape(begin, model.shapes(config.data.image_size))
   shardings = state_shardings(shapes, mesh)
   with_shardings = jax.tree.map(
     lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),

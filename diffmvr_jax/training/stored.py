@@ -123,10 +123,7 @@ def open_model(workdir: str | Path) -> StoredModel:
       step, args=ocp.args.Composite(config=ocp.args.JsonRestore())
     )
     config = from_dict(restored["config"])
-  model = DiffMVR(config=config.model)
-  shapes = jax.eval_shape(
-    lambda key: model.init(key, config.data.image_size), jax.random.key(0)
-  )
+  shapes = DiffMVR(config=config.model).shapes(config.data.image_size)
   item = folder.absolute() / str(step) / ("state" if trained else "params")
   if trained:
     ours = trained_networks(config)
@@ -155,11 +152,8 @@ def open_for_inference(workdir: str | Path) -> StoredModel:
     InputError: there is no finished checkpoint, or it lacks networks.
   """
   stored = open_model(workdir)
-  model = DiffMVR(config=stored.config.model)
-  needed = jax.eval_shape(
-    lambda key: model.init(key, stored.config.data.image_size),
-    jax.random.key(0),
-  )
+  config = stored.config
+  needed = DiffMVR(config=config.model).shapes(config.data.image_size)
   lacking = sorted(needed.keys() - stored.shapes.keys())
   if lacking:
     raise InputError(

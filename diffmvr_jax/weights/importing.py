@@ -52,10 +52,7 @@ def plan(paths: Sequence[Path], config: Config) -> list[Source]:
     InputError: an unknown layout, or keys that are missing, unknown or
       misshapen; those of all files are listed.
   """
-  shapes = jax.eval_shape(
-    lambda key: DiffMVR(config=config.model).init(key, config.data.image_size),
-    jax.random.key(0),
-  )
+  shapes = DiffMVR(config=config.model).shapes(config.data.image_size)
   chosen: dict[tuple[str, str], tuple[Part, dict[str, Tensor]]] = {}
   for part in (part for path in paths for part in open_parts(path)):
     found = part.networks()

@@ -39,7 +39,7 @@ def build(config, **guidance):
 def initial(model):
   """Random parameters of the right shapes; compiling `init` takes longer."""
   rng = np.random.default_rng(0)
-  shapes = jax.eval_shape(lambda key: model.init(key, 32), jax.random.key(0))
+  shapes = model.shapes(32)
 
   def draw(path, leaf):
     # Scales near 1 keep activations in range.

@@ -17,10 +17,7 @@ def count(tree):
 
 @pytest.fixture(scope="module")
 def shapes():
-  model = DiffMVR(config=ModelConfig())
-  return jax.eval_shape(
-    lambda key: model.init(key, image_size=512), jax.random.key(0)
-  )
+  return DiffMVR(config=ModelConfig()).shapes(image_size=512)
 
 
 def test_autoencoder_has_the_parameters_of_sd(shapes):

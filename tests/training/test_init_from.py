@@ -21,7 +21,7 @@ TINY = Path(__file__).parents[1] / "tiny_config.py"
 
 def imported(config, networks):
   model = DiffMVR(config=config.model)
-  shapes = jax.eval_shape(lambda key: model.init(key, 32), jax.random.key(0))
+  shapes = model.shapes(32)
   ones = jax.tree.map(lambda x: jnp.full(x.shape, 0.5, x.dtype), shapes)
   return {name: ones[name] for name in networks}
 

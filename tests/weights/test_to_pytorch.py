@@ -35,10 +35,7 @@ pytestmark = [
 
 def random_params(config):
   """Parameters as a training would leave them: all branches differ."""
-  model = DiffMVR(config=config.model)
-  shapes = jax.eval_shape(
-    lambda key: model.init(key, config.data.image_size), jax.random.key(0)
-  )
+  shapes = DiffMVR(config=config.model).shapes(config.data.image_size)
   rng = np.random.default_rng(0)
 
   def draw(path, leaf):
