@@ -35,7 +35,8 @@ from data_prep.landmarkers import FaceDetector, HandDetector
 from data_prep.prepare import Found, SkippedFrame, prepare
 from data_prep.procedural import ProceduralVideo
 from data_prep.sources import Clip, Frame, array_clip
-from diffmvr_jax.config import AutoencoderConfig, Config, load_config
+from diffmvr_jax.config import AutoencoderConfig, Config
+from diffmvr_jax.config_file import load_config
 from diffmvr_jax.data.codec import FrameRecord
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.inference.restorer import CropRestorer

@@ -25,7 +25,8 @@ import numpy as np
 import torch
 
 from benchmarks.torch_step import TorchStep
-from diffmvr_jax.config import Config, load_config, trained_networks
+from diffmvr_jax.config import Config, trained_networks
+from diffmvr_jax.config_file import load_config
 from diffmvr_jax.config_values import override
 from diffmvr_jax.encode import encoded_shapes
 from diffmvr_jax.models.diffmvr import DiffMVR, Params

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from diffmvr_jax.config import Config, check, from_dict
-from diffmvr_jax.config_file import call
+from diffmvr_jax.config import Config
+from diffmvr_jax.config_check import check
+from diffmvr_jax.config_file import call, from_dict
 from diffmvr_jax.config_values import override
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.metrics.definitions import DEFINITIONS

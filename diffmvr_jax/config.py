@@ -1,19 +1,8 @@
-"""Experiment configuration: frozen dataclasses, config files, overrides.
+"""Experiment configuration as frozen dataclasses."""
 
-A config file is a Python file with `get_config() -> Config`. Any field can be
-overridden on the command line by its dotted path, `diffusion_stage.steps=500`.
-"""
-
-import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
-
-from diffmvr_jax.config_file import call
-from diffmvr_jax.config_values import build, override
-from diffmvr_jax.errors import InputError
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,40 +280,6 @@ class Config:
   log_every: int = 50
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-  """Runs the file's `get_config()` and applies `key.path=value` overrides.
-
-  Raises:
-    InputError: no such file, no `get_config`, an unknown key (the nearest
-      valid one is named), a value of the wrong type, inconsistent settings.
-
-  Example:
-    >>> load_config("configs/demo.py", ["seed=3"]).seed
-    3
-  """
-  config = call(path, "get_config", Config)
-  for assignment in overrides:
-    config = override(config, assignment)
-  # A config file may hold a wrong type as well; one check serves both.
-  config = from_dict(dataclasses.asdict(config))
-  check(config)
-  return config
-
-
-def to_json(config: Config) -> str:
-  """The config as JSON, as checkpoints store it."""
-  return json.dumps(dataclasses.asdict(config), indent=2)
-
-
-def from_dict(values: Mapping[str, Any]) -> Config:
-  """Rebuilds a config from `dataclasses.asdict` or parsed JSON.
-
-  Raises:
-    InputError: an unknown key or a value of the wrong type.
-  """
-  return build(Config, values)
-
-
 def is_guided(branches: Sequence[str]) -> bool:
   """Whether any branch looks at an image; a text branch alone needs none.
 
@@ -349,91 +304,3 @@ def trained_networks(config: Config) -> tuple[str, ...]:
   names = ("unet", "guidance")
   has_clip = config.model.guidance.encoder != "latent"
   return (*names, "clip") if config.model.train_clip and has_clip else names
-
-
-def check(config: Config) -> None:
-  """Refuses settings that contradict each other.
-
-  Raises:
-    InputError: the first contradiction, naming the keys.
-  """
-  unet, autoencoder = config.model.unet, config.model.autoencoder
-  levels = len(unet.block_channels)
-  if config.data.encoded is not None:
-    if config.data.flip:
-      raise InputError(
-        "data.encoded needs data.flip=False: latents of a mirrored image are "
-        "not mirrored latents"
-      )
-    if config.model.train_clip or config.autoencoder_stage.steps:
-      raise InputError(
-        "data.encoded needs frozen encoders: model.train_clip=False and "
-        "autoencoder_stage.steps=0"
-      )
-  if config.diffusion_stage.objective == "consistency":
-    if config.init_from is None:
-      raise InputError("a distillation needs init_from, the teacher's workdir")
-    if config.autoencoder_stage.steps or config.validation.every:
-      raise InputError(
-        "a distillation needs autoencoder_stage.steps=0 and validation.every=0"
-      )
-    if config.diffusion.steps % config.diffusion_stage.consistency.grid:
-      raise InputError(
-        "diffusion_stage.consistency.grid does not divide diffusion.steps"
-      )
-  if not len(unet.attention) == len(unet.heads) == levels:
-    raise InputError(
-      "model.unet.attention and model.unet.heads need one entry per entry of "
-      f"model.unet.block_channels ({levels})"
-    )
-  if len(unet.branches) != len(unet.alpha):
-    raise InputError("model.unet.alpha needs one entry per branch")
-  if len(config.sampling.guidance) not in (0, len(unet.branches)):
-    raise InputError(
-      "sampling.guidance needs one strength per entry of model.unet.branches, "
-      + ", ".join(unet.branches)
-    )
-  strengths = dict(zip(unet.branches, config.sampling.guidance, strict=False))
-  if strengths.get("text", 1) != 1:
-    raise InputError("sampling.guidance: the text branch's strength must be 1")
-  if not 0 < config.sampling.start_at <= 1:
-    raise InputError("sampling.start_at is not above 0 and at most 1")
-  if config.sampling.region == "mask" and unet.query_position:
-    raise InputError(
-      "sampling.region=mask does not go with model.unet.query_position: "
-      "positions are learned for the whole crop"
-    )
-  lcm = config.sampling.sampler == "lcm"
-  if lcm and config.sampling.steps > config.sampling.grid:
-    raise InputError("sampling.steps of lcm is at most sampling.grid")
-  if config.sampling.steps < 1 or config.sampling.window < 1:
-    raise InputError("sampling.steps and sampling.window are at least 1")
-  latent = autoencoder.latent_channels
-  concat = config.model.mask_conditioning == "concat"
-  needed = 2 * latent + 1 if concat else latent
-  if unet.in_channels != needed or unet.out_channels != latent:
-    raise InputError(
-      f"model.mask_conditioning={config.model.mask_conditioning} with "
-      f"{latent} latent channels needs model.unet.in_channels={needed} and "
-      f"model.unet.out_channels={latent}"
-    )
-  if autoencoder.family == "tiny":
-    if len(set(autoencoder.block_channels)) > 1:
-      raise InputError(
-        "model.autoencoder.family=tiny needs block_channels all alike"
-      )
-    if autoencoder.scaling_factor != 1.0:
-      raise InputError("model.autoencoder.family=tiny needs scaling_factor=1.0")
-  factor = 2 ** (len(autoencoder.block_channels) - 1)
-  multiple = factor * 2 ** (levels - 1)
-  if config.data.image_size % multiple:
-    raise InputError(
-      f"data.image_size={config.data.image_size} is not a multiple of "
-      f"{multiple}, the total downsampling of autoencoder and U-Net"
-    )
-  if config.model.guidance.encoder != "clip":
-    patch = config.model.guidance.latent_patch
-    if config.data.image_size // factor % patch:
-      raise InputError(
-        f"model.guidance.latent_patch={patch} does not divide the latent size"
-      )

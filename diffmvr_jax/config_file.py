@@ -1,12 +1,56 @@
-"""Config files are Python files with one function that returns the config."""
+"""Config files, overrides, and configs as JSON.
 
+A config file is a Python file with `get_config() -> Config`. Any field can be
+overridden on the command line by its dotted path, `diffusion_stage.steps=500`.
+"""
+
+import dataclasses
 import importlib.util
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from diffmvr_jax.config import Config
+from diffmvr_jax.config_check import check
+from diffmvr_jax.config_values import build, override
 from diffmvr_jax.errors import InputError
 
 T = TypeVar("T")
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+  """Runs the file's `get_config()` and applies `key.path=value` overrides.
+
+  Raises:
+    InputError: no such file, no `get_config`, an unknown key (the nearest
+      valid one is named), a value of the wrong type, inconsistent settings.
+
+  Example:
+    >>> load_config("configs/demo.py", ["seed=3"]).seed
+    3
+  """
+  config = call(path, "get_config", Config)
+  for assignment in overrides:
+    config = override(config, assignment)
+  # A config file may hold a wrong type as well; one check serves both.
+  config = from_dict(dataclasses.asdict(config))
+  check(config)
+  return config
+
+
+def to_json(config: Config) -> str:
+  """The config as JSON, as checkpoints store it."""
+  return json.dumps(dataclasses.asdict(config), indent=2)
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+  """Rebuilds a config from `dataclasses.asdict` or parsed JSON.
+
+  Raises:
+    InputError: an unknown key or a value of the wrong type.
+  """
+  return build(Config, values)
 
 
 def call(path: str | Path, function: str, kind: type[T]) -> T:

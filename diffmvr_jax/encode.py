@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from diffmvr_jax.config import Config, load_config
+from diffmvr_jax.config import Config
+from diffmvr_jax.config_file import load_config
 from diffmvr_jax.data.encoded import EncodedWriter, describe_records, past_rows
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames

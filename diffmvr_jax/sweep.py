@@ -17,7 +17,8 @@ from pathlib import Path
 import jax
 
 from diffmvr_jax.ablation import Sweep, Variant, load_sweep
-from diffmvr_jax.config import Config, to_json
+from diffmvr_jax.config import Config
+from diffmvr_jax.config_file import to_json
 from diffmvr_jax.data.records import RecordSource, write_atomically
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.evaluation.ablation_table import (

@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from diffmvr_jax.config import load_config
+from diffmvr_jax.config_file import load_config
 from diffmvr_jax.errors import run_command
 from diffmvr_jax.training.distributed import initialize
 from diffmvr_jax.training.loop import Preempted, train

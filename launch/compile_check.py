@@ -25,7 +25,8 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
 
-from diffmvr_jax.config import Config, MeshConfig, load_config, trained_networks
+from diffmvr_jax.config import Config, MeshConfig, trained_networks
+from diffmvr_jax.config_file import load_config
 from diffmvr_jax.encode import encoded_shapes
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.models.diffmvr import DiffMVR

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from diffmvr_jax.config import check, from_dict, load_config, to_json
+from diffmvr_jax.config_check import check
+from diffmvr_jax.config_file import from_dict, load_config, to_json
 from diffmvr_jax.errors import InputError
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -84,16 +84,12 @@ def judge(claim: Claim, pairs: np.ndarray) -> str:
   error = gain.std(ddof=1) / np.sqrt(count)
   margin = float(stats.t.ppf((1 + _SURE) / 2, count - 1) * error)
   said += f" ± {margin:.{digits}f}, 95 %, {count} seeds"
-  if claim.relation == "not worse":
-    word = "**fails**" if mean < -margin else "**not refuted**"
+  if mean > margin:
+    word = "**holds**"
+  elif mean < -margin:
+    word = "**fails**"
   else:
-    word = (
-      "**holds**"
-      if mean > margin
-      else "**fails**"
-      if mean < -margin
-      else "open"
-    )
+    word = "**not refuted**" if claim.relation == "not worse" else "open"
   return f"{word} ({said})"
 
 
@@ -150,6 +146,7 @@ def plot(sweep: Sweep, split: str, results: Results, path: Path) -> None:
       )
     panel.set_title(DEFINITIONS[name].heading, fontsize=10)
     panel.grid(axis="x", alpha=0.3)
+    panel.locator_params(axis="x", nbins=4)
   panels[0].set_yticks(range(len(shown)), shown)
   panels[0].invert_yaxis()
   figure.suptitle(f"{sweep.title}: {sweep.splits[split]}", fontsize=11)

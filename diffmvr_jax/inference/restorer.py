@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffmvr_jax.config import AutoencoderConfig, Config, check, from_dict
+from diffmvr_jax.config import AutoencoderConfig, Config
+from diffmvr_jax.config_check import check
+from diffmvr_jax.config_file import from_dict
 from diffmvr_jax.config_values import override
 from diffmvr_jax.data.records import sha256
 from diffmvr_jax.data.windows import FLAGS, Window

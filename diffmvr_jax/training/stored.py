@@ -16,7 +16,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from diffmvr_jax.config import Config, from_dict, trained_networks
+from diffmvr_jax.config import Config, trained_networks
+from diffmvr_jax.config_file import from_dict
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.training.digests import identity, write_missing_digests

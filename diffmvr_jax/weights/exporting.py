@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from diffmvr_jax.config import Config, to_json
+from diffmvr_jax.config import Config
+from diffmvr_jax.config_file import to_json
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.training.stored import StoredModel
 from diffmvr_jax.weights import pipeline, tables

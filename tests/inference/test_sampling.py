@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from diffmvr_jax.config import AutoencoderConfig, check
+from diffmvr_jax.config import AutoencoderConfig
+from diffmvr_jax.config_check import check
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference import sampling as module

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from configs import distill_lcm
-from diffmvr_jax.config import DiffusionConfig, check
+from diffmvr_jax.config import DiffusionConfig
+from diffmvr_jax.config_check import check
 from diffmvr_jax.diffusion.samplers import consistency_weights
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.errors import InputError

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from diffmvr_jax.config import load_config
+from diffmvr_jax.config_file import load_config
 from diffmvr_jax.data.encoded import EncodedWindows
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import WindowSource

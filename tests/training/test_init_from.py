@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffmvr_jax.config import load_config
+from diffmvr_jax.config_file import load_config
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR
 from diffmvr_jax.training.initial import initial_params

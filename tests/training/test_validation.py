@@ -12,7 +12,8 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from data_prep.__main__ import main as data_prep
-from diffmvr_jax.config import ValidationConfig, load_config
+from diffmvr_jax.config import ValidationConfig
+from diffmvr_jax.config_file import load_config
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import WindowSource
 from diffmvr_jax.errors import InputError

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from diffmvr_jax.config import load_config
+from diffmvr_jax.config_file import load_config
 from diffmvr_jax.convert import main as convert
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames

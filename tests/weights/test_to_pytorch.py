@@ -14,7 +14,7 @@ import transformers
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from diffmvr_jax.config import load_config
+from diffmvr_jax.config_file import load_config
 from diffmvr_jax.convert import main as convert
 from diffmvr_jax.diffusion.samplers import ddim, spaced_timesteps
 from diffmvr_jax.diffusion.schedule import make_schedule, predict_clean
