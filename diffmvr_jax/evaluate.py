@@ -82,12 +82,14 @@ def evaluate_records(
 
   Raises:
     InputError: no checkpoint, no such split, records without targets, an
-      external method that lacks a clip, nothing to measure.
+      external method that lacks a clip, two methods of one name, nothing to
+      measure.
   """
   found = find_instruments(weights, wanted)
   records = RecordSource(data, split)
   if checkpoint is not None:
     models = [(MODEL, checkpoint), *models]
+  _refuse_like_names([*models, *external])
   described = {}
   methods: dict[str, Method] = {}
   for name, folder in models:
@@ -186,6 +188,14 @@ def evaluate_videos(
     weights=found.weights,
     missing=found.missing,
   )
+
+
+def _refuse_like_names(given: Sequence[tuple[str, Path]]) -> None:
+  taken = set(BASELINES)
+  for name, folder in given:
+    if name in taken:
+      raise InputError(f"{folder}: another method is called {name!r} already")
+    taken.add(name)
 
 
 def _gathered(

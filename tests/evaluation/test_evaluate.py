@@ -121,6 +121,16 @@ def test_another_methods_output_needs_no_model(tiny_data, clip, tmp_path):
     evaluate_records(None, tiny_data, "test", tmp_path / "out", 0)
 
 
+@pytest.mark.parametrize("names", [("Telea",), ("mine", "mine")])
+def test_two_methods_of_one_name_are_refused(names, tiny_data, tmp_path):
+  external = [(name, tmp_path / str(i)) for i, name in enumerate(names)]
+  with pytest.raises(InputError, match="another method is called"):
+    evaluate_records(
+      None, tiny_data, "test", tmp_path / "out", 0, external=external
+    )
+  assert not (tmp_path / "out").exists()
+
+
 def test_an_external_method_must_have_every_clip(
   tiny_checkpoint, tiny_data, clip, tmp_path
 ):
