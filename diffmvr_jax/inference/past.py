@@ -12,6 +12,8 @@ from diffmvr_jax.inference.sampling import Past, past_guidance
 from diffmvr_jax.models.attention import KeysValues
 from diffmvr_jax.models.diffmvr import Params
 
+_guide = jax.jit(past_guidance, static_argnums=0)  # as the restorers' program
+
 
 class PastFrames:
   """Encodes past frames, and remembers those of the last window.
@@ -21,7 +23,7 @@ class PastFrames:
   """
 
   def __init__(self, config: ModelConfig):
-    self._guide = jax.jit(partial(past_guidance, config))
+    self._guide = partial(_guide, config)
     self._images: list[np.ndarray | None] = []
     self._rows: list[KeysValues] = []
 

@@ -28,6 +28,10 @@ from diffmvr_jax.weights.tiny_decoder import (
   read_tiny_decoder,
 )
 
+# One for all restorers: those of like configuration share what is compiled.
+_restore = jax.jit(
+  restore_window, static_argnums=(0, 1), static_argnames="decoder"
+)
 _IMAGES = ("frame", "mask", "symmetric")
 _CUT = ("frame", "mask")  # to the region that is restored
 
@@ -59,8 +63,8 @@ class CropRestorer:
     self._params = params
     self._factor = DiffMVR(config=config.model).factor
     self._schedule = make_schedule(config.diffusion)
-    self._program = jax.jit(
-      partial(restore_window, config.model, config.sampling, decoder=decoder)
+    self._program = partial(
+      _restore, config.model, config.sampling, decoder=decoder
     )
     self._pasts = None
     if "past" in config.model.unet.branches:
