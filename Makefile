@@ -12,7 +12,8 @@ drill: $(VENV)/.demo
 	$(BIN)/python -m launch.drill --out runs/drill
 
 test: lint $(VENV)/tfds/.done $(VENV)/libtpu/.done
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
+	  --dist loadfile --no-loadscope-reorder
 
 # Networks at their true size; 20 GB of memory.
 test-parity: $(VENV)/.test

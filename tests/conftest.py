@@ -13,8 +13,13 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker has what we set here
   _CACHE = tempfile.TemporaryDirectory(prefix="diffmvr-test-")
   if "--full-size" not in sys.argv:
     os.environ["XLA_FLAGS"] = " ".join(
-      [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
+      [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
+      ]
     )
+  os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
   os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
   os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
