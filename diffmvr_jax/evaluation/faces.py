@@ -1,7 +1,8 @@
 """Whether the restored face is the same person, with the same expression."""
 
-import atexit
 from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -34,19 +35,20 @@ class Landmarks:
   def __init__(self, folder: Path):
     from data_prep.landmarkers import FaceDetector
 
-    self._detector = FaceDetector(folder, still=True)
-    atexit.register(self._detector.close)
+    self._open = partial(FaceDetector, folder, still=True)
+    self._open().close()
 
   def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray | None]:
     """(21, 2) landmarks in pixels of each (h, w, 3) image; None: no face."""
     found = []
-    for image in images:
-      scale = max(1, -(-_LARGE // min(image.shape[:2])))
-      large = cv2.resize(image, None, fx=scale, fy=scale)
-      faces = self._detector(large, 0).landmarks
-      found.append(
-        None if faces is None or not len(faces) else faces[0] / scale
-      )
+    with closing(self._open()) as detector:  # at exit it would be too late
+      for image in images:
+        scale = max(1, -(-_LARGE // min(image.shape[:2])))
+        large = cv2.resize(image, None, fx=scale, fy=scale)
+        faces = detector(large, 0).landmarks
+        found.append(
+          None if faces is None or not len(faces) else faces[0] / scale
+        )
     return found
 
 

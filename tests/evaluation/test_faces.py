@@ -1,5 +1,8 @@
 """Landmark error and identity."""
 
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -117,6 +120,16 @@ def test_a_frame_without_a_face_has_no_value(assets, frames):
   values = compare(np.zeros_like(frames), frames, mask)
   assert values.keys() == {"landmarks", "landmarks_mask"}
   assert np.isnan(values["landmarks"]).all()
+
+
+def test_mediapipe_is_silent_at_the_interpreters_exit(assets):
+  code = (
+    "import sys, numpy; from diffmvr_jax.evaluation.faces import Landmarks; "
+    "found = Landmarks(sys.argv[1]); found([numpy.zeros((64, 64, 3), 'uint8')])"
+  )
+  command = [sys.executable, "-c", code, str(assets / "models")]
+  run = subprocess.run(command, capture_output=True, text=True, check=True)
+  assert "Traceback" not in run.stderr
 
 
 def test_the_instrument_is_found_with_its_files(
