@@ -18,7 +18,6 @@ from diffmvr_jax.metrics.temporal import (
   warping_error,
 )
 
-_psnr, _ssim = jax.jit(psnr), jax.jit(ssim)
 _temporal, _warping = jax.jit(temporal_consistency), jax.jit(warping_error)
 _CHUNK = 64  # frames at a time, which bounds memory
 _EXACT = 100.0  # dB, for a frame without error: a mean of infinity says nothing
@@ -120,12 +119,7 @@ class ClipMeter:
     filled = np.resize(covered, _CHUNK)
     x, y = jnp.asarray(restored[filled]), jnp.asarray(target[filled])
     m = jnp.asarray(mask[filled])
-    values = {
-      "psnr_mask": jnp.minimum(_psnr(x, y, m), _EXACT),
-      "ssim_mask": _ssim(x, y, m),
-      "psnr": jnp.minimum(_psnr(x, y), _EXACT),
-      "ssim": _ssim(x, y),
-    }
+    values = _similarity(x, y, m)
     count = len(covered)
     self._add_means({k: np.asarray(v)[:count] for k, v in values.items()})
     chosen = (restored[covered], target[covered], mask[covered])
@@ -203,6 +197,19 @@ class ClipMeter:
             )
           }
         )
+
+
+@jax.jit
+def _similarity(
+  restored: jax.Array, target: jax.Array, mask: jax.Array
+) -> dict[str, jax.Array]:
+  """PSNR and SSIM in one program, which makes SSIM's map once."""
+  return {
+    "psnr_mask": jnp.minimum(psnr(restored, target, mask), _EXACT),
+    "ssim_mask": ssim(restored, target, mask),
+    "psnr": jnp.minimum(psnr(restored, target), _EXACT),
+    "ssim": ssim(restored, target),
+  }
 
 
 def _features(
