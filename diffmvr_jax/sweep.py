@@ -176,7 +176,7 @@ def main(argv: list[str]) -> None:
   arguments = parser.parse_args(argv)
   sweep = load_sweep(arguments.config, arguments.overrides)
   workdir: Path = arguments.workdir
-  # Runs that differ in their seed alone share their programs.
+  # A resumed sweep, and a variant's other seeds, find programs made already.
   jax.config.update(
     "jax_compilation_cache_dir", str((workdir / "programs").absolute())
   )
