@@ -3,6 +3,8 @@
 Frames are in [0, 255]. "Inside" means: averaged over the mask's pixels only.
 """
 
+from functools import reduce
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,9 +81,10 @@ def _blur(x: jax.Array) -> jax.Array:
   for axis in (1, 2):
     length = x.shape[axis] - _WINDOW + 1
     shifted = [
-      jax.lax.slice_in_dim(x, i, i + length, axis=axis) for i in range(_WINDOW)
+      float(weight) * jax.lax.slice_in_dim(x, i, i + length, axis=axis)
+      for i, weight in enumerate(kernel)
     ]
-    x = sum(float(w) * part for w, part in zip(kernel, shifted, strict=True))
+    x = reduce(jnp.add, shifted)
   return x
 
 
