@@ -25,6 +25,7 @@ def backward_flow(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   flows, visible = [], []
   for before, after in pairwise(grey):
     # A flow given as a start is written to; each call gets none.
+    # OpenCV's stubs lack that the output may be None, and be made.
     back = method.calc(after, before, None)  # pyright: ignore
     forth = method.calc(before, after, None)  # pyright: ignore
     place = (grid + back).astype(np.float32)
