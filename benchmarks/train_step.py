@@ -176,12 +176,11 @@ class OurStep:
       diffusion_loss(model, config, encode),
       optimizer,
       stage.optimizer,
-      self._seed,
       self._state,
       make_mesh(config.mesh),
     )
     started = time.perf_counter()
-    self._program = update.lower(self._state, self.batch).compile()
+    self._program = update.lower(self._state, self.batch, self._seed).compile()
     self.compilation = time.perf_counter() - started
     self.flops = flops_of(self._program, stage.optimizer.accumulate) or 0.0
     sizes = self._program.memory_analysis()
@@ -195,7 +194,7 @@ class OurStep:
 
   def __call__(self) -> dict[str, jax.Array]:
     """One update; waits for it."""
-    self._state, metrics = self._program(self._state, self.batch)
+    self._state, metrics = self._program(self._state, self.batch, self._seed)
     return jax.block_until_ready(metrics)
 
   def first_draws(self) -> Draws:

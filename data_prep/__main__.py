@@ -96,12 +96,25 @@ def _add_annotate(commands) -> None:
   command.add_argument(
     "--every", type=int, default=5, help="distance between frames (5)"
   )
+  command.add_argument(
+    "--cluttered",
+    type=float,
+    default=0.0,
+    metavar="SHARE",
+    help="of the training pictures that get a background of blotches, half of "
+    "them of skin's colour, which are no occluders (0)",
+  )
   # Sprites of this size; the pictures keep that of their video.
   command.set_defaults(run=_annotate, size=384, test_share=0.0)
 
 
 def _annotate(arguments) -> int:
   recipe = _recipe(arguments)
+  cluttered = arguments.cluttered
+  if not 0 <= cluttered <= 1:
+    raise InputError(f"--cluttered {cluttered}: not within [0, 1]")
+  if cluttered and arguments.occlusion == "real":
+    raise InputError("--cluttered would cover real hands: only synthetic ones")
   sources = [s for s in expand(arguments.videos) if isinstance(s, Path)]
   if not sources:
     raise InputError("only video files can be annotated")
@@ -109,14 +122,16 @@ def _annotate(arguments) -> int:
   split_of = _splitting(arguments).of(source.stem for source in sources)
   failures = 0
   for source in tqdm(sources, unit="video", desc="annotate"):
+    split = split_of[source.stem]
     try:
       for picture in annotate.annotate_video(
         source,
         recipe,
         every=arguments.every,
         outlines=arguments.task == "segment",
+        cluttered=cluttered if split == "train" else 0.0,
       ):
-        annotate.write_picture(picture, arguments.out, split_of[source.stem])
+        annotate.write_picture(picture, arguments.out, split)
     except InputError as error:
       tqdm.write(f"failed: {error}", file=sys.stderr)
       failures += 1

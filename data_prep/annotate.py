@@ -12,11 +12,12 @@ import cv2
 import numpy as np
 
 from data_prep import crop, face
+from data_prep.clutter import clutter
 from data_prep.detection import bounding_box
 from data_prep.masks import find_masks
 from data_prep.occluders import Occlusion, compose, unit_to_pixels
 from data_prep.prepare import Found
-from data_prep.recipe import Recipe
+from data_prep.recipe import Recipe, seed_of
 from data_prep.track import Face, FaceFinder, track
 from diffmvr_jax.data.records import write_atomically
 from diffmvr_jax.errors import InputError
@@ -51,7 +52,12 @@ class Picture:
 
 
 def annotate_video(
-  source: Path, recipe: Recipe, *, every: int, outlines: bool
+  source: Path,
+  recipe: Recipe,
+  *,
+  every: int,
+  outlines: bool,
+  cluttered: float = 0.0,
 ) -> Iterator[Picture]:
   """Labels every n-th frame of a video in which there is a face.
 
@@ -60,11 +66,13 @@ def annotate_video(
     recipe: detectors, and what to paste.
     every: distance between the frames.
     outlines: polygons for segmentation in place of boxes.
+    cluttered: share of the pictures that get a background of blotches, where
+      something is pasted.
 
   Raises:
     InputError: the video or a detector cannot be used.
   """
-  for index, image, found, mask in _occluded(source, recipe, every):
+  for index, image, found, mask in _occluded(source, recipe, every, cluttered):
     if found is None:
       continue
     height, width = image.shape[:2]
@@ -113,7 +121,7 @@ def write_data_yaml(out: Path) -> Path:
 
 
 def _occluded(
-  source: Path, recipe: Recipe, every: int
+  source: Path, recipe: Recipe, every: int, cluttered: float
 ) -> Iterator[tuple[int, np.ndarray, Face | None, np.ndarray]]:
   """Index, image, face and occlusion mask of frames, at source size."""
   with recipe.opened(source) as (clip, detector, occlusion):
@@ -142,7 +150,13 @@ def _occluded(
       to_image = compose(
         crop.invert(tracked.transform), unit_to_pixels(recipe.size)
       )
-      image, mask = pasting.paste(frame.image, float(frame.time), to_image)
+      image = frame.image
+      rng = np.random.default_rng(
+        seed_of(recipe.seed, f"{clip.video_id}/{frame.index}")
+      )
+      if found is not None and rng.random() < cluttered:
+        image = clutter(image, found.box, rng)
+      image, mask = pasting.paste(image, float(frame.time), to_image)
       yield frame.index, image, found, mask
 
 

@@ -86,14 +86,14 @@ def symmetric_image(
   flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
   mirrored = cv2.warpAffine(image, mirror, (width, height), flags=flags)
   hidden = cv2.warpAffine(
-    mask.astype(np.float32),
+    mask * np.uint8(255),
     mirror,
     (width, height),
     flags=flags,
     borderMode=cv2.BORDER_CONSTANT,
-    borderValue=1,
+    borderValue=255,
   )
-  filled = occluded & (hidden < 0.01)
+  filled = occluded & (hidden < 3)
   symmetric = cv2.copyTo(mirrored, filled.astype(np.uint8), image.copy())
   frontal = face.asymmetry(landmarks) <= MAX_ASYMMETRY
   enough = filled.sum() >= MIN_FILLED * occluded.sum()

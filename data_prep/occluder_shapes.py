@@ -1,8 +1,8 @@
 """What is pasted over faces: hands, boxes, strokes, and the user's sprites.
 
 A shape is a function of time in seconds that returns a sprite: a premultiplied
-RGBA image, float32, colours in [0, 255] and alpha in [0, 1]. It is placed by
-the point half its width below the middle of its upper edge.
+RGBA image, uint8. It is placed by the point half its width below the middle of
+its upper edge.
 """
 
 from collections.abc import Callable
@@ -104,11 +104,11 @@ def box(rng: np.random.Generator, side: int) -> Shape:
   colour = rng.uniform(20, 235, 3)
   low = ((0.5 - half) * side).round().astype(int)
   high = ((0.5 + half) * side).round().astype(int)
-  sprite = np.zeros((side, side, 4), np.float32)
+  sprite = np.zeros((side, side, 4), np.uint8)
   inside = sprite[low[1] : high[1], low[0] : high[0]]
   grain = rng.normal(0, 6, (*inside.shape[:2], 1))
   inside[..., :3] = np.clip(colour + grain, 0, 255)
-  inside[..., 3] = 1
+  inside[..., 3] = 255
   return lambda time: sprite
 
 
@@ -127,8 +127,8 @@ def strokes(rng: np.random.Generator, side: int) -> Shape:
       ends = (np.stack([point, following]) * side).round().astype(np.int32)
       cv2.polylines(mask, [ends], False, 255, width, cv2.LINE_AA)
       point = following
-  alpha = mask[..., None].astype(np.float32) / 255
-  sprite = np.concatenate([alpha * colour, alpha], axis=2).astype(np.float32)
+  colours = [cv2.multiply(mask, c / 255) for c in colour.tolist()]
+  sprite = cv2.merge([*colours, mask])
   return lambda time: sprite
 
 
@@ -156,15 +156,15 @@ def load_sprite(path: Path, side: int) -> Shape:
     raise InputError(f"{path}: not a picture that can be read")
   if picture.ndim != 3 or picture.shape[2] != 4:
     raise InputError(f"{path}: has no alpha channel; save it as RGBA")
-  rgba = picture[..., [2, 1, 0, 3]] / np.float32(full_scale(picture))
-  rgba[..., :3] *= 255 * rgba[..., 3:]
+  rgba = picture[..., [2, 1, 0, 3]] * np.float32(255 / full_scale(picture))
+  rgba[..., :3] *= rgba[..., 3:] / 255
   scale = side / max(rgba.shape[:2])
   width = max(1, round(scale * rgba.shape[1]))
   height = max(1, round(scale * rgba.shape[0]))
   rgba = cv2.resize(rgba, (width, height), interpolation=cv2.INTER_AREA)
-  sprite = np.zeros((side, side, 4), np.float32)
+  sprite = np.zeros((side, side, 4), np.uint8)
   top, left = (side - height) // 2, (side - width) // 2
-  sprite[top : top + height, left : left + width] = rgba
+  sprite[top : top + height, left : left + width] = rgba.round()
   return lambda time: sprite
 
 
@@ -202,10 +202,13 @@ class _Clay:
   def crease(self, at: np.ndarray, lean: float, half: float) -> None:
     """Cuts a thin line across a finger."""
     across = 0.7 * half * _xy(np.cos(lean), np.sin(lean))
-    line, _, _ = self._bounds([at - across, at + across], 0.01)
-    groove = np.zeros_like(self._relief)
-    cv2.polylines(groove, [line], False, 0.012 * self._width, 1)
-    self._relief -= np.minimum(groove, self._relief)
+    line, low, high = self._bounds([at - across, at + across], 0.01)
+    if (high <= low).any():
+      return
+    relief = self._relief[low[1] : high[1], low[0] : high[0]]
+    groove = np.zeros(relief.shape, np.float32)
+    cv2.polylines(groove, [line - low], False, 0.012 * self._width, 1)
+    relief -= np.minimum(groove, relief)
 
   def lit(
     self, colour: np.ndarray, light: np.ndarray, detail: np.ndarray
@@ -224,10 +227,9 @@ class _Clay:
     facing = z - x * slope_x - y * slope_y
     facing /= np.sqrt(1 + slope_x * slope_x + slope_y * slope_y)
     shade = (0.5 + 0.55 * np.clip(facing, 0, 1)) * detail[region]
-    sprite = np.zeros((*self._alpha.shape, 4), np.float32)
-    sprite[region] = cv2.merge(
-      [np.minimum(shade * c, 255) * alpha for c in colour.tolist()] + [alpha]
-    )
+    bands = [np.minimum(shade * c, 255) * alpha for c in colour.tolist()]
+    sprite = np.zeros((*self._alpha.shape, 4), np.uint8)
+    sprite[region] = cv2.merge([*bands, 255 * alpha])
     return sprite
 
   def _bounds(self, points: list[np.ndarray], radius: float):

@@ -220,7 +220,7 @@ class Occlusion:
     Returns:
       Its width, and how far it is drawn back, in crop sides.
     """
-    coarse = sprite[..., 3]
+    coarse = cv2.extractChannel(sprite, 3)
     factor = _COARSE / coarse.shape[1]
     coarse = cv2.resize(
       coarse, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA
@@ -239,7 +239,7 @@ class Occlusion:
         (_COARSE, _COARSE),
       )
       # As far beyond the shape as the mask will reach.
-      mask = cv2.dilate((placed > 0.5).astype(np.uint8), margin)
+      mask = cv2.dilate((placed > 127).astype(np.uint8), margin)
       shared = np.count_nonzero(cv2.bitwise_and(mask, self._face))
       return int(shared) >= wanted
 
@@ -275,15 +275,14 @@ class Occlusion:
     low = np.clip(np.floor(outer.min(0)).astype(int) - 1, 0, bounds)
     high = np.clip(np.ceil(outer.max(0)).astype(int) + 2, 0, bounds)
     if (high <= low).any():
-      return np.zeros((1, 1, 4), np.float32), low
+      return np.zeros((1, 1, 4), np.uint8), low
     width, height = int(high[0] - low[0]), int(high[1] - low[1])
     total = np.zeros((height, width, 4), np.float32)
     for m in maps:
       local = m - np.column_stack([np.zeros((2, 2)), low])
-      total += cv2.warpAffine(
-        sprite, local, (width, height), flags=cv2.INTER_LINEAR
-      )
-    return total / len(maps), low
+      placed = cv2.warpAffine(sprite, local, (width, height))
+      cv2.accumulate(placed, total)
+    return cv2.convertScaleAbs(total, alpha=1 / len(maps)), low
 
 
 def unit_to_pixels(side: int) -> np.ndarray:
@@ -307,30 +306,40 @@ def _composite(
   height, width = sprite.shape[:2]
   right = min(low[0] + width + 2 * radius, image.shape[1])
   bottom = min(low[1] + height + 2 * radius, image.shape[0])
-  region = np.zeros((bottom - top, right - left, 4), np.float32)
+  region = np.zeros((bottom - top, right - left, 4), np.uint8)
   x, y = low[0] - left, low[1] - top
   region[y : y + height, x : x + width] = sprite
-  alpha = region[..., 3:]
-  covered = (alpha[..., 0] > 1 / 255).astype(np.uint8)
+  alpha = cv2.extractChannel(region, 3)
+  covered = (alpha > 1).astype(np.uint8)
   covered = cv2.dilate(covered, _disc(radius))
   # The shadow fades out within the mask: beyond it, the truth is unchanged.
   near = cv2.blur(covered.astype(np.float32), (radius | 1, radius | 1))
   shift = np.array([[1, 0, 0.3 * radius], [0, 1, 0.6 * radius]])
-  shadow = cv2.warpAffine(alpha[..., 0], shift, alpha.shape[1::-1])
-  shadow = cv2.GaussianBlur(shadow, (0, 0), 0.6 * radius)
-  shadow = _SHADOW * shadow * np.clip(2 * near - 1, 0, 1) * covered
+  shadow = cv2.warpAffine(alpha, shift, alpha.shape[::-1])
+  shadow = _blurred(shadow, 0.6 * radius) * np.float32(_SHADOW / 255)
+  shadow *= np.clip(2 * near - 1, 0, 1) * covered
   source = image[top:bottom, left:right]
-  kept = cv2.merge([(1 - shadow) * (1 - alpha[..., 0])] * 3)
-  changed = cv2.add(
-    cv2.multiply(source, kept, dtype=cv2.CV_32F),
-    np.ascontiguousarray(region[..., :3]),
-    dtype=cv2.CV_8U,  # rounds and saturates
+  kept = cv2.multiply(1 - shadow, 255 - alpha, dtype=cv2.CV_8U)
+  kept = cv2.cvtColor(kept, cv2.COLOR_GRAY2RGB)
+  changed = cv2.add(  # which saturates
+    cv2.multiply(source, kept, scale=1 / 255),
+    cv2.cvtColor(region, cv2.COLOR_RGBA2RGB),
   )
   occluded = image.copy()
   occluded[top:bottom, left:right] = cv2.copyTo(changed, covered, source.copy())
   mask = np.zeros(image.shape[:2], np.uint8)
   mask[top:bottom, left:right] = covered
   return occluded, mask
+
+
+def _blurred(image: np.ndarray, sigma: float) -> np.ndarray:
+  """A Gaussian blur, computed as coarsely as it will be smooth."""
+  height, width = image.shape
+  step = max(1, int(sigma / 2))
+  coarse = (max(1, width // step), max(1, height // step))
+  image = cv2.resize(image, coarse, interpolation=cv2.INTER_AREA)
+  image = cv2.GaussianBlur(image, (0, 0), sigma / step)
+  return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _disc(radius: float) -> np.ndarray:

@@ -169,6 +169,7 @@ def train(
       # short training.
       nbs=batch,
       hsv_h=0.05,  # more colours stand for more people and rooms
+      close_mosaic=min(10, epochs // 3),  # the default is most of a short run
     ),
   )
   return best

@@ -226,7 +226,8 @@ class ValidationConfig:
   the losses in `buckets` equal ranges of timesteps, over `batches` batches of
   the split `validation`, with noise that is the same each time; and a sheet
   of `restored` windows. The parameters of the least loss are kept in
-  `WORKDIR/best`, a model like an imported one.
+  `WORKDIR/best`, a model like an imported one. SIGTERM to a single process
+  interrupts it; the resumed run then begins with it.
   """
 
   every: int = 0

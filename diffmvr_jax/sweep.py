@@ -176,7 +176,7 @@ def main(argv: list[str]) -> None:
   arguments = parser.parse_args(argv)
   sweep = load_sweep(arguments.config, arguments.overrides)
   workdir: Path = arguments.workdir
-  # A resumed sweep finds its programs here; other seeds, those that restore.
+  # A resumed sweep finds its programs here, and one seed those of another.
   jax.config.update(
     "jax_compilation_cache_dir", str((workdir / "programs").absolute())
   )

@@ -135,7 +135,6 @@ def compile_step(config: Config, mesh: Mesh, batch: int) -> Any:
     diffusion_loss(model, config, encode),
     optimizer,
     stage.optimizer,
-    jax.random.key(config.seed),
     shapes,
     mesh,
   )
@@ -145,7 +144,8 @@ def compile_step(config: Config, mesh: Mesh, batch: int) -> Any:
     name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
     for name, x in inputs.items()
   }
-  return update.lower(shapes, placed).compile()
+  seed = jax.eval_shape(lambda: jax.random.key(config.seed))
+  return update.lower(shapes, placed, seed).compile()
 
 
 def report(program: Any, chip: Chip) -> dict[str, str]:

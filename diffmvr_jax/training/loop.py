@@ -37,6 +37,7 @@ from diffmvr_jax.training.sharding import (
   batch_sharding,
   local_part,
   make_mesh,
+  replicated,
   shard_batch,
   state_shardings,
 )
@@ -214,12 +215,13 @@ def fit(stage: Stage, config: Config, workdir: Path) -> TrainState:
   if step >= stage.steps:
     checkpoints.close()
     return state
-  seed = jax.random.fold_in(jax.random.key(config.seed), len(stage.name))
-  update = make_update(
-    stage.loss, optimizer, stage.optimizer, seed, shapes, mesh
+  seed = jax.device_put(
+    jax.random.fold_in(jax.random.key(config.seed), len(stage.name)),
+    replicated(mesh),
   )
+  update = make_update(stage.loss, optimizer, stage.optimizer, shapes, mesh)
   compiled = update.lower(
-    shapes, batch_shapes(stage.windows, stage.batch_size, mesh)
+    shapes, batch_shapes(stage.windows, stage.batch_size, mesh), seed
   ).compile()
   with ExitStack() as stack:
     validation = None
@@ -240,13 +242,16 @@ def fit(stage: Stage, config: Config, workdir: Path) -> TrainState:
       )
     )
     sigterm = stack.enter_context(_SigTerm())
+    if validation is not None and validation.missed:
+      validation(state, step, sigterm.received)
+      progress.skip_time(step)
     pending = None
     while step < stage.steps and not sigterm.arrived(step):
       with progress.waiting():
         batch = next(data)
       windows_of_batch = batch.pop("window_id")
       state, metrics = compiled(
-        state, shard_batch(batch, mesh, stage.batch_size)
+        state, shard_batch(batch, mesh, stage.batch_size), seed
       )
       step += 1
       # Step n is on its way before the metrics of step n − 1 are waited for.
@@ -256,7 +261,7 @@ def fit(stage: Stage, config: Config, workdir: Path) -> TrainState:
       if validation is not None and validation.due(step):
         _report(progress, *pending)
         pending = None
-        validation(state, step)
+        validation(state, step, sigterm.received)
         progress.skip_time(step)
       if step % config.checkpoint.every == 0:
         if pending is not None:
@@ -334,6 +339,10 @@ class _SigTerm:
     """Whether to stop before the update after `step`, in every process."""
     if jax.process_count() > 1:
       return multihost_utils.reached_preemption_sync_point(step)
+    return self._received
+
+  def received(self) -> bool:
+    """Whether this process may stop by itself; with several, never."""
     return self._received
 
   def _note(self, number: int, frame) -> None:

@@ -59,6 +59,11 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, P(("data", "fsdp"), "frame"))
 
 
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
+  """The whole on every device."""
+  return NamedSharding(mesh, P())
+
+
 def local_part(
   mesh: Mesh, windows: int, frames: int
 ) -> tuple[list[int], list[int]]:
@@ -118,7 +123,7 @@ def state_shardings(state: Any, mesh: Mesh | AbstractMesh) -> Any:
     size = math.prod(leaf.shape) * leaf.dtype.itemsize
     axes = [i for i, n in enumerate(leaf.shape) if n % parts == 0]
     if parts == 1 or size < MIN_SHARDED_BYTES or not axes:
-      return NamedSharding(mesh, P())
+      return replicated(mesh)
     largest = max(axes, key=lambda i: leaf.shape[i])
     return NamedSharding(mesh, P(*[None] * largest, "fsdp"))
 

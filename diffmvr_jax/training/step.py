@@ -14,15 +14,18 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 
 from diffmvr_jax.config import OptimizerConfig
 from diffmvr_jax.models.diffmvr import Params
 from diffmvr_jax.training.consistency import TEACHER
 from diffmvr_jax.training.objectives import Batch, Loss, Metrics
 from diffmvr_jax.training.optimizer import update_ema
-from diffmvr_jax.training.sharding import batch_sharding, state_shardings
+from diffmvr_jax.training.sharding import (
+  batch_sharding,
+  replicated,
+  state_shardings,
+)
 
 
 @struct.dataclass
@@ -98,26 +101,28 @@ def make_update(
   loss: Loss,
   optimizer: optax.GradientTransformation,
   config: OptimizerConfig,
-  seed: jax.Array,
   state: TrainState,
   mesh: Mesh,
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
   """Compiles one update.
 
   Args:
     loss: the stage's loss.
     optimizer: of the stage.
     config: its settings, for EMA and accumulation.
-    seed: key that every step's key is folded from.
     state: the state or its shapes, for the shardings.
     mesh: the devices.
 
   Returns:
-    A jitted function from (state, batch) to the next state and scalar
-    metrics; the state that is passed in is donated.
+    A jitted function from (state, batch, seed) to the next state and scalar
+    metrics; the state that is passed in is donated. `seed` is the key that
+    every step's key is folded from: an argument, so that runs which differ
+    in nothing else share the compiled program.
   """
 
-  def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+  def update(
+    state: TrainState, batch: Batch, seed: jax.Array
+  ) -> tuple[TrainState, Metrics]:
     rows = jnp.arange(next(iter(batch.values())).shape[0])
     keys = jax.vmap(
       partial(jax.random.fold_in, jax.random.fold_in(seed, state.step))
@@ -143,10 +148,10 @@ def make_update(
     )
     return next_state, metrics | {"grad_norm": optax.tree.norm(gradients)}
 
-  shardings = state_shardings(state, mesh)
+  shardings, everywhere = state_shardings(state, mesh), replicated(mesh)
   return jax.jit(
     update,
-    in_shardings=(shardings, batch_sharding(mesh)),
-    out_shardings=(shardings, NamedSharding(mesh, P())),
+    in_shardings=(shardings, batch_sharding(mesh), everywhere),
+    out_shardings=(shardings, everywhere),
     donate_argnums=0,
   )

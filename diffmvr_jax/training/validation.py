@@ -5,6 +5,7 @@ run, differ by their parameters alone.
 """
 
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from diffmvr_jax.config import Config
@@ -37,6 +37,7 @@ from diffmvr_jax.training.progress import MetricLog
 from diffmvr_jax.training.sharding import (
   batch_sharding,
   local_part,
+  replicated,
   shard_batch,
 )
 from diffmvr_jax.training.step import TrainState
@@ -45,6 +46,8 @@ from diffmvr_jax.training.stored import save_model
 
 class Validation:
   """Measures, shows, and keeps the best.
+
+  `missed` says that the validation after the `start` updates was given up.
 
   Args:
     config: of the run.
@@ -67,15 +70,18 @@ class Validation:
     self._config, self._windows, self._mesh = config, windows, mesh
     self._best = workdir / "best"
     self._log = MetricLog(workdir, "validation", start)
-    self._least = min((r["loss"] for r in self._log.read()), default=np.inf)
+    done = self._log.read()
+    least = min((line["loss"] for line in done), default=np.inf)
+    missed = self.due(start) and all(line["step"] != start for line in done)
     if jax.process_count() > 1:  # the first process alone has the log
-      self._least = float(
-        multihost_utils.broadcast_one_to_all(np.float32(self._least))
+      least, missed = multihost_utils.broadcast_one_to_all(
+        (np.float32(least), np.bool_(missed))
       )
+    self._least, self.missed = float(least), bool(missed)
     self._batch_size = config.diffusion_stage.batch_size
     total = config.validation.batches * self._batch_size
     self._chosen = np.linspace(0, len(windows) - 1, total).astype(int)
-    everywhere = NamedSharding(mesh, P())
+    everywhere = replicated(mesh)
     inputs = (shardings.inference_params(), batch_sharding(mesh))
     self._losses = jax.jit(
       partial(bucket_losses, config),
@@ -90,14 +96,26 @@ class Validation:
 
   def due(self, step: int) -> bool:
     """Whether it is time, after so many updates."""
-    last = step == self._config.diffusion_stage.steps
-    return last or step % self._config.validation.every == 0
+    if step == 0:
+      return False
+    return self._last(step) or step % self._config.validation.every == 0
 
-  def __call__(self, state: TrainState, step: int) -> None:
-    """Validates the state, which has `step` updates."""
+  def _last(self, step: int) -> bool:
+    return step == self._config.diffusion_stage.steps
+
+  def __call__(
+    self, state: TrainState, step: int, stopped: Callable[[], bool]
+  ) -> None:
+    """Validates the state, which has `step` updates.
+
+    Gives up between two batches once `stopped`; the run that resumes here
+    does it then. The last validation, which no run would resume, is finished.
+    """
     params, every = state.inference_params(), []
     key = jax.random.key(self._config.seed)
     for number in range(self._config.validation.batches):
+      if stopped() and not self._last(step):
+        return
       batch = self._placed(self._batch(number))
       losses = self._losses(params, batch, jax.random.fold_in(key, number))
       every.append(np.asarray(losses))

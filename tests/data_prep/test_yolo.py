@@ -74,6 +74,34 @@ def test_labels_lie_where_the_shapes_were_pasted(videos, recipe, outlines):
   assert checked > 3
 
 
+def test_blotches_change_the_background_and_no_label(videos, recipe):
+  plain, cluttered = (
+    list(
+      annotate.annotate_video(
+        videos / "person 0.mkv", recipe, every=2, outlines=False, cluttered=c
+      )
+    )
+    for c in (0.0, 1.0)
+  )
+  assert [p.labels for p in cluttered] == [p.labels for p in plain]
+  for before, after in zip(plain, cluttered, strict=True):
+    changed = (before.image != after.image).any(2)
+    assert changed[:10].mean() > 0.9
+    x, y, width, height = 160 * np.array(before.labels[0].split()[1:], float)
+    left, right = round(x - width / 4), round(x + width / 4)
+    top, bottom = round(y - height / 4), round(y + height / 4)
+    assert not changed[top:bottom, left:right].any()
+
+
+@pytest.mark.parametrize(
+  ("settings", "error"),
+  [("--cluttered|2", "within"), ("--cluttered|1|--occlusion|real", "real")],
+)
+def test_blotches_need_hands_that_are_pasted(videos, settings, error, tmp_path):
+  with pytest.raises(InputError, match=error):
+    main(words(f"annotate|{videos}|--out|{tmp_path}|{settings}"))
+
+
 @pytest.fixture(scope="module")
 def data(videos, tmp_path_factory):
   folder = tmp_path_factory.mktemp("yolo")

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
 import struct
 
 import jax
@@ -17,9 +19,13 @@ from diffmvr_jax.config_file import load_config
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import WindowSource
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.training.loop import train
+from diffmvr_jax.training.loop import Preempted, train
 from diffmvr_jax.training.stored import open_for_inference
-from diffmvr_jax.training.validation import bucket_edges, bucket_losses
+from diffmvr_jax.training.validation import (
+  Validation,
+  bucket_edges,
+  bucket_losses,
+)
 from tests.conftest import TINY
 
 VALIDATION = ValidationConfig(every=3, batches=2, buckets=4, restored=2)
@@ -117,6 +123,24 @@ def test_a_resumed_run_validates_alike(config, workdir, tmp_path):
   shutil.rmtree(again / "diffusion" / "6")
   train(config, again)
   assert lines(again) == lines(workdir)
+
+
+def test_sigterm_gives_a_validation_up_and_the_next_run_does_it(
+  config, workdir, tmp_path, monkeypatch
+):
+  read = Validation._batch
+
+  def read_when_stopped(self, number):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return read(self, number)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Validation, "_batch", read_when_stopped)
+    with pytest.raises(Preempted, match="saved step 3"):
+      train(config, tmp_path / "run")
+  assert lines(tmp_path / "run") == []
+  train(config, tmp_path / "run")
+  assert lines(tmp_path / "run") == lines(workdir)
 
 
 def test_validation_needs_its_split(tiny_config, tmp_path):
