@@ -192,13 +192,14 @@ def _add_recipe(command) -> None:
     help="paste something (gives ground truth), or find what is there",
   )
   command.add_argument(
-    "--face", default="mediapipe", help="or yolo:WEIGHTS.pt[#CLASS]"
+    "--face", default="mediapipe", help="or yolo:WEIGHTS.pt[#CLASS][@SCORE]"
   )
   command.add_argument(
     "--occluder",
     default="mediapipe",
-    help="of real occlusion: mediapipe (hands), yolo:WEIGHTS.pt[#CLASS], or "
-    "masks:PATH (video, folder of images, image, or a folder of these)",
+    help="of real occlusion: mediapipe (hands), "
+    "yolo:WEIGHTS.pt[#CLASS][@SCORE], or masks:PATH (video, folder of images, "
+    "image, or a folder of these)",
   )
   command.add_argument(
     "--mask",

@@ -1,6 +1,7 @@
 """How videos are prepared, in one value that also worker processes take."""
 
 import hashlib
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -27,6 +28,11 @@ from data_prep.yolo import YoloDetector
 from diffmvr_jax.data.codec import FrameRecord
 from diffmvr_jax.errors import InputError
 
+_YOLO = re.compile(
+  r"(?s)(?P<path>.+?)(?:#(?P<label>[^#/]*?))?"
+  r"(?:@(?P<score>\d*\.?\d+(?:e-?\d+)?))?"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -34,7 +40,7 @@ class Recipe:
 
   Attributes:
     size: side of the crops, in pixels.
-    face: `mediapipe` or `yolo:WEIGHTS.pt[#CLASS]`.
+    face: `mediapipe` or `yolo:WEIGHTS.pt[#CLASS][@SCORE]`.
     occluder: likewise, or `masks:PATH`; of no use where `paste` is set.
     as_boxes: take the occluder's bounding box as the mask.
     dilation: pixels of the video by which a found mask grows.
@@ -185,6 +191,14 @@ def seed_of(seed: int, video_id: str) -> int:
   return int.from_bytes(digest[:8], "little")
 
 
-def _yolo(weights: str, role: str) -> Detector:
-  path, _, label = weights.partition("#")
-  return YoloDetector(path, label or None, role=role)
+def _yolo(described: str, role: str) -> Detector:
+  """`WEIGHTS.pt[#CLASS][@SCORE]`."""
+  parts = _YOLO.fullmatch(described)
+  assert parts is not None
+  path, label, score = parts.groups()
+  confidence = float(score or YoloDetector.CONFIDENCE)
+  if confidence > 1:
+    raise InputError(
+      f"yolo:{described}: the score {score} is not within [0, 1]"
+    )
+  return YoloDetector(path, label or None, role=role, confidence=confidence)

@@ -31,6 +31,7 @@ class YoloDetector:
   """
 
   overlooks = True
+  CONFIDENCE = 0.25
 
   def __init__(
     self,
@@ -38,7 +39,7 @@ class YoloDetector:
     label: str | None = None,
     *,
     role: str,
-    confidence: float = 0.25,
+    confidence: float = CONFIDENCE,
   ):
     self._model = _load(weights_path(weights))
     self._confidence = confidence

@@ -64,7 +64,7 @@ def main(argv: list[str]) -> None:
   )
   finding = parser.add_argument_group("what is restored")
   finding.add_argument(
-    "--face", default="mediapipe", help="or yolo:WEIGHTS.pt[#CLASS]"
+    "--face", default="mediapipe", help="or yolo:WEIGHTS.pt[#CLASS][@SCORE]"
   )
   finding.add_argument(
     "--which-face",
@@ -75,8 +75,8 @@ def main(argv: list[str]) -> None:
   finding.add_argument(
     "--occluder",
     default="mediapipe",
-    help="mediapipe (hands), yolo:WEIGHTS.pt[#CLASS], or masks:PATH (video, "
-    "folder of images, or image)",
+    help="mediapipe (hands), yolo:WEIGHTS.pt[#CLASS][@SCORE], or masks:PATH "
+    "(video, folder of images, or image)",
   )
   finding.add_argument(
     "--mask",

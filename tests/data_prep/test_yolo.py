@@ -168,18 +168,13 @@ def test_weights_become_a_detector(weights):
     YoloDetector(weights, "hand", role="occluder")
 
 
-def test_export_with_yolo(weights, videos, tmp_path, monkeypatch):
-  """One epoch finds nothing yet, so the face is found at any confidence."""
-  monkeypatch.setattr(
-    "data_prep.recipe.YoloDetector",
-    lambda path, label, role: YoloDetector(
-      path, label, role=role, confidence=1e-5 if role == "face" else 0.9
-    ),
-  )
+def test_export_with_yolo(weights, videos, tmp_path):
+  """One epoch finds nothing yet, so the face is found with any score."""
   main(
     words(
       f"export|{videos}|--out|{tmp_path}|--size|32|--occlusion|real"
-      f"|--face|yolo:{weights}#face|--occluder|yolo:{weights}|--mask|box"
+      f"|--face|yolo:{weights}#face@1e-5|--occluder|yolo:{weights}@0.9"
+      "|--mask|box"
     )
   )
   source = RecordSource(tmp_path, "train")

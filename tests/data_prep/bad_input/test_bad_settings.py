@@ -69,6 +69,11 @@ SETTINGS = [
     options("--face", "yolo:/nowhere/best.pt"),
     "best.pt: no such file",
   ),
+  (
+    "score beyond 1",
+    options("--face", "yolo:/nowhere/best.pt#face@2"),
+    "the score 2 is not within",
+  ),
   ("weights of text", weights(b"not weights"), "Ultralytics refuses it"),
   ("empty weights", weights(b""), "Ultralytics refuses it"),
   (
