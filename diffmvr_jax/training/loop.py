@@ -215,10 +215,11 @@ def fit(stage: Stage, config: Config, workdir: Path) -> TrainState:
   if step >= stage.steps:
     checkpoints.close()
     return state
-  seed = jax.device_put(
-    jax.random.fold_in(jax.random.key(config.seed), len(stage.name)),
-    replicated(mesh),
-  )
+  # Made on the devices: a process may not place a key on those of others.
+  seed = jax.jit(
+    lambda: jax.random.fold_in(jax.random.key(config.seed), len(stage.name)),
+    out_shardings=replicated(mesh),
+  )()
   update = make_update(stage.loss, optimizer, stage.optimizer, shapes, mesh)
   compiled = update.lower(
     shapes, batch_shapes(stage.windows, stage.batch_size, mesh), seed

@@ -47,9 +47,9 @@ def start(workdir, data, mesh, *, devices, overrides=(), **environment):
 
 
 def losses(workdir, *processes):
-  for process in processes:
-    _, said = process.communicate()
-    assert process.returncode == 0, said[-3000:]
+  said = [process.communicate()[1] for process in processes]
+  for process, text in zip(processes, said, strict=True):
+    assert process.returncode == 0, text[-3000:]
   lines = (workdir / "diffusion.jsonl").read_text().splitlines()
   return [json.loads(line)["loss"] for line in lines]
 
