@@ -25,11 +25,12 @@ test-meshes: $(VENV)/.test
 
 # The SD 1.5 step for three TPU slices; half an hour and more each on
 # two cores, and more than 16 GB of memory.
+COMPILE := PYTHONPATH=$(VENV)/libtpu $(BIN)/python -m launch.compile_check
 compile-check: $(VENV)/libtpu/.done
-	for slice in v5e:4x4 v5e:16x16 v5p:4x4x8; do \
-	  PYTHONPATH=$(VENV)/libtpu $(BIN)/python -m launch.compile_check \
-	    --config configs/sd15_512.py --topology $$slice model.remat=full \
-	  || exit 1; done
+	$(COMPILE) --topology v5e:4x4 --config configs/sd15_512.py model.remat=full
+	$(COMPILE) --topology v5e:16x16 --config configs/sd15_512_v5e_256.py
+	$(COMPILE) --topology v5p:4x4x8 --config configs/sd15_512_v5p_128.py \
+	  --batch-per-chip 4
 
 # Needs 12 GB of disk.
 peak-memory: $(VENV)/.test

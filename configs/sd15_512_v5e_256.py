@@ -6,14 +6,15 @@ r"""The paper's scale on 256 chips of TPU v5e, one window per chip.
 
 A batch is 256 windows of 8 frames, 32 times the paper's, at the paper's
 learning rate. One window per chip is what 16 GiB hold with every block
-recomputed, as compiled for v5e:4x4, see docs/scaling.md. No run of it has been
-made.
+recomputed. Parameters are sharded over 16 chips, not over all: compiled for this
+slice, that needs the same memory and gathers less than half the bytes, see
+docs/scaling.md. No run of it has been made.
 """
 
 import dataclasses
 
 from configs import sd15_512
-from diffmvr_jax.config import Config, DiffusionStageConfig
+from diffmvr_jax.config import Config, DiffusionStageConfig, MeshConfig
 
 
 def get_config() -> Config:
@@ -24,4 +25,5 @@ def get_config() -> Config:
     name="sd15_512_v5e_256",
     model=dataclasses.replace(config.model, remat="full"),
     diffusion_stage=DiffusionStageConfig(batch_size=256),
+    mesh=MeshConfig(data=16, fsdp=16),
   )

@@ -105,6 +105,8 @@ def slice_mesh(topology: str, config: MeshConfig) -> Mesh:
   """
   # Asking for the machine's own metadata would wait for a server in vain.
   os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+  # No chip is used, so other processes may have libtpu open as well.
+  os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
   try:
     described = topologies.get_topology_desc(
       platform="tpu", topology_name=topology
