@@ -6,9 +6,9 @@ r"""The paper's scale on 256 chips of TPU v5e, one window per chip.
 
 A batch is 256 windows of 8 frames, 32 times the paper's, at the paper's
 learning rate. One window per chip is what 16 GiB hold with every block
-recomputed. Parameters are sharded over 16 chips, not over all: compiled for this
-slice, that needs the same memory and gathers less than half the bytes, see
-docs/scaling.md. No run of it has been made.
+recomputed. Parameters are sharded over 16 chips, not over all: compiled for
+this slice, that needs the same memory and gathers less than half the bytes,
+see docs/scaling.md. No run of it has been made.
 """
 
 import dataclasses

@@ -7,7 +7,7 @@ whatever has the colour of skin, a country on a map, for a hand.
 import cv2
 import numpy as np
 
-_SKIN = np.array([200.0, 150.0, 125.0])
+_SKIN = np.array([200.0, 150.0, 125.0])  # RGB, made darker by a factor
 _HEAD = 1.5  # what stays free, over the face's box
 
 
@@ -34,9 +34,8 @@ def clutter(
   height, width = image.shape[:2]
   count = int(rng.integers(3, 9))
   colours = rng.uniform(10, 245, (count, 3))
-  skins = rng.uniform(0.3, 1.2, (count, 1)) * _SKIN + rng.normal(
-    0, 12, (count, 3)
-  )
+  skins = rng.uniform(0.3, 1.2, (count, 1)) * _SKIN
+  skins = skins + rng.normal(0, 12, (count, 3))
   colours = np.where(rng.random((count, 1)) < 0.5, skins, colours)
   # Where each of smooth random fields is the largest lies a region.
   cells = rng.integers(3, 14)
