@@ -5,15 +5,15 @@ r"""The paper's scale on 128 chips of TPU v5p, four windows per chip.
     --workdir BUCKET/twin init_from=START data.path=RECORDS
 
 A v5p-256 has 128 chips: its name counts cores. A batch is 512 windows of 8
-frames, 64 times the paper's, at the paper's learning rate. That four fit is
-concluded from what one needs of a v5e chip, see docs/scaling.md; it has not
-been compiled for v5p, and no run of it has been made.
+frames, 64 times the paper's, at the paper's learning rate. Compiled for this
+slice, four windows take 40 % of a chip's memory, with the parameters sharded
+over 16 chips, see docs/scaling.md. No run of it has been made.
 """
 
 import dataclasses
 
 from configs import sd15_512
-from diffmvr_jax.config import Config, DiffusionStageConfig
+from diffmvr_jax.config import Config, DiffusionStageConfig, MeshConfig
 
 
 def get_config() -> Config:
@@ -24,4 +24,5 @@ def get_config() -> Config:
     name="sd15_512_v5p_128",
     model=dataclasses.replace(config.model, remat="full"),
     diffusion_stage=DiffusionStageConfig(batch_size=512),
+    mesh=MeshConfig(data=8, fsdp=16),
   )

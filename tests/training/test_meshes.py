@@ -39,7 +39,7 @@ def start(workdir, data, mesh, *, devices, overrides=(), **environment):
       *(f"mesh.{axis}={size}" for axis, size in sizes),
     ],
     env=os.environ
-    | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {flags}"}
+    | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}"}
     | environment,
     stderr=subprocess.PIPE,
     text=True,
