@@ -25,6 +25,7 @@ import torch
 import transformers
 
 from diffmvr_jax.config import AutoencoderConfig, ClipVisionConfig, UNetConfig
+from diffmvr_jax.cpu import keep_memory
 from diffmvr_jax.models.clip import ClipVision
 from diffmvr_jax.models.unet import UNet
 from diffmvr_jax.models.vae import Autoencoder
@@ -73,6 +74,7 @@ def main() -> None:
   parser.add_argument("--rounds", type=int, default=5)
   parser.add_argument("--case", nargs="*", default=[])
   arguments = parser.parse_args()
+  keep_memory()
   print(conditions(arguments.rounds))
   print(
     "\n| case | ours, ms | diffusers, ms | ratio | relative L2 "

@@ -28,6 +28,7 @@ from benchmarks.torch_step import TorchStep
 from diffmvr_jax.config import Config, trained_networks
 from diffmvr_jax.config_file import load_config
 from diffmvr_jax.config_values import override
+from diffmvr_jax.cpu import keep_memory
 from diffmvr_jax.encode import encoded_shapes
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.training.loop import flops_of
@@ -68,6 +69,7 @@ def main() -> None:
   arguments = parser.parse_args()
   mesh = ["mesh.data=1", "mesh.fsdp=1", "mesh.frame=1"]
   config = load_config(arguments.config, [*mesh, *arguments.overrides])
+  keep_memory()
   print(conditions(config, arguments.rounds))
   if arguments.only != "pytorch":
     option_table(config, arguments.rounds)

@@ -19,6 +19,7 @@ import jax
 from diffmvr_jax.ablation import Sweep, Variant, load_sweep
 from diffmvr_jax.config import Config
 from diffmvr_jax.config_file import to_json
+from diffmvr_jax.cpu import keep_memory
 from diffmvr_jax.data.records import RecordSource, write_atomically
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.evaluation.ablation_table import (
@@ -176,6 +177,7 @@ def main(argv: list[str]) -> None:
   arguments = parser.parse_args(argv)
   sweep = load_sweep(arguments.config, arguments.overrides)
   workdir: Path = arguments.workdir
+  keep_memory()
   # A resumed sweep finds its programs here, and one seed those of another.
   jax.config.update(
     "jax_compilation_cache_dir", str((workdir / "programs").absolute())

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from diffmvr_jax.config_file import load_config
+from diffmvr_jax.cpu import keep_memory
 from diffmvr_jax.errors import run_command
 from diffmvr_jax.training.distributed import initialize
 from diffmvr_jax.training.loop import Preempted, train
@@ -27,6 +28,7 @@ def main(argv: list[str]) -> None:
   arguments = parser.parse_args(argv)
   config = load_config(arguments.config, arguments.overrides)
   initialize()
+  keep_memory()
   try:
     train(config, arguments.workdir)
   except FloatingPointError as error:

@@ -6,6 +6,8 @@ Latents need no scaling. In TAEF2 the blocks of the lowest resolution have a
 1×1 branch, whose GroupNorm sees the whole image.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -13,7 +15,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from diffmvr_jax.config import AutoencoderConfig
-from diffmvr_jax.models.unet import double
+from diffmvr_jax.models.convolution import convolve_doubled
 
 
 class Block(nn.Module):
@@ -58,6 +60,7 @@ def conv(
   *,
   stride: int = 1,
   bias: bool = True,
+  operation: Callable = jax.lax.conv_general_dilated,
 ) -> nn.Conv:
   """A 3×3 convolution of the calling module."""
   return nn.Conv(
@@ -67,6 +70,7 @@ def conv(
     padding=1,
     use_bias=bias,
     dtype=dtype,
+    conv_general_dilated=operation,
     name=name,
   )
 
@@ -116,7 +120,14 @@ class TinyDecoder(nn.Module):
       for _ in range(config.layers_per_block):
         x = Block(pooled, self.dtype, name=f"layers_{layer}")(x)
         layer += 1
-      x = conv(width, self.dtype, f"layers_{layer + 1}", bias=False)(double(x))
+      up = conv(
+        width,
+        self.dtype,
+        f"layers_{layer + 1}",
+        bias=False,
+        operation=convolve_doubled,
+      )
+      x = up(x)
       layer += 2
     x = Block(dtype=self.dtype, name=f"layers_{layer}")(x)
     x = conv(3, jnp.float32, f"layers_{layer + 1}")(x.astype(jnp.float32))

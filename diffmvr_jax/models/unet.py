@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from diffmvr_jax.config import UNetConfig
 from diffmvr_jax.models.attention import Context, SpatialTransformer
-from diffmvr_jax.models.convolution import convolve
+from diffmvr_jax.models.convolution import convolve, convolve_doubled
 
 
 def timestep_embedding(
@@ -152,14 +152,9 @@ class Upsample(nn.Module):
       (3, 3),
       padding=1,
       dtype=self.dtype,
-      conv_general_dilated=convolve,
+      conv_general_dilated=convolve_doubled,
       name="conv",
-    )(double(x))
-
-
-def double(x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
-  """Every pixel as a square of four."""
-  return x.repeat(2, axis=1).repeat(2, axis=2)
+    )(x)
 
 
 class Block(nn.Module):

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
+from orbax.checkpoint import multihost
 
 from diffmvr_jax.config import Config, OptimizerConfig, trained_networks
 from diffmvr_jax.data.encoded import EncodedWindows
@@ -224,6 +225,10 @@ def fit(stage: Stage, config: Config, workdir: Path) -> TrainState:
   compiled = update.lower(
     shapes, batch_shapes(stage.windows, stage.batch_size, mesh), seed
   ).compile()
+  # Collectives wait half a minute for the others, a compilation takes longer.
+  multihost.sync_global_processes(
+    f"{stage.name} is compiled", processes=set(range(jax.process_count()))
+  )
   with ExitStack() as stack:
     validation = None
     if stage.validation is not None:

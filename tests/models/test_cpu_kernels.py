@@ -7,7 +7,7 @@ import pytest
 
 from diffmvr_jax.models.attention import attend
 from diffmvr_jax.models.blockwise import blockwise_attention
-from diffmvr_jax.models.convolution import convolve
+from diffmvr_jax.models.convolution import convolve, convolve_doubled, double
 
 OPTIONS = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
 
@@ -69,13 +69,36 @@ def test_convolution_and_its_gradient(size, shape):
   assert_close(run(convolve), run(jax.lax.conv_general_dilated))
 
 
-def test_wide_small_maps_are_unfolded_on_a_cpu_and_only_there():
-  inputs = jax.ShapeDtypeStruct((1, 8, 8, 512), jnp.float32)
-  kernel = jax.ShapeDtypeStruct((3, 3, 512, 8), jnp.float32)
-  same = ((1, 1), (1, 1))
-  traced = jax.jit(lambda x, k: convolve(x, k, (1, 1), same, **OPTIONS)).trace(
-    inputs, kernel
+@pytest.mark.parametrize("shape", [(2, 5, 6, 16), (1, 1, 1, 8)])
+def test_convolution_of_doubled_maps_and_its_gradient(shape):
+  inputs, kernel = normal(*shape), normal(3, 3, shape[-1], 12, seed=1)
+
+  def run(convolution, prepare):
+    def total(inputs, kernel):
+      output = convolution(
+        prepare(inputs), kernel, (1, 1), ((1, 1), (1, 1)), **OPTIONS
+      )
+      return jnp.square(output).sum(), output
+
+    return jax.grad(total, (0, 1), has_aux=True)(inputs, kernel)
+
+  assert_close(
+    run(convolve_doubled, lambda x: x),
+    run(jax.lax.conv_general_dilated, double),
   )
+
+
+@pytest.mark.parametrize(
+  ("convolution", "shape"),
+  [(convolve, (1, 8, 8, 512)), (convolve_doubled, (1, 32, 32, 8))],
+)
+def test_matrix_products_take_their_place_on_a_cpu_only(convolution, shape):
+  inputs = jax.ShapeDtypeStruct(shape, jnp.float32)
+  kernel = jax.ShapeDtypeStruct((3, 3, shape[-1], 8), jnp.float32)
+  same = ((1, 1), (1, 1))
+  traced = jax.jit(
+    lambda x, k: convolution(x, k, (1, 1), same, **OPTIONS)
+  ).trace(inputs, kernel)
   on_cpu = traced.lower(lowering_platforms=("cpu",)).as_text()
   on_tpu = traced.lower(lowering_platforms=("tpu",)).as_text()
   assert "stablehlo.convolution" not in on_cpu

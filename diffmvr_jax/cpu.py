@@ -1,0 +1,33 @@
+"""Lets the programs of a CPU keep their memory from call to call.
+
+XLA's CPU backend allocates a program's temporaries anew in every call. glibc
+gets blocks of that size from the system and gives them back at once, so every
+call's pages are mapped and cleared again: in a training step of gigabytes, a
+third of its time.
+"""
+
+import ctypes
+import platform
+
+import jax
+
+# Parameters of glibc's mallopt(3).
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+
+def keep_memory() -> None:
+  """What this process frees it keeps, where JAX computes on a CPU.
+
+  It must come before anything else that JAX does, but for
+  `jax.distributed.initialize`. Other backends and other C libraries are left
+  as they are. Of memory that threads have allocated only the main thread's is
+  kept, so programs run on the thread that calls them.
+
+  Example:
+    >>> keep_memory()
+  """
+  jax.config.update("jax_cpu_enable_async_dispatch", False)
+  if jax.default_backend() == "cpu" and platform.libc_ver()[0] == "glibc":
+    library = ctypes.CDLL(None)
+    library.mallopt(_M_MMAP_MAX, 0)  # blocks come from the heap
+    library.mallopt(_M_TRIM_THRESHOLD, -1)  # which never shrinks
