@@ -37,7 +37,6 @@ from data_prep.procedural import ProceduralVideo
 from data_prep.sources import Clip, Frame, array_clip
 from diffmvr_jax.config import AutoencoderConfig, Config
 from diffmvr_jax.config_file import load_config
-from diffmvr_jax.cpu import keep_memory
 from diffmvr_jax.data.codec import FrameRecord
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.inference.restorer import CropRestorer
@@ -70,7 +69,6 @@ def main() -> None:
   parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
   arguments = parser.parse_args()
   config = load_config(arguments.config, arguments.overrides)
-  keep_memory()
   params = random_params(DiffMVR(config=config.model), config)
   tiny = tiny_decoder(config.model.autoencoder)
   shape = (1, 8, 8, tiny.latent_channels)

@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from diffmvr_jax.config import Config
 from diffmvr_jax.config_file import load_config
-from diffmvr_jax.cpu import keep_memory
 from diffmvr_jax.data.encoded import EncodedWriter, describe_records, past_rows
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames
@@ -49,7 +48,6 @@ def main(argv: list[str]) -> None:
   config = load_config(arguments.config, arguments.overrides)
   if config.init_from is None:
     raise InputError("init_from=START is needed: the encoders' weights")
-  keep_memory()
   params = open_model(config.init_from).load(ENCODERS)
   encode(config, params, arguments.out, arguments.batch)
 

@@ -25,7 +25,6 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from diffmvr_jax.cpu import keep_memory
 from diffmvr_jax.data.records import RecordSource, write_atomically
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.evaluation.clips import (
@@ -281,7 +280,6 @@ def main(argv: list[str]) -> None:
   options = {"weights": args.weights, "wanted": args.metrics}
   if args.data and args.out:
     initialize()
-    keep_memory()
     summary = evaluate_records(
       args.checkpoint,
       args.data,

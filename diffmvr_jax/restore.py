@@ -23,7 +23,6 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
-from diffmvr_jax.cpu import keep_memory
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.inference.extras import ExtraPaths
 from diffmvr_jax.inference.paste import SOFTNESS
@@ -118,7 +117,6 @@ def main(argv: list[str]) -> None:
     raise InputError(f"{args.out}: would overwrite the source")
   # A bad source is refused before anything is loaded.
   source = open_source(args.video, fps=args.fps, size=args.size)
-  keep_memory()
   restorer = Restorer.from_checkpoint(
     args.checkpoint,
     args.overrides,
