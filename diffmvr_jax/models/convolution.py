@@ -4,7 +4,8 @@ At the U-Net's lowest resolutions a 3×3 convolution has more weights than
 positions. XLA's CPU backend then spends its time rearranging the weights, and
 in the backward pass their gradient as well. As one matrix product over the
 unfolded input, with the weights lying as they are, it takes a third of that.
-A 1×1 convolution always is such a product.
+A 1×1 convolution always is such a product. Elsewhere, with enough channels,
+Winograd's transforms save more than they cost (`winograd`).
 
 After every pixel has become a square of four, a 3×3 convolution sees at most
 2×2 different pixels x. Along one axis, with weights w, the output is
@@ -21,7 +22,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-_FEW_POSITIONS, _MANY_CHANNELS = 256, 512
+from diffmvr_jax.models.winograd import winograd_convolution
+
+_FEW_POSITIONS, _MANY_CHANNELS = 128, 512  # for one matrix product
+_WINOGRAD_CHANNELS = 128
 
 
 def convolve(
@@ -56,11 +60,18 @@ def convolve(
 
   batch, height, width, channels = inputs.shape
   few = batch * height * width <= _FEW_POSITIONS
-  pointwise = kernel.shape[:2] == (1, 1)
-  if not (pointwise or (few and channels >= _MANY_CHANNELS)):
+  if kernel.shape[:2] == (1, 1) or (few and channels >= _MANY_CHANNELS):
+    on_cpu = _unfolded
+  elif (
+    height % 2 == width % 2 == 0
+    and min(kernel.shape[2:]) >= _WINOGRAD_CHANNELS
+    and inputs.dtype == jnp.float32
+  ):
+    on_cpu = winograd_convolution
+  else:
     return directly(inputs, kernel)
   return jax.lax.platform_dependent(
-    inputs, kernel, cpu=_unfolded, default=directly
+    inputs, kernel, cpu=on_cpu, default=directly
   )
 
 

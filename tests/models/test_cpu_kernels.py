@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffmvr_jax.models import winograd
 from diffmvr_jax.models.attention import attend
 from diffmvr_jax.models.blockwise import blockwise_attention
 from diffmvr_jax.models.convolution import convolve, convolve_doubled, double
@@ -69,6 +70,37 @@ def test_convolution_and_its_gradient(size, shape):
   assert_close(run(convolve), run(jax.lax.conv_general_dilated))
 
 
+@pytest.mark.parametrize(
+  ("shape", "strip"),
+  [((2, 6, 4, 16), 2**22), ((2, 16, 4, 8), 4 * 20), ((1, 12, 2, 8), 1)],
+)
+def test_winograd_convolution_and_its_gradient(shape, strip, monkeypatch):
+  monkeypatch.setattr(winograd, "_STRIP", strip)
+  inputs, kernel = normal(*shape), normal(3, 3, shape[-1], 12, seed=1)
+
+  def run(convolution):
+    def total(inputs, kernel):
+      output = convolution(inputs, kernel)
+      return jnp.square(output).sum(), output
+
+    return jax.grad(total, (0, 1), has_aux=True)(inputs, kernel)
+
+  def directly(inputs, kernel):
+    return jax.lax.conv_general_dilated(
+      inputs, kernel, (1, 1), ((1, 1), (1, 1)), **OPTIONS
+    )
+
+  assert_close(run(winograd.winograd_convolution), run(directly))
+
+
+def test_large_maps_are_convolved_in_strips():
+  x = jax.ShapeDtypeStruct((1, 512, 512, 128), jnp.float32)
+  kernel = jax.ShapeDtypeStruct((3, 3, 128, 128), jnp.float32)
+  compiled = jax.jit(winograd.winograd_convolution).lower(x, kernel).compile()
+  at_once = 256 * 256 * 16 * (128 + 128) * 4
+  assert compiled.memory_analysis().temp_size_in_bytes < at_once / 2
+
+
 @pytest.mark.parametrize("shape", [(2, 5, 6, 16), (1, 1, 1, 8)])
 def test_convolution_of_doubled_maps_and_its_gradient(shape):
   inputs, kernel = normal(*shape), normal(3, 3, shape[-1], 12, seed=1)
@@ -90,11 +122,15 @@ def test_convolution_of_doubled_maps_and_its_gradient(shape):
 
 @pytest.mark.parametrize(
   ("convolution", "shape"),
-  [(convolve, (1, 8, 8, 512)), (convolve_doubled, (1, 32, 32, 8))],
+  [
+    (convolve, (1, 8, 8, 512)),
+    (convolve, (1, 16, 16, 128)),
+    (convolve_doubled, (1, 32, 32, 8)),
+  ],
 )
 def test_matrix_products_take_their_place_on_a_cpu_only(convolution, shape):
   inputs = jax.ShapeDtypeStruct(shape, jnp.float32)
-  kernel = jax.ShapeDtypeStruct((3, 3, shape[-1], 8), jnp.float32)
+  kernel = jax.ShapeDtypeStruct((3, 3, shape[-1], 128), jnp.float32)
   same = ((1, 1), (1, 1))
   traced = jax.jit(
     lambda x, k: convolution(x, k, (1, 1), same, **OPTIONS)
