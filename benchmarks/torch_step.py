@@ -1,5 +1,8 @@
 """The same update in PyTorch: diffusers' U-Net with twin cross-attention."""
 
+import contextlib
+import multiprocessing
+from multiprocessing.connection import Connection
 from typing import Any
 
 import diffusers
@@ -205,3 +208,46 @@ class TorchStep:
     pairs = (error[:, 1:] - error[:, :-1]).square().mean()
     scale = motion.weight * 2 * (frames - 1) / frames
     return (output - noise).square().mean() + scale * pairs
+
+
+class TorchProcess:
+  """A `TorchStep` in a process of its own, as a user of PyTorch runs it.
+
+  Args:
+    config: see `TorchStep`, whose methods these are.
+  """
+
+  def __init__(self, config: Config):
+    spawning = multiprocessing.get_context("spawn")
+    self._pipe, end = spawning.Pipe()
+    spawning.Process(target=_serve, args=(config, end), daemon=True).start()
+    end.close()  # or a process that dies would be waited for
+
+  def params(self) -> dict[str, Any]:
+    """The initial weights as our parameters."""
+    return self._ask("params")
+
+  def load(self, batch: Batch) -> None:
+    """Takes a batch of encoded windows, our layout."""
+    self._ask("load", batch)
+
+  def loss_with(self, draws: Draws) -> float:
+    """The loss of the loaded batch with our randomness."""
+    return self._ask("loss_with", draws)
+
+  def __call__(self) -> None:
+    """One update; waits for it."""
+    self._ask("__call__")
+
+  def _ask(self, method: str, *arguments: Any) -> Any:
+    self._pipe.send((method, arguments))
+    return self._pipe.recv()
+
+
+def _serve(config: Config, pipe: Connection) -> None:
+  jax.config.update("jax_platforms", "cpu")  # a GPU is PyTorch's here
+  step = TorchStep(config)
+  with contextlib.suppress(EOFError):  # the asking process has ended
+    while True:
+      method, arguments = pipe.recv()
+      pipe.send(getattr(step, method)(*arguments))

@@ -8,11 +8,17 @@ takes the config as it is and changes one thing at a time. The second times an
 update of the same U-Net and f_mlp from encoded frames beside PyTorch's:
 diffusers' U-Net with an attention processor for the twin branches, AdamW,
 clipping and the average of the weights, in alternating rounds; the losses of
-one batch are compared first. PyTorch runs eagerly in float32 on a CPU, and
-with `torch.compile` under bfloat16 autocast on a GPU.
+one batch are compared first. PyTorch runs in a process of its own, eagerly in
+float32 on a CPU, and with `torch.compile` under bfloat16 autocast on a GPU,
+of which it has half the memory.
+
+On a CPU our process keeps its memory (`diffmvr_jax.cpu`). So does PyTorch's
+with MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1000000000000 before the
+command.
 """
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -24,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from benchmarks.torch_step import TorchStep
+from benchmarks.torch_step import TorchProcess
 from diffmvr_jax.config import Config, trained_networks
 from diffmvr_jax.config_file import load_config
 from diffmvr_jax.config_values import override
@@ -69,6 +75,8 @@ def main() -> None:
   arguments = parser.parse_args()
   mesh = ["mesh.data=1", "mesh.fsdp=1", "mesh.frame=1"]
   config = load_config(arguments.config, [*mesh, *arguments.overrides])
+  if arguments.only != "options":
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
   keep_memory()
   print(conditions(config, arguments.rounds))
   if arguments.only != "pytorch":
@@ -124,7 +132,7 @@ def option_table(config: Config, rounds: int) -> None:
 def pytorch_table(config: Config, rounds: int) -> None:
   """The same update by both, in alternating rounds."""
   config = override(config, "model.guidance.dropout=0.0")
-  theirs = TorchStep(config)
+  theirs = TorchProcess(config)
   ours = OurStep(config, encoded=True, params=theirs.params())
   theirs.load(ours.batch)
   expected = theirs.loss_with(ours.first_draws())
