@@ -118,4 +118,4 @@ def test_preprocessing_equals_transformers_on_real_frames(assets):
     ours = prepare(to_float(jnp.asarray(frame[None])), 224)
     reference = expected["pixel_values"].transpose(0, 2, 3, 1)
     in_levels = np.abs(np.asarray(ours) - reference) * np.array(CLIP_STD) * 255
-    assert in_levels.max() <= 2
+    assert in_levels.max() < 2.001  # whole levels, but for rounding
