@@ -23,8 +23,8 @@ from jaxtyping import Array, Float
 # Tiles × (channels in + out) of one strip: 16 float32 of each, 256 MiB.
 _STRIP = 2**22
 
-Vector = Sequence[jax.Array]
-Matrix = Sequence[Vector]
+_Vector = Sequence[jax.Array]
+_Matrix = Sequence[_Vector]
 
 
 def winograd_convolution(
@@ -93,22 +93,22 @@ def _times(inputs: jax.Array, weights: jax.Array) -> jax.Array:
   return product.reshape(*inputs.shape[:-1], -1)
 
 
-def _along_both(transform: Callable[[Vector], Vector], x: Matrix) -> Matrix:
+def _along_both(transform: Callable[[_Vector], _Vector], x: _Matrix) -> _Matrix:
   columns = [transform(column) for column in zip(*x, strict=True)]
   return [transform(row) for row in zip(*columns, strict=True)]
 
 
-def _inputs(d: Vector) -> Vector:
+def _inputs(d: _Vector) -> _Vector:
   """Eq. (2)."""
   return d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]
 
 
-def _weights(g: Vector) -> Vector:
+def _weights(g: _Vector) -> _Vector:
   """Eq. (3)."""
   outer = g[0] + g[2]
   return g[0], (outer + g[1]) / 2, (outer - g[1]) / 2, g[2]
 
 
-def _outputs(m: Vector) -> Vector:
+def _outputs(m: _Vector) -> _Vector:
   """Eq. (4)."""
   return m[0] + m[1] + m[2], m[1] - m[2] - m[3]
