@@ -7,7 +7,8 @@ r"""The paper's scale on 128 chips of TPU v5p, four windows per chip.
 A v5p-256 has 128 chips: its name counts cores. A batch is 512 windows of 8
 frames, 64 times the paper's, at the paper's learning rate. Compiled for this
 slice, four windows take 40 % of a chip's memory, with the parameters sharded
-over 16 chips, see docs/scaling.md. No run of it has been made.
+over 16 chips, and eight would take 77 %, see docs/scaling.md. No run of it has
+been made.
 """
 
 import dataclasses
