@@ -7,7 +7,8 @@ r"""Compiles the true train step for a TPU slice, on a machine without one.
 Prints what one chip needs and does in a step: memory, arithmetic, bytes moved
 between chips by kind, and the least time that the chip's data sheet allows
 for each of them. The compiler is that of the TPU, so the memory is what it
-will be; the times are bounds, no measurements. With `data.encoded=ANYTHING
+will be; the times are bounds, no measurements. A step that does not fit ends in
+one line with what it needs. With `data.encoded=ANYTHING
 data.flip=False` it is the step from encoded frames.
 """
 
@@ -90,7 +91,16 @@ def main(argv: list[str]) -> None:
   config = load_config(arguments.config, arguments.overrides)
   mesh = slice_mesh(arguments.topology, config.mesh)
   batch = arguments.batch_per_chip * mesh.size
-  program = compile_step(config, mesh, batch)
+  try:
+    program = compile_step(config, mesh, batch)
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    raise InputError(
+      f"--batch-per-chip {arguments.batch_per_chip} does not fit "
+      f"{arguments.topology}: {str(error).splitlines()[0]} Try fewer windows "
+      "per chip, model.remat=full, or a larger mesh.fsdp"
+    ) from error
   print(f"{arguments.config}, {arguments.topology}, batch {batch} windows\n")
   print("| one chip, one step | |\n|---|---:|")
   for name, value in report(program, CHIPS[kind]).items():

@@ -50,6 +50,18 @@ def test_a_small_step_compiles_for_a_small_slice(libtpu):
   assert float(rows["least time by memory, ms"]) > 0
 
 
+def test_a_batch_too_large_for_a_chip_is_refused_in_one_line(libtpu):
+  run = check(
+    *("--config", CONFIG, "--topology", "v5e:2x2"),
+    *("--batch-per-chip", "100000", "model.autoencoder.scaling_factor=1.0"),
+    libtpu=libtpu,
+  )
+  assert run.returncode == 2, run.stderr[-2000:]
+  last = run.stderr.splitlines()[-1]
+  assert last.startswith("error: --batch-per-chip 100000 does not fit v5e:2x2")
+  assert "exceeds available HBM (15.75G)" in last
+
+
 def test_an_unknown_slice_is_refused_in_one_line(tmp_path):
   run = check("--config", CONFIG, "--topology", "v1:2x2", libtpu=tmp_path)
   assert run.returncode == 2
