@@ -38,7 +38,7 @@ from diffmvr_jax.config_values import override
 from diffmvr_jax.cpu import keep_memory
 from diffmvr_jax.encode import encoded_shapes
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
-from diffmvr_jax.training.loop import flops_of
+from diffmvr_jax.training.flops import traced_flops
 from diffmvr_jax.training.objectives import (
   Batch,
   Draws,
@@ -190,9 +190,10 @@ class OurStep:
       make_mesh(config.mesh),
     )
     started = time.perf_counter()
-    self._program = update.lower(self._state, self.batch, self._seed).compile()
+    traced = update.trace(self._state, self.batch, self._seed)
+    self._program = traced.lower().compile()
     self.compilation = time.perf_counter() - started
-    self.flops = flops_of(self._program, stage.optimizer.accumulate) or 0.0
+    self.flops = traced_flops(traced, jax.default_backend())
     sizes = self._program.memory_analysis()
     # The donated state is written over: it is not an output too.
     self.memory = (

@@ -31,6 +31,7 @@ from diffmvr_jax.config_file import load_config
 from diffmvr_jax.encode import encoded_shapes
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.models.diffmvr import DiffMVR
+from diffmvr_jax.training.flops import traced_flops
 from diffmvr_jax.training.objectives import (
   diffusion_loss,
   encode_images,
@@ -92,7 +93,7 @@ def main(argv: list[str]) -> None:
   mesh = slice_mesh(arguments.topology, config.mesh)
   batch = arguments.batch_per_chip * mesh.size
   try:
-    program = compile_step(config, mesh, batch)
+    program, flops = compile_step(config, mesh, batch)
   except jax.errors.JaxRuntimeError as error:
     if "RESOURCE_EXHAUSTED" not in str(error):
       raise
@@ -103,7 +104,7 @@ def main(argv: list[str]) -> None:
     ) from error
   print(f"{arguments.config}, {arguments.topology}, batch {batch} windows\n")
   print("| one chip, one step | |\n|---|---:|")
-  for name, value in report(program, CHIPS[kind]).items():
+  for name, value in report(program, flops, CHIPS[kind]).items():
     print(f"| {name} | {value} |")
 
 
@@ -132,8 +133,12 @@ def slice_mesh(topology: str, config: MeshConfig) -> Mesh:
   return Mesh(devices, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
-def compile_step(config: Config, mesh: Mesh, batch: int) -> Any:
-  """Compiles one update of the diffusion stage for the mesh's devices."""
+def compile_step(config: Config, mesh: Mesh, batch: int) -> tuple[Any, float]:
+  """Compiles one update of the diffusion stage for the mesh's devices.
+
+  Returns:
+    The compiled update, and its FLOPs on one of the devices.
+  """
   model = DiffMVR(config=config.model)
   stage, size = config.diffusion_stage, config.data.image_size
   optimizer = make_optimizer(stage.optimizer, stage.steps)
@@ -157,17 +162,17 @@ def compile_step(config: Config, mesh: Mesh, batch: int) -> Any:
     for name, x in inputs.items()
   }
   seed = jax.eval_shape(lambda: jax.random.key(config.seed))
-  return update.lower(shapes, placed, seed).compile()
+  traced = update.trace(shapes, placed, seed)
+  return traced.lower().compile(), traced_flops(traced, "tpu") / mesh.size
 
 
-def report(program: Any, chip: Chip) -> dict[str, str]:
-  """What a compiled step needs of a chip, as printable rows."""
+def report(program: Any, flops: float, chip: Chip) -> dict[str, str]:
+  """What a compiled step with so many FLOPs needs of a chip, as rows."""
   memory, cost = program.memory_analysis(), program.cost_analysis() or {}
   arguments = memory.argument_size_in_bytes
   # The donated state is written over: it is an argument, not an output too.
   fresh = memory.output_size_in_bytes - memory.alias_size_in_bytes
   total = arguments + fresh + memory.temp_size_in_bytes
-  flops = cost.get("flops", math.nan)
   moved = collective_bytes(program.as_text())
   seconds = {
     "arithmetic": flops / (chip.tflops * 1e12),

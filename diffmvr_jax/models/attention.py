@@ -22,7 +22,10 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from diffmvr_jax.config import UNetConfig
-from diffmvr_jax.models.blockwise import blockwise_attention
+from diffmvr_jax.models.blockwise import (
+  blockwise_attention,
+  headwise_attention,
+)
 
 # Keys and values (frame, token, channel) of a branch, by layer.
 KeysValues = dict[str, tuple[Float[Array, "_ _ _"], Float[Array, "_ _ _"]]]
@@ -54,8 +57,8 @@ def attend(
   else:
     out = jax.lax.platform_dependent(
       *heads_apart,
-      cpu=blockwise_attention,
-      default=jax.nn.dot_product_attention,
+      cpu=headwise_attention,
+      default=blockwise_attention,
     )
   return out.reshape(query.shape)
 

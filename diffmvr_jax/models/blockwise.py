@@ -1,10 +1,13 @@
-"""Attention on a CPU, one head and one block of queries at a time.
+"""Attention by blocks of queries, so that few scores are held at a time.
+
+On an accelerator the blocks follow one another, each with all heads: the
+scores of 4096 tokens would otherwise be most of a training step's memory.
 
 XLA's CPU backend is slow at batched matrix products, and the scores of all
-heads at once do not fit a cache. So one head follows the other, and of each a
-block of queries whose scores are a few megabytes. For the gradient (Dao et
-al. 2022, Algorithm 4, without its loop over keys) the scores are made again:
-with P = softmax(QKᵀ/√d), O = PV and the incoming gradient Ō,
+heads at once do not fit a cache. So there one head follows the other, and of
+each a block of queries whose scores are a few megabytes. For the gradient (Dao
+et al. 2022, Algorithm 4, without its loop over keys) the scores are made
+again: with P = softmax(QKᵀ/√d), O = PV and the incoming gradient Ō,
 
   V̄ = PᵀŌ     P̄ = ŌVᵀ     S̄ = P ∘ (P̄ − rowsum(Ō ∘ O))               (1)
   Q̄ = S̄K/√d   K̄ = S̄ᵀQ/√d                                           (2)
@@ -12,14 +15,43 @@ with P = softmax(QKᵀ/√d), O = PV and the incoming gradient Ō,
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from jaxtyping import Array, Float
 
-# Scores of one block: 4 MB, about what one core has of the last-level cache.
+# Scores of one head in a block, 4 MB: about what a CPU's core has of the
+# last-level cache, and on an accelerator a small part of what a step needs.
 _BLOCK_SCORES = 2**20
 
 
-@jax.custom_vjp
 def blockwise_attention(
+  query: Float[Array, "b q h d"],
+  key: Float[Array, "b k h d"],
+  value: Float[Array, "b k h d"],
+) -> Float[Array, "b q h d"]:
+  """`jax.nn.dot_product_attention`, some queries after the others.
+
+  For the gradient the scores are made again.
+
+  Example:
+    >>> x = jnp.ones((1, 4, 2, 8))
+    >>> blockwise_attention(x, x, x).shape
+    (1, 4, 2, 8)
+  """
+  blocks = _blocks(query.shape[1], key.shape[1])
+  if blocks == 1:
+    return jax.nn.dot_product_attention(query, key, value)
+
+  @jax.checkpoint
+  def attend_block(queries: jax.Array) -> jax.Array:
+    return jax.nn.dot_product_attention(queries, key, value)
+
+  queries = rearrange(query, "b (n q) h d -> n b q h d", n=blocks)
+  out = jax.lax.map(attend_block, queries)
+  return rearrange(out, "n b q h d -> b (n q) h d")
+
+
+@jax.custom_vjp
+def headwise_attention(
   query: Float[Array, "b q h d"],
   key: Float[Array, "b k h d"],
   value: Float[Array, "b k h d"],
@@ -28,7 +60,7 @@ def blockwise_attention(
 
   Example:
     >>> x = jnp.ones((1, 4, 2, 8))
-    >>> blockwise_attention(x, x, x).shape
+    >>> headwise_attention(x, x, x).shape
     (1, 4, 2, 8)
   """
   return _forward(query, key, value)[0]
@@ -99,14 +131,18 @@ def _differentiate_head(head: tuple) -> tuple:
 
 
 def _split(query: jax.Array, key: jax.Array) -> jax.Array:
-  """Equal blocks of queries, few enough that each is small enough."""
-  length = query.shape[0]
+  blocks = _blocks(query.shape[0], key.shape[0])
+  return query.reshape(blocks, -1, query.shape[1])
+
+
+def _blocks(queries: int, keys: int) -> int:
+  """The fewest equal blocks of queries that are small enough."""
   blocks = 1
-  while length * key.shape[0] > blocks * _BLOCK_SCORES and blocks < length:
+  while queries * keys > blocks * _BLOCK_SCORES and blocks < queries:
     blocks += 1
-    while length % blocks:
+    while queries % blocks:
       blocks += 1
-  return query.reshape(blocks, length // blocks, -1)
+  return blocks
 
 
 def _heads_first(x: jax.Array) -> jax.Array:
@@ -120,4 +156,4 @@ def _heads_last(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
   return x.reshape(batch, heads, length, width).transpose(0, 2, 1, 3)
 
 
-blockwise_attention.defvjp(_forward, _backward)
+headwise_attention.defvjp(_forward, _backward)

@@ -23,6 +23,7 @@ from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.training.checkpoint import Checkpoints
 from diffmvr_jax.training.consistency import consistency_loss, with_teacher
 from diffmvr_jax.training.fingerprint import encoder_fingerprint
+from diffmvr_jax.training.flops import traced_flops
 from diffmvr_jax.training.initial import initial_params, measure_scale
 from diffmvr_jax.training.objectives import (
   Loss,
@@ -222,9 +223,10 @@ def fit(stage: Stage, config: Config, workdir: Path) -> TrainState:
     out_shardings=replicated(mesh),
   )()
   update = make_update(stage.loss, optimizer, stage.optimizer, shapes, mesh)
-  compiled = update.lower(
+  traced = update.trace(
     shapes, batch_shapes(stage.windows, stage.batch_size, mesh), seed
-  ).compile()
+  )
+  compiled = traced.lower().compile()
   # Collectives wait half a minute for the others, a compilation takes longer.
   multihost.sync_global_processes(
     f"{stage.name} is compiled", processes=set(range(jax.process_count()))
@@ -242,7 +244,7 @@ def fit(stage: Stage, config: Config, workdir: Path) -> TrainState:
         start=step,
         total=stage.steps,
         windows=stage.batch_size,
-        flops=flops_of(compiled, stage.optimizer.accumulate),
+        flops=traced_flops(traced, jax.default_backend()) / mesh.size,
         log=log,
         every=config.log_every,
       )
@@ -281,15 +283,6 @@ def fit(stage: Stage, config: Config, workdir: Path) -> TrainState:
   if step < stage.steps:
     raise Preempted(f"saved step {step} of the {stage.name} stage")
   return state
-
-
-def flops_of(program: Any, accumulate: int) -> float | None:
-  """Of one update on one device; None: XLA does not say.
-
-  XLA counts the parts of an accumulated batch, which are a loop, once.
-  """
-  flops = (program.cost_analysis() or {}).get("flops")
-  return None if flops is None else flops * accumulate
 
 
 def _replicable(value: Any) -> Any:

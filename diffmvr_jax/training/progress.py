@@ -26,7 +26,7 @@ class Progress:
     start: updates applied before this run.
     total: updates at the end.
     windows: per update.
-    flops: of one update on one device; None if not known.
+    flops: of one update on one device.
     log: where the metrics go.
     every: updates between two lines of it.
   """
@@ -38,7 +38,7 @@ class Progress:
     start: int,
     total: int,
     windows: int,
-    flops: float | None,
+    flops: float,
     log: "MetricLog",
     every: int,
   ):
@@ -96,8 +96,6 @@ class Progress:
     self._log.write(step, {**metrics, **speed})
 
   def _device_speed(self, rate: float) -> dict[str, float]:
-    if self._flops is None:
-      return {}
     tflops = rate * self._flops / 1e12
     peak = peak_tflops(jax.local_devices()[0].device_kind)
     share = {"MFU": tflops / peak} if peak else {}

@@ -122,7 +122,7 @@ def test_a_damaged_record_ends_the_run_with_its_name(
 def test_a_metric_that_is_not_finite_stops_the_run(tmp_path):
   log = MetricLog(tmp_path, "stage", 0)
   progress = Progress(
-    "stage", start=0, total=2, windows=1, flops=None, log=log, every=1
+    "stage", start=0, total=2, windows=1, flops=0.0, log=log, every=1
   )
   with (
     log,
@@ -176,7 +176,7 @@ def test_a_resumed_log_has_every_step_once(tmp_path):
   with (
     MetricLog(tmp_path, "x", 3) as log,
     Progress(
-      "x", start=3, total=9, windows=1, flops=None, log=log, every=1
+      "x", start=3, total=9, windows=1, flops=0.0, log=log, every=1
     ) as progress,
   ):
     progress.report(4, {"loss": 2.0})

@@ -1,4 +1,4 @@
-"""What CPUs run instead of XLA's own operations gives the same numbers."""
+"""What runs instead of XLA's own operations gives the same numbers."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,10 @@ import pytest
 
 from diffmvr_jax.models import winograd
 from diffmvr_jax.models.attention import attend
-from diffmvr_jax.models.blockwise import blockwise_attention
+from diffmvr_jax.models.blockwise import (
+  blockwise_attention,
+  headwise_attention,
+)
 from diffmvr_jax.models.convolution import convolve, convolve_doubled, double
 
 OPTIONS = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
@@ -26,10 +29,11 @@ def assert_close(ours, reference):
     assert distance < 1e-5
 
 
+@pytest.mark.parametrize("ours", [blockwise_attention, headwise_attention])
 @pytest.mark.parametrize(
   ("queries", "keys"), [(7, 5), (300, 257), (2048, 1024)]
 )
-def test_blockwise_attention_and_its_gradient(queries, keys):
+def test_attention_by_blocks_and_its_gradient(ours, queries, keys):
   q = normal(2, queries, 2, 8)
   k, v = normal(2, keys, 2, 8, seed=1), normal(2, keys, 2, 8, seed=2)
 
@@ -39,10 +43,22 @@ def test_blockwise_attention_and_its_gradient(queries, keys):
 
     return attention(q, k, v), jax.grad(total, (0, 1, 2))(q, k, v)
 
-  assert_close(run(blockwise_attention), run(jax.nn.dot_product_attention))
+  assert_close(run(ours), run(jax.nn.dot_product_attention))
 
 
-def test_long_attention_is_blockwise_on_a_cpu_and_only_there():
+def test_accelerators_hold_the_scores_of_some_queries_only():
+  x = jax.ShapeDtypeStruct((1, 4096, 2, 8), jnp.bfloat16)
+
+  def loss(x):
+    return blockwise_attention(x, x, x).sum()
+
+  program = jax.jit(jax.grad(loss)).trace(x)
+  text = program.lower(lowering_platforms=("tpu",)).as_text()
+  assert "x256x4096x" in text
+  assert "4096x4096" not in text
+
+
+def test_long_attention_is_headwise_on_a_cpu_and_only_there():
   x = jax.ShapeDtypeStruct((1, 512, 16), jnp.float32)
   traced = jax.jit(lambda x: attend(x, x, x, 2)).trace(x)
   scores = "x2x512x512xf32>"  # of all heads at once

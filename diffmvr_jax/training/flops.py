@@ -1,0 +1,79 @@
+"""Arithmetic of a traced program: its matrix products and convolutions.
+
+XLA's own count takes the body of a loop once, and attention's blocks and the
+parts of an accumulated batch are loops.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+from jax.stages import Traced
+
+
+def traced_flops(traced: Traced, platform: str) -> int:
+  """FLOPs on all devices together, a multiplication and an addition being two.
+
+  What is computed again for gradients counts again. The body of a loop counts
+  as often as it runs, which has to be known: that of a `while_loop` counts
+  once. Of the branches of a condition the largest counts.
+
+  Args:
+    traced: what `jax.jit(…).trace(…)` gives.
+    platform: such as `tpu`, where code depends on it.
+
+  Example:
+    >>> import jax
+    >>> matrix = jax.ShapeDtypeStruct((8, 8), "float32")
+    >>> traced_flops(jax.jit(lambda x: x @ x).trace(matrix), "cpu")
+    1024
+  """
+  return _flops(traced.jaxpr.jaxpr, platform)
+
+
+def _flops(jaxpr: Jaxpr, platform: str) -> int:
+  return sum(_equation_flops(e, platform) for e in jaxpr.eqns)
+
+
+def _equation_flops(equation: JaxprEqn, platform: str) -> int:
+  params, made = equation.params, math.prod(_shape(equation.outvars[0]))
+  match equation.primitive.name:
+    case "dot_general":
+      (contracted, _), _ = params["dimension_numbers"]
+      left = _shape(equation.invars[0])
+      return 2 * made * math.prod(left[i] for i in contracted)
+    case "conv_general_dilated":
+      kernel = _shape(equation.invars[1])
+      features = kernel[params["dimension_numbers"].rhs_spec[0]]
+      taps = math.prod(kernel) // features
+      # Zeros between the inputs are not multiplied.
+      return 2 * made * taps // math.prod(params["lhs_dilation"])
+    case "cond":
+      branches = [_flops(b.jaxpr, platform) for b in params["branches"]]
+      return _chosen(branches, params.get("branches_platforms"), platform)
+  inner = sum(_flops(jaxpr, platform) for jaxpr in _inside(params))
+  return inner * params.get("length", 1)
+
+
+def _chosen(
+  branches: list[int],
+  platforms: tuple[tuple[str, ...] | None, ...] | None,
+  platform: str,
+) -> int:
+  for flops, names in zip(branches, platforms or (), strict=False):
+    if names is None or platform in names:
+      return flops
+  return max(branches)
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+  return getattr(variable.aval, "shape", ())
+
+
+def _inside(params: Mapping[str, Any]) -> Iterator[Jaxpr]:
+  for value in params.values():
+    if isinstance(value, ClosedJaxpr):
+      yield value.jaxpr
+    elif isinstance(value, Jaxpr):
+      yield value
