@@ -87,6 +87,8 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     return build(hint, value, prefix=f"{path}.")
   origin, arguments = typing.get_origin(hint), typing.get_args(hint)
   if origin is Literal:
+    if value is None and "none" in arguments:
+      return "none"  # the command line's word
     if value in arguments:
       return value
     raise InputError(
