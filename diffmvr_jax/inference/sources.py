@@ -247,7 +247,7 @@ def _live(name: str, address: str, form: str | None) -> Source:
     width=width,
     height=height,
     fps=video.frame_rate(stream),
-    time_base=stream.time_base or Fraction(1, 1000),
+    time_base=video.time_base(stream) or Fraction(1, 1000),
     has_audio=False,
   )
   source = Source(name=name, info=info, frames=iter(()))

@@ -72,12 +72,13 @@ def probe(path: str | Path) -> VideoInfo:
     stream = container.streams.video[0]
     first = _first(path, container)
     height, width = _upright(first).shape[:2]
-    assert stream.time_base is not None
+    unit = time_base(stream)
+    assert unit is not None
     return VideoInfo(
       width=width,
       height=height,
       fps=frame_rate(stream),
-      time_base=stream.time_base,
+      time_base=unit,
       has_audio=bool(container.streams.audio),
       colour=Colour(
         space=int(first.colorspace),
@@ -138,14 +139,26 @@ def decoded(container: Any, stream: VideoStream) -> Iterator[TimedFrame]:
   for index, frame in enumerate(container.decode(stream)):
     pts = frame.pts
     if pts is None:  # raw streams have none
-      assert stream.time_base is not None
-      pts = round(index / frame_rate(stream) / stream.time_base)
+      unit = time_base(stream)
+      assert unit is not None
+      pts = round(index / frame_rate(stream) / unit)
     yield TimedFrame(_upright(frame), pts)
 
 
 def frame_rate(stream: VideoStream) -> Fraction:
   """Average frames per second; 25 where nothing is said."""
-  return stream.average_rate or stream.guessed_rate or Fraction(25)
+  rate = stream.average_rate or stream.guessed_rate
+  return _fraction(rate) if rate else Fraction(25)
+
+
+def time_base(stream: VideoStream) -> Fraction | None:
+  """Seconds per timestamp unit; None where it is not known."""
+  return _fraction(stream.time_base) if stream.time_base else None
+
+
+def _fraction(rational: Any) -> Fraction:
+  # From version 19 on PyAV has a type of its own.
+  return Fraction(rational.numerator, rational.denominator)
 
 
 class VideoWriter:
@@ -311,8 +324,9 @@ def _open(path: str | Path):
 
 
 def _promised_seconds(stream: VideoStream) -> Fraction | None:
-  if stream.duration and stream.time_base:
-    return stream.duration * stream.time_base
+  unit = time_base(stream)
+  if stream.duration and unit:
+    return stream.duration * unit
   if "DURATION" not in stream.metadata:  # Matroska's: hours:minutes:seconds
     return None
   hours, minutes, seconds = stream.metadata["DURATION"].split(":")
@@ -328,7 +342,7 @@ class _EndCheck:
 
   def __init__(self, path: str | Path, stream: VideoStream):
     self._path = path
-    self._time_base = stream.time_base or Fraction(1)
+    self._time_base = time_base(stream) or Fraction(1)
     self._promised = _promised_seconds(stream)
     # Matroska promises an end, other containers a length.
     self._first: int | None = None if stream.duration else 0

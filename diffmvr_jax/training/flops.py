@@ -5,10 +5,10 @@ parts of an accumulated batch are loops.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from typing import Any
 
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+from jax.extend.core import JaxprEqn, jaxprs_in_params
 from jax.stages import Traced
 
 
@@ -29,11 +29,11 @@ def traced_flops(traced: Traced, platform: str) -> int:
     >>> traced_flops(jax.jit(lambda x: x @ x).trace(matrix), "cpu")
     1024
   """
-  return _flops(traced.jaxpr.jaxpr, platform)
+  return _flops(traced.jaxpr.eqns, platform)
 
 
-def _flops(jaxpr: Jaxpr, platform: str) -> int:
-  return sum(_equation_flops(e, platform) for e in jaxpr.eqns)
+def _flops(equations: Sequence[JaxprEqn], platform: str) -> int:
+  return sum(_equation_flops(e, platform) for e in equations)
 
 
 def _equation_flops(equation: JaxprEqn, platform: str) -> int:
@@ -49,11 +49,10 @@ def _equation_flops(equation: JaxprEqn, platform: str) -> int:
       taps = math.prod(kernel) // features
       # Zeros between the inputs are not multiplied.
       return 2 * made * taps // math.prod(params["lhs_dilation"])
-    case "cond":
-      branches = [_flops(b.jaxpr, platform) for b in params["branches"]]
-      return _chosen(branches, params.get("branches_platforms"), platform)
-  inner = sum(_flops(jaxpr, platform) for jaxpr in _inside(params))
-  return inner * params.get("length", 1)
+  inside = [_flops(j.eqns, platform) for j in jaxprs_in_params(params)]
+  if equation.primitive.name == "cond":
+    return _chosen(inside, params.get("branches_platforms"), platform)
+  return sum(inside) * params.get("length", 1)
 
 
 def _chosen(
@@ -69,11 +68,3 @@ def _chosen(
 
 def _shape(variable: Any) -> tuple[int, ...]:
   return getattr(variable.aval, "shape", ())
-
-
-def _inside(params: Mapping[str, Any]) -> Iterator[Jaxpr]:
-  for value in params.values():
-    if isinstance(value, ClosedJaxpr):
-      yield value.jaxpr
-    elif isinstance(value, Jaxpr):
-      yield value
