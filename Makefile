@@ -11,7 +11,7 @@ demo: $(VENV)/.demo
 drill: $(VENV)/.demo
 	$(BIN)/python -m launch.drill --out runs/drill
 
-test: lint $(VENV)/tfds/.done $(VENV)/libtpu/.done
+test: lint $(VENV)/tfds/.done $(VENV)/libtpu/.done $(VENV)/cuda/.done
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
 	  --dist loadfile --no-loadscope-reorder
 
@@ -63,11 +63,18 @@ $(VENV)/tfds/.done: setup.py | $(VENV)/bin/python
 	  'tensorflow-cpu>=2.21' 'tensorflow-datasets>=4.9.10' importlib_resources
 	touch $@
 
-# The TPU's compiler, beside the environment: within, JAX would look for chips.
+# The compilers of TPUs and GPUs, beside the environment: within, JAX would look for chips.
+# cuDNN is PyTorch's.
 $(VENV)/libtpu/.done: setup.py $(VENV)/.demo
 	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target $(@D) \
 	  "$$($(BIN)/python -c 'from importlib.metadata import requires; \
 	    print(next(r for r in requires("jax") if r.startswith("libtpu")).partition(";")[0])')"
+	touch $@
+
+$(VENV)/cuda/.done: setup.py $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target $(@D) \
+	  $$($(BIN)/python -c 'import jax; \
+	    [print(f"jax-cuda13-{part}=={jax.__version__}") for part in ("plugin", "pjrt")]')
 	touch $@
 
 clean:

@@ -1,30 +1,26 @@
-r"""Compiles the true train step for a TPU slice, on a machine without one.
+r"""Compiles the true train step for chips that this machine does not have.
 
-  pip install -e '.[tpu]'
+  pip install -e '.[tpu]'    # or '.[cuda]'
   python -m launch.compile_check --config configs/sd15_512.py \
     --topology v5e:4x4 [--batch-per-chip 1] [KEY=VALUE …]
 
+`v5e:4x4` is a slice of TPUs, `h100:8` a machine with GPUs, `h100:2x8` are two.
 Prints what one chip needs and does in a step: memory, arithmetic, bytes moved
 between chips by kind, and the least time that the chip's data sheet allows
-for each of them. The compiler is that of the TPU, so the memory is what it
-will be; the times are bounds, no measurements. A step that does not fit ends in
-one line with what it needs. With `data.encoded=ANYTHING
-data.flip=False` it is the step from encoded frames.
+for each of them. The compiler is that of the chip, so the memory is what it
+will be, but for the workspaces that a GPU's libraries ask for; the times are
+bounds, no measurements. A step that does not fit ends in one line with what it
+needs. With `data.encoded=ANYTHING data.flip=False` it is the step from encoded
+frames.
 """
 
 import argparse
-import dataclasses
-import math
-import os
-import re
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
+from jax.stages import Compiled, Traced
 
 from diffmvr_jax.config import Config, MeshConfig, trained_networks
 from diffmvr_jax.config_file import load_config
@@ -41,36 +37,8 @@ from diffmvr_jax.training.objectives import (
 from diffmvr_jax.training.optimizer import make_optimizer
 from diffmvr_jax.training.sharding import AXES, axis_sizes, batch_sharding
 from diffmvr_jax.training.step import init_state, make_update
-
-
-@dataclasses.dataclass(frozen=True)
-class Chip:
-  """One chip, from Google's documentation of its TPUs.
-
-  Attributes:
-    tflops: dense bf16 peak, TFLOP/s.
-    memory: HBM, GiB.
-    bandwidth: of the HBM, GB/s.
-    interconnect: to all other chips together, one way, GB/s.
-  """
-
-  tflops: float
-  memory: float
-  bandwidth: float
-  interconnect: float
-
-
-CHIPS = {
-  "v5e": Chip(197, 16, 819, 200),
-  "v5p": Chip(459, 95, 2765, 600),
-  "v6e": Chip(918, 32, 1640, 448),
-}
-_SIZES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "u8": 1, "pred": 1, "f16": 2}
-_COLLECTIVE = re.compile(
-  r"= \(?(\w+\[[\d,]*\]).*? "
-  r"(all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)"
-  r"(?:-start)?\("
-)
+from launch.chips import Chip, absent_devices, find_chip
+from launch.traffic import collective_bytes, kernel_bytes
 
 
 def main(argv: list[str]) -> None:
@@ -83,61 +51,58 @@ def main(argv: list[str]) -> None:
   parser.add_argument("--batch-per-chip", type=int, default=1)
   parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
   arguments = parser.parse_args(argv)
-  kind = arguments.topology.partition(":")[0]
-  if kind not in CHIPS:
-    raise InputError(
-      f"--topology {arguments.topology}: expected one of {', '.join(CHIPS)}, "
-      "a colon, and the slice's shape"
-    )
+  chip = find_chip(arguments.topology)
   config = load_config(arguments.config, arguments.overrides)
-  mesh = slice_mesh(arguments.topology, config.mesh)
+  mesh = absent_mesh(arguments.topology, config.mesh)
   batch = arguments.batch_per_chip * mesh.size
   try:
-    program, flops = compile_step(config, mesh, batch)
+    traced, program = compile_step(config, mesh, batch)
   except jax.errors.JaxRuntimeError as error:
     if "RESOURCE_EXHAUSTED" not in str(error):
       raise
-    raise InputError(
-      f"--batch-per-chip {arguments.batch_per_chip} does not fit "
-      f"{arguments.topology}: {str(error).splitlines()[0]} Try fewer windows "
-      "per chip, model.remat=full, or a larger mesh.fsdp"
-    ) from error
+    raise _too_large(arguments, str(error).splitlines()[0]) from error
+  sizes = memory_sizes(program)
+  if sizes["total"] > chip.memory:  # which a GPU's compiler does not mind
+    need = f"It needs {sizes['total']:.1f} GiB of {chip.memory:.0f}."
+    raise _too_large(arguments, need)
   print(f"{arguments.config}, {arguments.topology}, batch {batch} windows\n")
   print("| one chip, one step | |\n|---|---:|")
-  for name, value in report(program, flops, CHIPS[kind]).items():
+  for name, size in sizes.items():
+    print(f"| {name}, GiB | {size:.2f} |")
+  print(f"| share of the memory | {sizes['total'] / chip.memory:.0%} |")
+  for name, value in work_rows(traced, program, chip, mesh.size).items():
     print(f"| {name} | {value} |")
 
 
-def slice_mesh(topology: str, config: MeshConfig) -> Mesh:
-  """A mesh over the chips of a slice that is not there.
+def _too_large(arguments: argparse.Namespace, reason: str) -> InputError:
+  return InputError(
+    f"--batch-per-chip {arguments.batch_per_chip} does not fit "
+    f"{arguments.topology}: {reason} Try fewer windows per chip, "
+    "model.remat=full, or a larger mesh.fsdp"
+  )
+
+
+def absent_mesh(topology: str, config: MeshConfig) -> Mesh:
+  """A mesh over chips that are not there.
 
   Raises:
-    InputError: libtpu is not installed, or knows no such slice.
+    InputError: see `absent_devices`, or the mesh does not fit them.
   """
-  # Asking for the machine's own metadata would wait for a server in vain.
-  os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-  # No chip is used, so other processes may have libtpu open as well.
-  os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-  try:
-    described = topologies.get_topology_desc(
-      platform="tpu", topology_name=topology
-    )
-  except Exception as error:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    raise InputError(
-      f"--topology {topology}: {lines[0]}; `pip install -e '.[tpu]'` brings "
-      "libtpu, which knows the slices"
-    ) from error
-  sizes = axis_sizes(config, len(described.devices))
-  devices = np.asarray(described.devices).reshape(sizes)
-  return Mesh(devices, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+  devices = absent_devices(topology)
+  sizes = axis_sizes(config, len(devices))
+  grid = np.asarray(devices).reshape(sizes)
+  return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
-def compile_step(config: Config, mesh: Mesh, batch: int) -> tuple[Any, float]:
-  """Compiles one update of the diffusion stage for the mesh's devices.
+def compile_step(
+  config: Config, mesh: Mesh, batch: int
+) -> tuple[Traced, Compiled]:
+  """Traces and compiles an update of the diffusion stage for a mesh's devices.
 
-  Returns:
-    The compiled update, and its FLOPs on one of the devices.
+  Args:
+    config: of the run.
+    mesh: the devices.
+    batch: windows on all of them.
   """
   model = DiffMVR(config=config.model)
   stage, size = config.diffusion_stage, config.data.image_size
@@ -163,51 +128,53 @@ def compile_step(config: Config, mesh: Mesh, batch: int) -> tuple[Any, float]:
   }
   seed = jax.eval_shape(lambda: jax.random.key(config.seed))
   traced = update.trace(shapes, placed, seed)
-  return traced.lower().compile(), traced_flops(traced, "tpu") / mesh.size
+  return traced, traced.lower().compile()
 
 
-def report(program: Any, flops: float, chip: Chip) -> dict[str, str]:
-  """What a compiled step with so many FLOPs needs of a chip, as rows."""
-  memory, cost = program.memory_analysis(), program.cost_analysis() or {}
-  arguments = memory.argument_size_in_bytes
+def memory_sizes(program: Compiled) -> dict[str, float]:
+  """What a program needs of a chip's memory, GiB."""
+  sizes = program.memory_analysis()
+  assert sizes is not None
+  arguments = sizes.argument_size_in_bytes
   # The donated state is written over: it is an argument, not an output too.
-  fresh = memory.output_size_in_bytes - memory.alias_size_in_bytes
-  total = arguments + fresh + memory.temp_size_in_bytes
-  moved = collective_bytes(program.as_text())
+  fresh = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+  total = arguments + fresh + sizes.temp_size_in_bytes
+  return {
+    "arguments": arguments / 2**30,
+    "temporaries": sizes.temp_size_in_bytes / 2**30,
+    "total": total / 2**30,
+  }
+
+
+def work_rows(
+  traced: Traced, program: Compiled, chip: Chip, chips: int
+) -> dict[str, str]:
+  """What a program does on one of so many chips, and how long at least."""
+  platform = "cuda" if chip.gpu else "tpu"
+  useful = traced_flops(traced, platform) / chips
+  done = traced_flops(traced, platform, recomputed=True) / chips
+  text = program.as_text() or ""
+  between_chips = collective_bytes(text)
+  if chip.gpu:
+    in_memory = kernel_bytes(text)
+  else:
+    in_memory = (program.cost_analysis() or {})["bytes accessed"]
   seconds = {
-    "arithmetic": flops / (chip.tflops * 1e12),
-    "memory": cost.get("bytes accessed", math.nan) / (chip.bandwidth * 1e9),
-    "interconnect": sum(moved.values()) / (chip.interconnect * 1e9),
+    "arithmetic": done / (chip.tflops * 1e12),
+    "memory": in_memory / (chip.bandwidth * 1e9),
+    "interconnect": between_chips.total() / (chip.interconnect * 1e9),
   }
-  bound = max(seconds.values())
   rows = {
-    "arguments, GiB": f"{arguments / 2**30:.2f}",
-    "temporaries, GiB": f"{memory.temp_size_in_bytes / 2**30:.2f}",
-    "total, GiB": f"{total / 2**30:.2f}",
-    "share of the memory": f"{total / 2**30 / chip.memory:.0%}",
-    "TFLOP": f"{flops / 1e12:.3f}",
+    "TFLOP": f"{useful / 1e12:.3f}",
+    "and computed again": f"{(done - useful) / 1e12:.3f}",
   }
-  for kind, size in sorted(moved.items()):
+  for kind, size in sorted(between_chips.items()):
     rows[f"{kind}, MiB"] = f"{size / 2**20:.1f}"
   for name, value in seconds.items():
     rows[f"least time by {name}, ms"] = f"{1e3 * value:.2f}"
-  rows["most MFU by these bounds"] = f"{seconds['arithmetic'] / bound:.0%}"
+  most = useful / (chip.tflops * 1e12) / max(seconds.values())
+  rows["most MFU by these bounds"] = f"{most:.0%}"
   return rows
-
-
-def collective_bytes(program: str) -> Counter[str]:
-  """Bytes that each kind of collective yields on one chip, from HLO text.
-
-  Example:
-    >>> collective_bytes("%x = f32[2,8]{1,0} all-reduce(%y), channel_id=1")
-    Counter({'all-reduce': 64})
-  """
-  found: Counter[str] = Counter()
-  for shape, kind in _COLLECTIVE.findall(program):
-    dtype, _, sizes = shape.partition("[")
-    elements = math.prod(int(n) for n in sizes[:-1].split(",") if n)
-    found[kind] += elements * _SIZES.get(dtype, 4)
-  return found
 
 
 if __name__ == "__main__":

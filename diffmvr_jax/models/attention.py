@@ -10,7 +10,7 @@ and `to_out` projects A_fused. A single branch (the ablations, or text) is the
 same code with one name in `branches`. Parameter names follow diffusers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax import traverse_util
+from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
@@ -26,6 +27,7 @@ from diffmvr_jax.models.blockwise import (
   blockwise_attention,
   headwise_attention,
 )
+from diffmvr_jax.models.cudnn import cudnn_attention, cudnn_takes
 
 # Keys and values (frame, token, channel) of a branch, by layer.
 KeysValues = dict[str, tuple[Float[Array, "_ _ _"], Float[Array, "_ _ _"]]]
@@ -55,10 +57,11 @@ def attend(
   elif query.shape[1] * key.shape[1] < _BLOCKWISE_FROM:
     out = jax.nn.dot_product_attention(*heads_apart)
   else:
+    kernels: dict[str, Callable] = {"cpu": headwise_attention}
+    if cudnn_takes(heads_apart[0]):
+      kernels["cuda"] = cudnn_attention
     out = jax.lax.platform_dependent(
-      *heads_apart,
-      cpu=headwise_attention,
-      default=blockwise_attention,
+      *heads_apart, **kernels, default=blockwise_attention
     )
   return out.reshape(query.shape)
 
@@ -206,8 +209,37 @@ def branch_weights(
   return jnp.where(present > 0, moved, alpha)
 
 
+class GatedLinear(nn.Module):
+  """A linear layer, half of whose output gates the other half: GEGLU.
+
+  The halves' products are apart, so that their gradients need not be joined.
+  """
+
+  width: int
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n w"]:
+    """Returns `width` channels."""
+    shape = (x.shape[-1], 2 * self.width)
+    kernel = self.param("kernel", nn.linear.default_kernel_init, shape)
+    bias = self.param("bias", nn.initializers.zeros, shape[1:])
+    x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
+    hidden, gate = (x @ half for half in jnp.split(kernel, 2, axis=-1))
+    return _gated(hidden, gate, bias)
+
+
+@jax.checkpoint  # its float32 arrays are not kept for the gradient
+def _gated(hidden: jax.Array, gate: jax.Array, bias: jax.Array) -> jax.Array:
+  """Adds the bias, and multiplies with the gate's exact (erf) GELU."""
+  shift, gate_shift = jnp.split(bias, 2)
+  gate = gate.astype(jnp.float32) + gate_shift
+  gate *= 0.5 * (1 + jax.lax.erf(gate * 2**-0.5))
+  return ((hidden.astype(jnp.float32) + shift) * gate).astype(hidden.dtype)
+
+
 class FeedForward(nn.Module):
-  """GEGLU feed-forward with the exact (erf) GELU, as PyTorch's."""
+  """GEGLU feed-forward, as PyTorch's."""
 
   dtype: Dtype = jnp.float32
 
@@ -215,10 +247,8 @@ class FeedForward(nn.Module):
   def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:
     """Widens fourfold, gates, and projects back."""
     width = x.shape[-1]
-    projected = nn.Dense(8 * width, dtype=self.dtype, name="net_0_proj")(x)
-    hidden, gate = jnp.split(projected, 2, axis=-1)
-    hidden *= nn.gelu(gate.astype(jnp.float32), approximate=False)
-    return nn.Dense(width, dtype=self.dtype, name="net_2")(hidden)
+    gated = GatedLinear(4 * width, self.dtype, name="net_0_proj")(x)
+    return nn.Dense(width, dtype=self.dtype, name="net_2")(gated)
 
 
 class TransformerBlock(nn.Module):
@@ -247,7 +277,7 @@ class TransformerBlock(nn.Module):
     config = self.config
 
     def norm(name: str) -> jax.Array:
-      layer = nn.LayerNorm(
+      layer = nn.remat(nn.LayerNorm)(
         epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name=name
       )
       return layer(x)
@@ -289,7 +319,7 @@ class SpatialTransformer(nn.Module):
     position = None
     if self.config.query_position:
       position = position_code(height, width, channels)
-    tokens = nn.GroupNorm(
+    tokens = nn.remat(nn.GroupNorm)(
       self.config.norm_groups,
       epsilon=1e-6,
       use_fast_variance=False,

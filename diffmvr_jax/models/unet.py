@@ -46,6 +46,21 @@ class TimeEmbedding(nn.Module):
     return nn.Dense(self.width, name="linear_2")(nn.silu(x))
 
 
+class GroupNormSilu(nn.GroupNorm):
+  """SiLU after a GroupNorm, both in float32; only the result is rounded.
+
+  Attributes:
+    rounded: what the result is rounded to.
+  """
+
+  rounded: Dtype = jnp.float32
+
+  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Returns features of the same shape."""
+    normed = super().__call__(x.astype(jnp.float32))
+    return nn.silu(normed).astype(self.rounded)
+
+
 def normed_silu(
   x: Float[Array, "b h w c"],
   groups: int,
@@ -53,16 +68,14 @@ def normed_silu(
   dtype: Dtype,
   name: str,
 ) -> Float[Array, "b h w c"]:
-  """SiLU after a GroupNorm of the calling module's; 0 groups: SiLU alone.
-
-  Both are computed in float32, and only what they give is rounded to `dtype`.
-  """
-  x = x.astype(jnp.float32)
-  if groups:
-    x = nn.GroupNorm(
-      groups, epsilon=epsilon, use_fast_variance=False, name=name
-    )(x)
-  return nn.silu(x).astype(dtype)
+  """`GroupNormSilu` of the calling module's; 0 groups: SiLU alone."""
+  if not groups:
+    return nn.silu(x.astype(jnp.float32)).astype(dtype)
+  # The gradient makes them again from x: less is written and read.
+  norm = nn.remat(GroupNormSilu)(
+    groups, epsilon=epsilon, use_fast_variance=False, rounded=dtype, name=name
+  )
+  return norm(x)
 
 
 class ResnetBlock(nn.Module):
@@ -99,7 +112,7 @@ class ResnetBlock(nn.Module):
     )(norm("norm1", x))
     if embedding is not None:
       shift = nn.Dense(self.channels, name="time_emb_proj")(nn.silu(embedding))
-      hidden += shift[:, None, None, :]
+      hidden += shift[:, None, None, :].astype(hidden.dtype)
     hidden = nn.Conv(
       self.channels,
       (3, 3),
@@ -289,6 +302,7 @@ class UNet(nn.Module):
       timestep_embedding(timesteps, width)
     )
     x = nn.Conv(width, (3, 3), padding=1, name="conv_in")(sample)
+    x = x.astype(self.dtype)
     skips = [x]
     for i, channels in enumerate(config.block_channels):
       x = Block(

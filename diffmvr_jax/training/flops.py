@@ -11,17 +11,25 @@ from typing import Any
 from jax.extend.core import JaxprEqn, jaxprs_in_params
 from jax.stages import Traced
 
+# What a GPU's programs are lowered for.
+_LOWERED = {"gpu": "cuda"}
+# JAX's name for what a gradient computes once more.
+_AGAIN = "rematted_computation"
 
-def traced_flops(traced: Traced, platform: str) -> int:
+
+def traced_flops(
+  traced: Traced, platform: str, *, recomputed: bool = False
+) -> int:
   """FLOPs on all devices together, a multiplication and an addition being two.
 
-  What is computed again for gradients counts again. The body of a loop counts
-  as often as it runs, which has to be known: that of a `while_loop` counts
-  once. Of the branches of a condition the largest counts.
+  The body of a loop counts as often as it runs, which has to be known: that of
+  a `while_loop` counts once. Of the branches of a condition the largest counts.
 
   Args:
     traced: what `jax.jit(…).trace(…)` gives.
     platform: such as `tpu`, where code depends on it.
+    recomputed: counts also what is computed again for gradients; the usual
+      definition of MFU (Chowdhery et al. 2022, PaLM, appendix B) does not.
 
   Example:
     >>> import jax
@@ -29,14 +37,21 @@ def traced_flops(traced: Traced, platform: str) -> int:
     >>> traced_flops(jax.jit(lambda x: x @ x).trace(matrix), "cpu")
     1024
   """
-  return _flops(traced.jaxpr.eqns, platform)
+  platform = _LOWERED.get(platform, platform)
+  return _flops(traced.jaxpr.eqns, platform, recomputed)
 
 
-def _flops(equations: Sequence[JaxprEqn], platform: str) -> int:
-  return sum(_equation_flops(e, platform) for e in equations)
+def _flops(
+  equations: Sequence[JaxprEqn], platform: str, recomputed: bool
+) -> int:
+  return sum(
+    _equation_flops(equation, platform, recomputed)
+    for equation in equations
+    if recomputed or _AGAIN not in str(equation.source_info.name_stack)
+  )
 
 
-def _equation_flops(equation: JaxprEqn, platform: str) -> int:
+def _equation_flops(equation: JaxprEqn, platform: str, recomputed: bool) -> int:
   params, made = equation.params, math.prod(_shape(equation.outvars[0]))
   match equation.primitive.name:
     case "dot_general":
@@ -49,10 +64,22 @@ def _equation_flops(equation: JaxprEqn, platform: str) -> int:
       taps = math.prod(kernel) // features
       # Zeros between the inputs are not multiplied.
       return 2 * made * taps // math.prod(params["lhs_dilation"])
-  inside = [_flops(j.eqns, platform) for j in jaxprs_in_params(params)]
+    case "dot_product_attention_fwd_wrapper":  # cuDNN's
+      return 2 * _attention_product(equation)
+    case "dot_product_attention_bwd_wrapper":
+      # Two gradients of each product; the scores are computed again.
+      return (5 if recomputed else 4) * _attention_product(equation)
+  inside = [
+    _flops(j.eqns, platform, recomputed) for j in jaxprs_in_params(params)
+  ]
   if equation.primitive.name == "cond":
     return _chosen(inside, params.get("branches_platforms"), platform)
   return sum(inside) * params.get("length", 1)
+
+
+def _attention_product(equation: JaxprEqn) -> int:
+  query, key = (_shape(x) for x in equation.invars[:2])
+  return 2 * math.prod(query) * key[1]
 
 
 def _chosen(

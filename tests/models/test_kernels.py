@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffmvr_jax.models import winograd
+from diffmvr_jax.models import cudnn, winograd
 from diffmvr_jax.models.attention import attend
 from diffmvr_jax.models.blockwise import (
   blockwise_attention,
   headwise_attention,
 )
 from diffmvr_jax.models.convolution import convolve, convolve_doubled, double
+from diffmvr_jax.training.flops import traced_flops
 
 OPTIONS = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
 
@@ -66,6 +67,55 @@ def test_long_attention_is_headwise_on_a_cpu_and_only_there():
   on_tpu = traced.lower(lowering_platforms=("tpu",)).as_text()
   assert scores not in on_cpu
   assert scores in on_tpu
+
+
+def test_cudnn_attention_with_an_odd_number_of_keys(monkeypatch):
+  # Only its arguments are ours: XLA takes the same ones, without a GPU.
+  reference = jax.nn.dot_product_attention
+  monkeypatch.setattr(
+    jax.nn,
+    "dot_product_attention",
+    lambda *arrays, implementation, **options: reference(*arrays, **options),
+  )
+  q, k, v = normal(2, 6, 2, 8), normal(2, 5, 2, 8), normal(2, 5, 2, 8, seed=1)
+  assert_close(cudnn.cudnn_attention(q, k, v), reference(q, k, v))
+
+
+@pytest.mark.parametrize("keys", [4096, 257])
+def test_gpus_attend_with_cudnn_and_keep_no_scores(keys, monkeypatch):
+  # Tracing asks for cuDNN's version, lowering needs no GPU.
+  monkeypatch.setattr(
+    "jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version",
+    lambda: 91_000,
+  )
+  monkeypatch.setattr(cudnn, "_cudnn_is_there", lambda: True)
+  query = jax.ShapeDtypeStruct((1, 4096, 80), jnp.bfloat16)
+  guide = jax.ShapeDtypeStruct((1, keys, 80), jnp.bfloat16)
+
+  def loss(query, guide):
+    return attend(query, guide, guide, 2).sum()
+
+  traced = jax.jit(jax.grad(loss, (0, 1))).trace(query, guide)
+  on_gpu = traced.lower(lowering_platforms=("cuda",)).as_text()
+  on_tpu = traced.lower(lowering_platforms=("tpu",)).as_text()
+  assert "cudnn$fmhaSoftmax" in on_gpu
+  assert "cudnn$fmhaSoftmaxBackward" in on_gpu
+  assert f"x4096x{keys}x" not in on_gpu
+  assert "cudnn" not in on_tpu
+  product = 2 * 4096 * keys * 80
+  padded = 2 * 4096 * (keys + keys % 2) * 80
+  assert traced_flops(traced, "tpu") == 6 * product
+  assert traced_flops(traced, "gpu") == 6 * padded
+  assert traced_flops(traced, "gpu", recomputed=True) == 7 * padded
+
+
+@pytest.mark.parametrize(
+  ("dtype", "channels"), [(jnp.float32, 40), (jnp.bfloat16, 512)]
+)
+def test_what_cudnn_does_not_take(dtype, channels, monkeypatch):
+  monkeypatch.setattr(cudnn, "_cudnn_is_there", lambda: True)
+  assert not cudnn.cudnn_takes(jnp.ones((1, 8, 2, channels), dtype))
+  assert cudnn.cudnn_takes(jnp.ones((1, 8, 2, 128), jnp.bfloat16))
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from diffmvr_jax.models.attention import attend
 from diffmvr_jax.training.flops import traced_flops
 
 
-def count(function, *shapes, platform="cpu"):
+def count(function, *shapes, platform="cpu", **options):
   inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-  return traced_flops(jax.jit(function).trace(*inputs), platform)
+  traced = jax.jit(function).trace(*inputs)
+  return traced_flops(traced, platform, **options)
 
 
 def convolve(x, kernel, stride=1):
@@ -44,7 +45,7 @@ def test_loops_count_as_often_as_they_run():
   assert count(looped, (6, 2, 3), (3, 7)) == 6 * 2 * 2 * 3 * 7
 
 
-def test_what_is_computed_again_counts_again():
+def test_what_is_computed_again_counts_only_if_asked_for():
   @jax.checkpoint
   def block(x, y):
     return jnp.sin(jnp.sin(x @ y) @ y)
@@ -53,8 +54,10 @@ def test_what_is_computed_again_counts_again():
     return block(x, y).sum()
 
   product = 2 * 4 * 4 * 4
-  # Two forward, two again, and two gradients of each.
-  assert count(jax.grad(loss, (0, 1)), (4, 4), (4, 4)) == 8 * product
+  # Two forward, and two gradients of each; then two again.
+  gradient, shapes = jax.grad(loss, (0, 1)), ((4, 4), (4, 4))
+  assert count(gradient, *shapes) == 6 * product
+  assert count(gradient, *shapes, recomputed=True) == 8 * product
 
 
 def test_code_for_another_platform_does_not_count():

@@ -1,0 +1,69 @@
+"""Attention by cuDNN's flash attention, on NVIDIA GPUs since Ampere.
+
+The scores never leave the chip. Written to memory, those of 4096 tokens would
+take most of a training step's time.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+_LARGEST_HEAD = 128  # more channels only on some GPUs
+
+
+def cudnn_attention(
+  query: Float[Array, "b q h d"],
+  key: Float[Array, "b k h d"],
+  value: Float[Array, "b k h d"],
+) -> Float[Array, "b q h d"]:
+  """What `jax.nn.dot_product_attention` gives, on a CUDA device only."""
+  batch, keys = key.shape[:2]
+  if keys % 2 == 0:
+    return jax.nn.dot_product_attention(
+      query, key, value, implementation="cudnn"
+    )
+  # Its gradient wants an even number of keys.
+  one_more = ((0, 0), (0, 1), (0, 0), (0, 0))
+  return jax.nn.dot_product_attention(
+    query,
+    jnp.pad(key, one_more),
+    jnp.pad(value, one_more),
+    key_value_seq_lengths=jnp.full(batch, keys, jnp.int32),
+    implementation="cudnn",
+  )
+
+
+def cudnn_takes(query: Float[Array, "b q h d"]) -> bool:
+  """Whether `cudnn_attention` can be traced, and takes heads like these.
+
+  Example:
+    >>> cudnn_takes(jnp.ones((1, 16, 2, 512), jnp.bfloat16))
+    False
+  """
+  channels = query.shape[-1]
+  return (
+    query.dtype in (jnp.bfloat16, jnp.float16)
+    and channels % 8 == 0
+    and channels <= _LARGEST_HEAD
+    and _cudnn_is_there()
+  )
+
+
+@functools.cache
+def _cudnn_is_there() -> bool:
+  """JAX looks for cuDNN when it traces, also on a machine without a GPU."""
+  if jax.default_backend() == "gpu":
+    capability = jax.local_devices()[0].compute_capability
+    if not capability[0].isdigit() or float(capability) < 8.0:
+      return False
+  x = jax.ShapeDtypeStruct((1, 8, 1, 8), jnp.bfloat16)
+  attention = functools.partial(
+    jax.nn.dot_product_attention, implementation="cudnn"
+  )
+  try:
+    jax.eval_shape(attention, x, x, x)
+  except RuntimeError:
+    return False
+  return True
