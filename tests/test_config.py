@@ -29,7 +29,7 @@ def test_override_reaches_a_nested_field():
 
 
 def test_the_word_none_is_a_choice_where_there_is_one():
-  config = load_config(CONFIGS / "sd15_512_h100_8.py", ["model.remat=none"])
+  config = load_config(CONFIGS / "sd15_512_v5e_256.py", ["model.remat=none"])
   assert config.model.remat == "none"
   assert load_config(CONFIGS / "demo.py", ["init_from=none"]).init_from is None
 

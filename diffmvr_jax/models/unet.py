@@ -55,10 +55,15 @@ class GroupNormSilu(nn.GroupNorm):
 
   rounded: Dtype = jnp.float32
 
-  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Returns features of the same shape."""
-    normed = super().__call__(x.astype(jnp.float32))
-    return nn.silu(normed).astype(self.rounded)
+  def __call__(
+    self,
+    x: Float[Array, "b h w c"],
+    shift: Float[Array, "b 1 1 c"] | None = None,
+  ) -> Float[Array, "b h w c"]:
+    """Returns features of the same shape; x is shifted first."""
+    x = x.astype(jnp.float32)
+    x = super().__call__(x if shift is None else x + shift)
+    return nn.silu(x).astype(self.rounded)
 
 
 def normed_silu(
@@ -67,15 +72,16 @@ def normed_silu(
   epsilon: float,
   dtype: Dtype,
   name: str,
+  shift: Float[Array, "b 1 1 c"] | None = None,
 ) -> Float[Array, "b h w c"]:
-  """`GroupNormSilu` of the calling module's; 0 groups: SiLU alone."""
+  """`GroupNormSilu` of the calling module's; 0 groups: SiLU of x alone."""
   if not groups:
     return nn.silu(x.astype(jnp.float32)).astype(dtype)
   # The gradient makes them again from x: less is written and read.
   norm = nn.remat(GroupNormSilu)(
     groups, epsilon=epsilon, use_fast_variance=False, rounded=dtype, name=name
   )
-  return norm(x)
+  return norm(x, shift)
 
 
 class ResnetBlock(nn.Module):
@@ -97,9 +103,11 @@ class ResnetBlock(nn.Module):
   ) -> Float[Array, "b h w d"]:
     """Returns features with `channels` channels; d is `channels`."""
 
-    def norm(name: str, inputs: jax.Array) -> jax.Array:
+    def norm(
+      name: str, inputs: jax.Array, shift: jax.Array | None = None
+    ) -> jax.Array:
       return normed_silu(
-        inputs, self.norm_groups, self.epsilon, self.dtype, name
+        inputs, self.norm_groups, self.epsilon, self.dtype, name, shift
       )
 
     hidden = nn.Conv(
@@ -110,9 +118,10 @@ class ResnetBlock(nn.Module):
       conv_general_dilated=convolve,
       name="conv1",
     )(norm("norm1", x))
+    shift = None
     if embedding is not None:
       shift = nn.Dense(self.channels, name="time_emb_proj")(nn.silu(embedding))
-      hidden += shift[:, None, None, :].astype(hidden.dtype)
+      shift = shift[:, None, None, :]
     hidden = nn.Conv(
       self.channels,
       (3, 3),
@@ -121,7 +130,7 @@ class ResnetBlock(nn.Module):
       dtype=self.dtype,
       conv_general_dilated=convolve,
       name="conv2",
-    )(norm("norm2", hidden))
+    )(norm("norm2", hidden, shift))
     if x.shape[-1] != self.channels:
       x = nn.Conv(
         self.channels,
