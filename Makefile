@@ -23,14 +23,18 @@ test-parity: $(VENV)/.test
 test-meshes: $(VENV)/.test
 	$(BIN)/python -m pytest tests/training/test_meshes.py --full-size
 
-# The SD 1.5 step for three TPU slices; half an hour and more each on
-# two cores, and more than 16 GB of memory.
-COMPILE := PYTHONPATH=$(VENV)/libtpu $(BIN)/python -m launch.compile_check
-compile-check: $(VENV)/libtpu/.done
-	$(COMPILE) --topology v5e:4x4 --config configs/sd15_512.py model.remat=full
-	$(COMPILE) --topology v5e:16x16 --config configs/sd15_512_v5e_256.py
-	$(COMPILE) --topology v5p:4x4x8 --config configs/sd15_512_v5p_128.py \
-	  --batch-per-chip 4
+# The SD 1.5 step for three TPU slices and eight GPUs; for a slice up to half
+# an hour on two cores, and 23 GB of memory.
+CHECK := $(BIN)/python -m launch.compile_check
+compile-check: $(VENV)/libtpu/.done $(VENV)/cuda/.done
+	PYTHONPATH=$(VENV)/libtpu $(CHECK) --topology v5e:4x4 --batch-per-chip 3 \
+	  --config configs/sd15_512.py model.remat=full
+	PYTHONPATH=$(VENV)/libtpu $(CHECK) --topology v5e:16x16 --batch-per-chip 3 \
+	  --config configs/sd15_512_v5e_256.py
+	PYTHONPATH=$(VENV)/libtpu $(CHECK) --topology v5p:4x4x8 --batch-per-chip 12 \
+	  --config configs/sd15_512_v5p_128.py
+	PYTHONPATH=$(VENV)/cuda $(CHECK) --topology h100:8 --batch-per-chip 6 \
+	  --config configs/sd15_512_h100_8.py
 
 # Needs 12 GB of disk.
 peak-memory: $(VENV)/.test

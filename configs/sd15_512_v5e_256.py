@@ -1,14 +1,14 @@
-r"""The paper's scale on 256 chips of TPU v5e, one window per chip.
+r"""The paper's scale on 256 chips of TPU v5e, two windows per chip.
 
   launch/tpu_pod.sh --name twin --zone ZONE --type v5litepod-256 \
     --version VERSION --bucket BUCKET -- --config configs/sd15_512_v5e_256.py \
     --workdir BUCKET/twin init_from=START data.path=RECORDS
 
-A batch is 256 windows of 8 frames, 32 times the paper's, at the paper's
-learning rate. One window per chip is what 16 GiB hold with every block
-recomputed. Parameters are sharded over 16 chips, not over all: compiled for
-this slice, that needs the same memory and gathers less than half the bytes,
-see docs/scaling.md. No run of it has been made.
+A batch is 512 windows of 8 frames, 64 times the paper's, at the paper's
+learning rate. Compiled for this slice with every block recomputed, three
+windows take 82 % of a chip's memory. Parameters are sharded over 16 chips, not
+over all, which gathers less than half the bytes, see docs/scaling.md. No run
+of it has been made.
 """
 
 import dataclasses
@@ -24,6 +24,6 @@ def get_config() -> Config:
     config,
     name="sd15_512_v5e_256",
     model=dataclasses.replace(config.model, remat="full"),
-    diffusion_stage=DiffusionStageConfig(batch_size=256),
+    diffusion_stage=DiffusionStageConfig(batch_size=512),
     mesh=MeshConfig(data=16, fsdp=16),
   )

@@ -5,10 +5,10 @@ r"""The paper's scale on 128 chips of TPU v5p, four windows per chip.
     --workdir BUCKET/twin init_from=START data.path=RECORDS
 
 A v5p-256 has 128 chips: its name counts cores. A batch is 512 windows of 8
-frames, 64 times the paper's, at the paper's learning rate. Compiled for this
-slice, four windows take 40 % of a chip's memory, with the parameters sharded
-over 16 chips, and eight would take 77 %, see docs/scaling.md. No run of it has
-been made.
+frames, 64 times the paper's, at the paper's learning rate; chips have room for
+more: compiled for this slice, with the parameters sharded over 16 chips and
+every block recomputed, twelve windows take 64 % of a chip's memory, see
+docs/scaling.md. No run of it has been made.
 """
 
 import dataclasses

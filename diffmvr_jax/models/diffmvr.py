@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
 from flax import struct
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, Shaped, UInt8
 
 from diffmvr_jax.config import ModelConfig, is_guided
@@ -356,8 +357,15 @@ def _apply(
 
 
 def flatten_frames(x: Shaped[Array, "b f *s"]) -> Shaped[Array, "n *s"]:
-  """Merges batch and frame."""
-  return x.reshape(-1, *x.shape[2:])
+  """Merges batch and frame.
+
+  Within a mesh that spreads frames over devices, every device gets its share:
+  left alone, the compiler would compute all frames of several windows on each.
+  """
+  flat = x.reshape(-1, *x.shape[2:])
+  if jax.sharding.get_abstract_mesh().shape.get("frame", 1) == 1:
+    return flat
+  return jax.lax.with_sharding_constraint(flat, P(("data", "fsdp", "frame")))
 
 
 def split_frames(

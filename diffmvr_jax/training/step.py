@@ -131,7 +131,8 @@ def make_update(
     def total(
       params: Params, batch: Batch, keys: jax.Array
     ) -> tuple[jax.Array, Metrics]:
-      return loss({**state.frozen, **params}, batch, keys, state.step)
+      with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        return loss({**state.frozen, **params}, batch, keys, state.step)
 
     gradients, metrics = accumulated(
       jax.grad(total, has_aux=True), config.accumulate

@@ -93,6 +93,9 @@ def test_a_run_changes_its_mesh_and_the_motion_loss_crosses_devices(
   text = program.read_text()
   # Of 8 windows with 4 frames, a device gets 4 windows and 1 frame.
   assert "u8[4,1,32,32,3]" in text
+  # So the network sees 4 images there, not all 16 of the device's windows.
+  first = r"= f32\[(\d+),[^\n]*convolution\([^\n]*jvp\(UNet\)/conv_in/"
+  assert set(re.findall(first, text)) == {"4"}
   assert re.search(r"collective-permute|all-gather|all-to-all", text)
 
 
