@@ -4,7 +4,9 @@ Ultralytics reads YOLOv8 and its successors alike. Its weight files are
 pickles, which run code as they load: use only files that you trust.
 """
 
+import contextlib
 import os
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -224,7 +226,8 @@ def import_ultralytics() -> Any:
   os.environ.setdefault("YOLO_OFFLINE", "true")
   os.environ.setdefault("YOLO_AUTOINSTALL", "false")
   try:
-    with np.printoptions():  # it would change how all arrays print
+    # It would change how all arrays print, and greets on first use.
+    with np.printoptions(), contextlib.redirect_stdout(sys.stderr):
       import ultralytics
   except ImportError as error:
     raise InputError(
