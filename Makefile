@@ -67,14 +67,15 @@ $(VENV)/tfds/.done: setup.py | $(VENV)/bin/python
 	  'tensorflow-cpu>=2.21' 'tensorflow-datasets>=4.9.10' importlib_resources
 	touch $@
 
-# The compilers of TPUs and GPUs, beside the environment: within, JAX would look for chips.
-# cuDNN is PyTorch's.
+# The compilers of TPUs and of GPUs, beside the environment: within, JAX would
+# look for chips.
 $(VENV)/libtpu/.done: setup.py $(VENV)/.demo
 	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target $(@D) \
 	  "$$($(BIN)/python -c 'from importlib.metadata import requires; \
 	    print(next(r for r in requires("jax") if r.startswith("libtpu")).partition(";")[0])')"
 	touch $@
 
+# cuDNN is PyTorch's.
 $(VENV)/cuda/.done: setup.py $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target $(@D) \
 	  $$($(BIN)/python -c 'import jax; \

@@ -1,7 +1,8 @@
 """Attention by blocks of queries, so that few scores are held at a time.
 
-On an accelerator the blocks follow one another, each with all heads: the
-scores of 4096 tokens would otherwise be most of a training step's memory.
+On a TPU, and on a GPU where cuDNN does not take them, the blocks follow one
+another, each with all heads: the scores of 4096 tokens would otherwise be most
+of a training step's memory.
 
 XLA's CPU backend is slow at batched matrix products, and the scores of all
 heads at once do not fit a cache. So there one head follows the other, and of

@@ -363,7 +363,9 @@ def flatten_frames(x: Shaped[Array, "b f *s"]) -> Shaped[Array, "n *s"]:
   left alone, the compiler would compute all frames of several windows on each.
   """
   flat = x.reshape(-1, *x.shape[2:])
-  if jax.sharding.get_abstract_mesh().shape.get("frame", 1) == 1:
+  mesh = jax.sharding.get_abstract_mesh()
+  # A part of an accumulated batch can be too small for all devices.
+  if mesh.shape.get("frame", 1) == 1 or flat.shape[0] % mesh.size:
     return flat
   return jax.lax.with_sharding_constraint(flat, P(("data", "fsdp", "frame")))
 

@@ -27,33 +27,30 @@ def installed(name):
   return folder
 
 
-@pytest.fixture
-def libtpu():
-  return installed("libtpu")
-
-
-@pytest.fixture
-def cuda():
-  return installed("cuda")
-
-
-def rows_of(run):
+@pytest.mark.parametrize(
+  ("compiler", "topology", "overrides"),
+  [
+    ("libtpu", "v5e:2x2", []),
+    (
+      "cuda",
+      "h100:2x2",
+      ["mesh.fsdp=2", "model.dtype=bfloat16", "model.unet.heads=(1,1)"],
+    ),
+  ],
+)
+def test_a_small_step_compiles(compiler, topology, overrides):
+  run = check(
+    *("--config", CONFIG, "--topology", topology, "--batch-per-chip", "2"),
+    *("model.autoencoder.scaling_factor=1.0", *overrides),
+    compiler=installed(compiler),
+  )
   assert run.returncode == 0, run.stderr[-2000:]
-  return dict(
+  assert f"{topology}, batch 8 windows" in run.stdout
+  rows = dict(
     line.strip("| ").split(" | ")
     for line in run.stdout.splitlines()
     if line.startswith("| ") and "one chip" not in line
   )
-
-
-def test_a_small_step_compiles_for_a_small_slice(libtpu):
-  run = check(
-    *("--config", CONFIG, "--topology", "v5e:2x2"),
-    *("--batch-per-chip", "2", "model.autoencoder.scaling_factor=1.0"),
-    compiler=libtpu,
-  )
-  rows = rows_of(run)
-  assert "v5e:2x2, batch 8 windows" in run.stdout
   assert 0 < float(rows["temporaries, GiB"]) < 1
   assert float(rows["arguments, GiB"]) <= float(rows["total, GiB"])
   # Gradients of the parameters are summed over the chips.
@@ -61,25 +58,11 @@ def test_a_small_step_compiles_for_a_small_slice(libtpu):
   assert float(rows["least time by memory, ms"]) > 0
 
 
-def test_a_small_step_compiles_for_gpus(cuda):
-  run = check(
-    *("--config", CONFIG, "--topology", "h100:2x2", "--batch-per-chip", "2"),
-    *("model.autoencoder.scaling_factor=1.0", "mesh.fsdp=2"),
-    *("model.dtype=bfloat16", "model.unet.heads=(1,1)"),
-    compiler=cuda,
-  )
-  rows = rows_of(run)
-  assert "h100:2x2, batch 8 windows" in run.stdout
-  assert 0 < float(rows["temporaries, GiB"]) < 1
-  assert float(rows["all-reduce, MiB"]) > 0
-  assert float(rows["least time by memory, ms"]) > 0
-
-
-def test_a_batch_too_large_for_a_chip_is_refused_in_one_line(libtpu):
+def test_a_batch_too_large_for_a_chip_is_refused_in_one_line():
   run = check(
     *("--config", CONFIG, "--topology", "v5e:2x2"),
     *("--batch-per-chip", "100000", "model.autoencoder.scaling_factor=1.0"),
-    compiler=libtpu,
+    compiler=installed("libtpu"),
   )
   assert run.returncode == 2, run.stderr[-2000:]
   last = run.stderr.splitlines()[-1]
