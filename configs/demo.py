@@ -7,7 +7,7 @@ runs it from data to report. By hand:
   python -m data_prep export procedural:0-95 --out runs/demo/data --size 64
   python -m diffmvr_jax.train --config configs/demo.py --workdir runs/demo/train
 
-About 11 minutes on two CPU cores (float32, jax 0.10.2), for 23.1 dB PSNR
+From 5 to 11 minutes on two CPU cores (float32, jax 0.10.2), for 23.0 dB PSNR
 inside the mask on held-out people; doing nothing gives 16.1, Telea's
 inpainting 20.8, copying the past frame 28.0.
 """
