@@ -1,6 +1,8 @@
 """The device mesh, and where batches and parameters live on it."""
 
 import math
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import jax
@@ -57,6 +59,17 @@ def make_mesh(config: MeshConfig) -> Mesh:
 def batch_sharding(mesh: Mesh) -> NamedSharding:
   """Windows over `data` and `fsdp`, their frames over `frame`."""
   return NamedSharding(mesh, P(("data", "fsdp"), "frame"))
+
+
+def spread_over(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
+  """The function, compiled for a mesh: `flatten_frames` spreads over it."""
+
+  @wraps(function)
+  def spread(*inputs: Any) -> Any:
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+      return function(*inputs)
+
+  return spread
 
 
 def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:

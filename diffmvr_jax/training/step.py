@@ -24,6 +24,7 @@ from diffmvr_jax.training.optimizer import update_ema
 from diffmvr_jax.training.sharding import (
   batch_sharding,
   replicated,
+  spread_over,
   state_shardings,
 )
 
@@ -131,8 +132,7 @@ def make_update(
     def total(
       params: Params, batch: Batch, keys: jax.Array
     ) -> tuple[jax.Array, Metrics]:
-      with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-        return loss({**state.frozen, **params}, batch, keys, state.step)
+      return loss({**state.frozen, **params}, batch, keys, state.step)
 
     gradients, metrics = accumulated(
       jax.grad(total, has_aux=True), config.accumulate
@@ -151,7 +151,7 @@ def make_update(
 
   shardings, everywhere = state_shardings(state, mesh), replicated(mesh)
   return jax.jit(
-    update,
+    spread_over(mesh, update),
     in_shardings=(shardings, batch_sharding(mesh), everywhere),
     out_shardings=(shardings, everywhere),
     donate_argnums=0,

@@ -39,6 +39,7 @@ from diffmvr_jax.training.sharding import (
   local_part,
   replicated,
   shard_batch,
+  spread_over,
 )
 from diffmvr_jax.training.step import TrainState
 from diffmvr_jax.training.stored import save_model
@@ -84,12 +85,12 @@ class Validation:
     everywhere = replicated(mesh)
     inputs = (shardings.inference_params(), batch_sharding(mesh))
     self._losses = jax.jit(
-      partial(bucket_losses, config),
+      partial(spread_over(mesh, bucket_losses), config),
       in_shardings=(*inputs, everywhere),
       out_shardings=everywhere,
     )
     self._restore = jax.jit(
-      partial(restore_window, config.model, config.sampling),
+      partial(spread_over(mesh, restore_window), config.model, config.sampling),
       in_shardings=(inputs[0], everywhere, inputs[1], everywhere, everywhere),
       out_shardings=everywhere,
     )

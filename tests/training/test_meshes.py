@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_prep.__main__ import main as data_prep
+
 CONFIG = Path(__file__).parents[1] / "tiny_config.py"
 OVERRIDES = (
   "autoencoder_stage.steps=0",
@@ -29,8 +31,9 @@ def start(workdir, data, mesh, *, devices, overrides=(), **environment):
   sizes = zip(("data", "frame", "fsdp"), mesh, strict=True)
   flags = f"--xla_force_host_platform_device_count={devices}"
   if "dump" in environment:
-    dump = environment.pop("dump")
-    flags += f" --xla_dump_to={dump} --xla_dump_hlo_module_re=.*update.*"
+    names = "update|bucket_losses|restore_window"
+    flags += f" --xla_dump_to={environment.pop('dump')}"
+    flags += f" --xla_dump_hlo_module_re=jit_({names})"
   return subprocess.Popen(
     [
       *(sys.executable, "-m", "diffmvr_jax.train"),
@@ -55,10 +58,19 @@ def losses(workdir, *processes):
 
 
 @pytest.fixture(scope="module")
-def alone(tiny_data, tmp_path_factory):
+def records(tmp_path_factory):
+  """Five drawn clips at 32 px; one is for validation."""
+  folder = tmp_path_factory.mktemp("data") / "records"
+  settings = ["--size", "32", "--validation-share", "0.2"]
+  data_prep(["export", "procedural:0-4", "--out", str(folder), *settings])
+  return folder
+
+
+@pytest.fixture(scope="module")
+def alone(records, tmp_path_factory):
   """The losses of 20 steps on one device."""
   workdir = tmp_path_factory.mktemp("meshes") / "one"
-  found = losses(workdir, start(workdir, tiny_data, (1, 1, 1), devices=1))
+  found = losses(workdir, start(workdir, records, (1, 1, 1), devices=1))
   assert len(found) == 20
   return found
 
@@ -74,29 +86,34 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize("processes", [1, 2] if full else [1])
 
 
-def test_losses_agree_on_every_mesh(mesh, alone, tiny_data, tmp_path):
+def test_losses_agree_on_every_mesh(mesh, alone, records, tmp_path):
   devices = int(np.prod(mesh))
-  found = losses(tmp_path, start(tmp_path, tiny_data, mesh, devices=devices))
+  found = losses(tmp_path, start(tmp_path, records, mesh, devices=devices))
   np.testing.assert_allclose(found, alone, rtol=1e-5)
 
 
 def test_a_run_changes_its_mesh_and_the_motion_loss_crosses_devices(
-  alone, tiny_data, tmp_path
+  alone, records, tmp_path
 ):
   """Ten steps on one mesh, the rest with each frame on its own device."""
   run, dump = tmp_path / "run", tmp_path / "dump"
   half = ["diffusion_stage.steps=10"]
-  losses(run, start(run, tiny_data, (2, 2, 2), devices=8, overrides=half))
-  process = start(run, tiny_data, (1, 4, 2), devices=8, dump=str(dump))
+  losses(run, start(run, records, (2, 2, 2), devices=8, overrides=half))
+  validate = ["validation.every=20", "validation.batches=1"]
+  process = start(
+    run, records, (1, 4, 2), devices=8, overrides=validate, dump=str(dump)
+  )
   np.testing.assert_allclose(losses(run, process), alone, rtol=1e-5)
-  (program,) = dump.glob("*jit_update*after_optimizations.txt")
-  text = program.read_text()
-  # Of 8 windows with 4 frames, a device gets 4 windows and 1 frame.
-  assert "u8[4,1,32,32,3]" in text
-  # So the network sees 4 images there, not all 16 of the device's windows.
-  first = r"= f32\[(\d+),[^\n]*convolution\([^\n]*jvp\(UNet\)/conv_in/"
-  assert set(re.findall(first, text)) == {"4"}
-  assert re.search(r"collective-permute|all-gather|all-to-all", text)
+  for name in ("update", "bucket_losses", "restore_window"):
+    (program,) = dump.glob(f"*jit_{name}*after_optimizations.txt")
+    text = program.read_text()
+    # Of 8 windows with 4 frames, a device gets 4 windows and 1 frame.
+    assert "u8[4,1,32,32,3]" in text
+    # So the network sees 4 images there, not all 16 of the device's windows.
+    first = r"= f32\[(\d+),[^\n]*convolution\([^\n]*UNet\)?/conv_in/"
+    assert set(re.findall(first, text)) == {"4"}, name
+    if name != "restore_window":
+      assert re.search(r"collective-permute|all-gather|all-to-all", text)
 
 
 def start_two(workdir, data, *overrides):
@@ -118,19 +135,19 @@ def start_two(workdir, data, *overrides):
   ]
 
 
-def test_two_processes_equal_one(alone, tiny_data, tmp_path):
-  processes = start_two(tmp_path, tiny_data)
+def test_two_processes_equal_one(alone, records, tmp_path):
+  processes = start_two(tmp_path, records)
   np.testing.assert_allclose(losses(tmp_path, *processes), alone, rtol=1e-5)
 
 
-def test_sigterm_saves_and_ends_well(processes, tiny_data, tmp_path):
+def test_sigterm_saves_and_ends_well(processes, records, tmp_path):
   """Within 30 seconds, in all processes; what is saved is the last step."""
   endless = ["diffusion_stage.steps=100000", "checkpoint.every=100000"]
   if processes == 1:
-    run = start(tmp_path, tiny_data, (1, 1, 1), devices=1, overrides=endless)
+    run = start(tmp_path, records, (1, 1, 1), devices=1, overrides=endless)
     started = [run]
   else:
-    started = start_two(tmp_path, tiny_data, *endless)
+    started = start_two(tmp_path, records, *endless)
   log = tmp_path / "diffusion.jsonl"
   while not (log.exists() and log.read_text()):
     assert started[0].poll() is None, started[0].communicate()

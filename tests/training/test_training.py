@@ -12,6 +12,7 @@ import pytest
 from diffmvr_jax.config import MeshConfig, OptimizerConfig
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.models.diffmvr import flatten_frames
 from diffmvr_jax.training.distributed import initialize
 from diffmvr_jax.training.loop import train
 from diffmvr_jax.training.optimizer import learning_rate, update_ema
@@ -167,6 +168,15 @@ def test_only_large_leaves_are_sharded():
   specs = {k: v.spec for k, v in state_shardings(shapes, mesh).items()}
   assert specs["large"] == jax.P(None, None, "fsdp")
   assert specs["small"] == specs["odd"] == jax.P()
+
+
+@pytest.mark.parametrize(("windows", "spread"), [(8, True), (1, False)])
+def test_images_are_spread_where_they_divide(windows, spread):
+  """A part of an accumulated batch can be too small for the devices."""
+  mesh = jax.sharding.AbstractMesh((1, 4, 2), ("data", "frame", "fsdp"))
+  with jax.sharding.use_abstract_mesh(mesh):
+    program = jax.make_jaxpr(flatten_frames)(jnp.zeros((windows, 4, 2)))
+  assert ("sharding_constraint" in str(program)) == spread
 
 
 def test_a_resumed_log_has_every_step_once(tmp_path):
