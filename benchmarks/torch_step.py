@@ -82,7 +82,6 @@ class TorchStep:
       nn.Linear(guidance.hidden_dim, unet.context_dim),
       nn.LayerNorm(unet.context_dim),
     )
-    self._weights = {k: v.clone() for k, v in self._unet.state_dict().items()}
     for name, module in self._unet.named_modules():
       if name.endswith("attn2"):
         module.set_processor(TwinProcessor(module, unet.alpha))
@@ -119,6 +118,11 @@ class TorchStep:
       dict.fromkeys(config.branches, tokens),
       dict.fromkeys(config.branches, np.ones(1, np.float32)),
     )
+    weights = {  # without TwinProcessor's, which are copies
+      name: weight.cpu()
+      for name, weight in self._unet.state_dict().items()
+      if ".processor." not in name
+    }
     first, _, second, norm = self._f_mlp
 
     def array(x: torch.Tensor) -> jax.Array:
@@ -128,7 +132,7 @@ class TorchStep:
       return {"kernel": array(layer.weight.T), "bias": array(layer.bias)}
 
     return {
-      "unet": params_of(tables.unet(shapes["params"]), self._weights),
+      "unet": params_of(tables.unet(shapes["params"]), weights),
       "guidance": {
         "linear_1": dense(first),
         "linear_2": dense(second),

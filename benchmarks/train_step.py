@@ -23,6 +23,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import diffusers
@@ -133,7 +134,7 @@ def pytorch_table(config: Config, rounds: int) -> None:
   """The same update by both, in alternating rounds."""
   config = override(config, "model.guidance.dropout=0.0")
   theirs = TorchProcess(config)
-  ours = OurStep(config, encoded=True, params=theirs.params())
+  ours = OurStep(config, encoded=True, initial=theirs.params)
   theirs.load(ours.batch)
   expected = theirs.loss_with(ours.first_draws())
   loss = float(ours()["loss"])
@@ -164,21 +165,25 @@ class OurStep:
   Args:
     config: of the run.
     encoded: whether the batch is what the frozen encoders make.
-    params: what to start from; None: random.
+    initial: makes what to start from; None: random weights.
   """
 
   def __init__(
-    self, config: Config, *, encoded: bool, params: Params | None = None
+    self,
+    config: Config,
+    *,
+    encoded: bool,
+    initial: Callable[[], Params] | None = None,
   ):
     self._config = config
     model, stage = DiffMVR(config=config.model), config.diffusion_stage
     optimizer = make_optimizer(stage.optimizer, stage.steps)
-
-    if params is None:
-      params = random_params(model, config)
-      if encoded:
-        params = {name: params[name] for name in trained_networks(config)}
-    self._state = init_state(params, trained_networks(config), optimizer)
+    trained = trained_networks(config)
+    shapes = model.shapes(config.data.image_size)
+    if encoded:
+      shapes = {name: shapes[name] for name in trained}
+    begin = partial(init_state, trained=trained, optimizer=optimizer)
+    state = jax.eval_shape(begin, shapes)
     self.batch = synthetic_batch(config, encoded=encoded)
     self._seed = jax.random.key(config.seed)
     encode = read_encoded(model) if encoded else encode_images(model)
@@ -186,13 +191,15 @@ class OurStep:
       diffusion_loss(model, config, encode),
       optimizer,
       stage.optimizer,
-      self._state,
+      state,
       make_mesh(config.mesh),
     )
+    # Compiled first: the state then takes the memory that compiling leaves.
     started = time.perf_counter()
-    traced = update.trace(self._state, self.batch, self._seed)
+    traced = update.trace(state, self.batch, self._seed)
     self._program = traced.lower().compile()
     self.compilation = time.perf_counter() - started
+    self._state = begin(initial() if initial else random_params(shapes))
     self.flops = traced_flops(traced, jax.default_backend())
     sizes = self._program.memory_analysis()
     # The donated state is written over: it is not an output too.
@@ -216,9 +223,8 @@ class OurStep:
     return draw(self._config, keys, self.batch["mean"].shape[1:], 0.0)
 
 
-def random_params(model: DiffMVR, config: Config) -> Params:
+def random_params(shapes: Params) -> Params:
   """Weights of unit gain; the networks' own initialisers compile for long."""
-  shapes = model.shapes(config.data.image_size)
   rng = np.random.default_rng(0)
 
   def leaf(x: jax.ShapeDtypeStruct) -> jax.Array:
