@@ -69,7 +69,8 @@ def main() -> None:
   parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
   arguments = parser.parse_args()
   config = load_config(arguments.config, arguments.overrides)
-  params = random_params(DiffMVR(config=config.model), config)
+  size = config.data.image_size
+  params = random_params(DiffMVR(config=config.model).shapes(size))
   tiny = tiny_decoder(config.model.autoencoder)
   shape = (1, 8, 8, tiny.latent_channels)
   params["tiny_decoder"] = {
@@ -77,7 +78,6 @@ def main() -> None:
       "params"
     ]
   }
-  size = config.data.image_size
   if arguments.video:
     images = [f.image for f in read_frames(arguments.video)]
     clip = array_clip(images[: arguments.frames + 1], Fraction(25))
