@@ -2,18 +2,23 @@
 
 import contextlib
 import multiprocessing
+import tempfile
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import diffusers
 import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
-from diffmvr_jax.config import Config, UNetConfig
+from diffmvr_jax.config import Config
 from diffmvr_jax.diffusion.schedule import make_schedule
+from diffmvr_jax.models.diffmvr import Params
 from diffmvr_jax.models.unet import UNet
 from diffmvr_jax.training.objectives import Batch, Draws
 from diffmvr_jax.weights import tables
@@ -105,41 +110,15 @@ class TorchStep:
       self._objective = torch.compile(self._loss)
     self._batch: dict[str, torch.Tensor] = {}
 
-  def params(self) -> dict[str, Any]:
-    """The initial weights as our parameters."""
-    config: UNetConfig = self._config.model.unet
-    size = self._config.data.image_size // 8
-    tokens = np.zeros((1, 1, config.context_dim), np.float32)
-    shapes = jax.eval_shape(
-      UNet(config).init,
-      jax.random.key(0),
-      np.zeros((1, size, size, config.in_channels), np.float32),
-      np.zeros(1, np.int32),
-      dict.fromkeys(config.branches, tokens),
-      dict.fromkeys(config.branches, np.ones(1, np.float32)),
-    )
-    weights = {  # without TwinProcessor's, which are copies
-      name: weight.cpu()
+  def save(self, folder: Path) -> None:
+    """Writes the weights: `unet` and `f_mlp`, as safetensors."""
+    unet = {
+      name: weight.contiguous()
       for name, weight in self._unet.state_dict().items()
-      if ".processor." not in name
+      if ".processor." not in name  # copies, at first
     }
-    first, _, second, norm = self._f_mlp
-
-    def array(x: torch.Tensor) -> jax.Array:
-      return jax.numpy.asarray(x.detach().cpu().numpy())
-
-    def dense(layer: Any) -> dict[str, jax.Array]:
-      return {"kernel": array(layer.weight.T), "bias": array(layer.bias)}
-
-    return {
-      "unet": params_of(tables.unet(shapes["params"]), weights),
-      "guidance": {
-        "linear_1": dense(first),
-        "linear_2": dense(second),
-        "norm": {"scale": array(norm.weight), "bias": array(norm.bias)},
-        "null_token": jax.numpy.zeros(config.context_dim),
-      },
-    }
+    save_file(unet, folder / "unet.safetensors")
+    save_file(self._f_mlp.state_dict(), folder / "f_mlp.safetensors")
 
   def load(self, batch: Batch) -> None:
     """Takes a batch of encoded windows, our layout."""
@@ -222,14 +201,17 @@ class TorchProcess:
   """
 
   def __init__(self, config: Config):
+    self._config = config
     spawning = multiprocessing.get_context("spawn")
     self._pipe, end = spawning.Pipe()
     spawning.Process(target=_serve, args=(config, end), daemon=True).start()
     end.close()  # or a process that dies would be waited for
 
-  def params(self) -> dict[str, Any]:
+  def params(self) -> Params:
     """The initial weights as our parameters."""
-    return self._ask("params")
+    with tempfile.TemporaryDirectory() as folder:
+      self._ask("save", Path(folder))
+      return read_params(Path(folder), self._config)
 
   def load(self, batch: Batch) -> None:
     """Takes a batch of encoded windows, our layout."""
@@ -246,6 +228,40 @@ class TorchProcess:
   def _ask(self, method: str, *arguments: Any) -> Any:
     self._pipe.send((method, arguments))
     return self._pipe.recv()
+
+
+def read_params(folder: Path, config: Config) -> Params:
+  """What `TorchStep.save` wrote, as our parameters."""
+  unet = config.model.unet
+  size = config.data.image_size // 8
+  tokens = np.zeros((1, 1, unet.context_dim), np.float32)
+  shapes = jax.eval_shape(
+    UNet(unet).init,
+    jax.random.key(0),
+    np.zeros((1, size, size, unet.in_channels), np.float32),
+    np.zeros(1, np.int32),
+    dict.fromkeys(unet.branches, tokens),
+    dict.fromkeys(unet.branches, np.ones(1, np.float32)),
+  )
+  f_mlp = load_file(folder / "f_mlp.safetensors")
+
+  def array(name: str) -> jax.Array:
+    return jnp.asarray(f_mlp[name].numpy())
+
+  def dense(name: str) -> dict[str, jax.Array]:
+    return {"kernel": array(f"{name}.weight").T, "bias": array(f"{name}.bias")}
+
+  return {
+    "unet": params_of(
+      tables.unet(shapes["params"]), load_file(folder / "unet.safetensors")
+    ),
+    "guidance": {
+      "linear_1": dense("0"),
+      "linear_2": dense("2"),
+      "norm": {"scale": array("3.weight"), "bias": array("3.bias")},
+      "null_token": jnp.zeros(unet.context_dim),
+    },
+  }
 
 
 def _serve(config: Config, pipe: Connection) -> None:

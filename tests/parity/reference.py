@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import jax
+import jax.numpy as jnp
 import torch
 
 from diffmvr_jax.weights.assemble import match, nested
@@ -32,6 +32,4 @@ def params_of(table, state_dict) -> dict:
     if not name.endswith("position_ids")
   }
   matches = match(table, tensors)
-  return jax.tree.map(
-    jax.numpy.asarray, nested((m.entry.path, m.read()) for m in matches)
-  )
+  return nested((m.entry.path, jnp.asarray(m.read())) for m in matches)
