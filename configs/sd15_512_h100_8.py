@@ -4,10 +4,10 @@ r"""The paper's scale on one machine with eight H100 of 80 GB.
     --workdir DIR init_from=START data.path=RECORDS
 
 The paper's batch of 8 windows, one per GPU, parameters sharded over all.
-Compiled for this machine, a step needs 11.4 GiB of each GPU without
-recomputing anything; six windows per GPU need 50 GiB, eight 61, see
-docs/scaling.md. Of a GPU's memory JAX takes three quarters:
-XLA_PYTHON_CLIENT_MEM_FRACTION=0.92 makes room for eight. No run of it has been
+Compiled for this machine, a step needs 11.6 GiB of each GPU without
+recomputing anything; six windows per GPU need 51 GiB, twelve 71, thirteen do
+not fit, see docs/scaling.md. Of a GPU's memory JAX takes three quarters, room
+for six, unless XLA_PYTHON_CLIENT_MEM_FRACTION says more. No run of it has been
 made.
 """
 
