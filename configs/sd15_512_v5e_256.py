@@ -5,10 +5,10 @@ r"""The paper's scale on 256 chips of TPU v5e, two windows per chip.
     --workdir BUCKET/twin init_from=START data.path=RECORDS
 
 A batch is 512 windows of 8 frames, 64 times the paper's, at the paper's
-learning rate. Compiled for this slice with every block recomputed, three
-windows take 82 % of a chip's memory. Parameters are sharded over 16 chips, not
-over all, which gathers less than half the bytes, see docs/scaling.md. No run
-of it has been made.
+learning rate; chips have room for four each: compiled for this slice with every
+block recomputed, they take 94 % of a chip's memory. Parameters are sharded over
+16 chips, not over all, which gathers less than half the bytes, see
+docs/scaling.md. No run of it has been made.
 """
 
 import dataclasses
