@@ -18,8 +18,7 @@ from torch.nn import functional as F
 
 from diffmvr_jax.config import Config
 from diffmvr_jax.diffusion.schedule import make_schedule
-from diffmvr_jax.models.diffmvr import Params
-from diffmvr_jax.models.unet import UNet
+from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.training.objectives import Batch, Draws
 from diffmvr_jax.weights import tables
 from tests.parity.reference import params_of
@@ -232,17 +231,8 @@ class TorchProcess:
 
 def read_params(folder: Path, config: Config) -> Params:
   """What `TorchStep.save` wrote, as our parameters."""
-  unet = config.model.unet
-  size = config.data.image_size // 8
-  tokens = np.zeros((1, 1, unet.context_dim), np.float32)
-  shapes = jax.eval_shape(
-    UNet(unet).init,
-    jax.random.key(0),
-    np.zeros((1, size, size, unet.in_channels), np.float32),
-    np.zeros(1, np.int32),
-    dict.fromkeys(unet.branches, tokens),
-    dict.fromkeys(unet.branches, np.ones(1, np.float32)),
-  )
+  shapes = DiffMVR(config=config.model).shapes(config.data.image_size)
+  unet = load_file(folder / "unet.safetensors")
   f_mlp = load_file(folder / "f_mlp.safetensors")
 
   def array(name: str) -> jax.Array:
@@ -252,14 +242,12 @@ def read_params(folder: Path, config: Config) -> Params:
     return {"kernel": array(f"{name}.weight").T, "bias": array(f"{name}.bias")}
 
   return {
-    "unet": params_of(
-      tables.unet(shapes["params"]), load_file(folder / "unet.safetensors")
-    ),
+    "unet": params_of(tables.unet(shapes["unet"]), unet),
     "guidance": {
       "linear_1": dense("0"),
       "linear_2": dense("2"),
       "norm": {"scale": array("3.weight"), "bias": array("3.bias")},
-      "null_token": jnp.zeros(unet.context_dim),
+      "null_token": jnp.zeros(config.model.unet.context_dim),
     },
   }
 

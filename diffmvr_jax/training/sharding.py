@@ -62,7 +62,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def spread_over(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
-  """The function, compiled for a mesh: `flatten_frames` spreads over it."""
+  """Tells a function that is compiled of the mesh, for `flatten_frames`."""
 
   @wraps(function)
   def spread(*inputs: Any) -> Any:
