@@ -31,7 +31,7 @@ compile-check: $(VENV)/libtpu/.done $(VENV)/cuda/.done
 	  --config configs/sd15_512.py model.remat=full
 	PYTHONPATH=$(VENV)/libtpu $(CHECK) --topology v5e:16x16 --batch-per-chip 4 \
 	  --config configs/sd15_512_v5e_256.py
-	PYTHONPATH=$(VENV)/libtpu $(CHECK) --topology v5p:4x4x8 --batch-per-chip 28 \
+	PYTHONPATH=$(VENV)/libtpu $(CHECK) --topology v5p:4x4x8 --batch-per-chip 30 \
 	  --config configs/sd15_512_v5p_128.py
 	PYTHONPATH=$(VENV)/cuda $(CHECK) --topology h100:8 --batch-per-chip 6 \
 	  --config configs/sd15_512_h100_8.py
