@@ -8,7 +8,8 @@ A v5p-256 has 128 chips: its name counts cores. A batch is 512 windows of 8
 frames, 64 times the paper's, at the paper's learning rate; chips have room for
 more: compiled for this slice, with the parameters sharded over 16 chips and
 every block recomputed, twenty-eight windows take 93 % of a chip's memory and
-thirty 99 %, see docs/scaling.md. No run of it has been made.
+thirty, the most that fit, 99 %, see docs/scaling.md. No run of it has been
+made.
 """
 
 import dataclasses
