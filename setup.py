@@ -21,7 +21,7 @@ setup(
   packages=find_packages(
     include=["diffmvr_jax*", "data_prep*", "launch*", "configs*"]
   ),
-  package_data={"diffmvr_jax.evaluation": ["page.html"]},
+  package_data={"diffmvr_jax.evaluation": ["report.html"]},
   install_requires=[
     "av>=18.1",
     "einops>=0.8.2",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from data_prep.__main__ import main as data_prep
 from diffmvr_jax.errors import InputError, run_command
-from diffmvr_jax.inference import video
+from diffmvr_jax.media import video
 
 _LATE = 0.75  # of the duration is trained on
 _GAP = 0.5  # seconds left out

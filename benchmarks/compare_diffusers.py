@@ -25,11 +25,11 @@ import torch
 import transformers
 
 from diffmvr_jax.config import AutoencoderConfig, ClipVisionConfig, UNetConfig
-from diffmvr_jax.cpu import keep_memory
 from diffmvr_jax.models.clip import ClipVision
 from diffmvr_jax.models.unet import UNet
 from diffmvr_jax.models.vae import Autoencoder
-from diffmvr_jax.training.peak import peak_tflops
+from diffmvr_jax.runtime.cpu_memory import keep_memory
+from diffmvr_jax.runtime.device_peaks import peak_tflops
 from diffmvr_jax.weights import tables
 from tests.parity.reference import params_of
 

@@ -20,14 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.detection import Detections, bounding_box
-from data_prep.landmarkers import FaceDetector, HandDetector
-from data_prep.masks import find_masks
+from data_prep.detectors.find_masks import find_masks
+from data_prep.detectors.interface import Detections, bounding_box
+from data_prep.detectors.landmarkers import FaceDetector, HandDetector
 from data_prep.prepare import Found, prepare
 from data_prep.recipe import Recipe
 from data_prep.sources import expand, file_clip
 from diffmvr_jax.config import DataConfig
-from diffmvr_jax.data.codec import (
+from diffmvr_jax.data.record_codec import (
   EncodedFrame,
   FrameRecord,
   decode_frame,

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.drawn_faces import DrawnFaces
-from data_prep.detection import Detector
+from data_prep.detectors.interface import Detector
 from data_prep.procedural import SIZE, ProceduralVideo
 from data_prep.recipe import Recipe
-from diffmvr_jax.inference.restorer import CropRestorer
-from diffmvr_jax.inference.sources import open_source
-from diffmvr_jax.inference.video import TimedFrame, VideoInfo, VideoWriter
-from diffmvr_jax.restoration import Restorer
+from diffmvr_jax.inference.crop_restorer import CropRestorer
+from diffmvr_jax.inference.restorer import Restorer
+from diffmvr_jax.media.sources import open_source
+from diffmvr_jax.media.video import TimedFrame, VideoInfo, VideoWriter
 
 FPS = 25
 PERIOD = 30 * FPS

@@ -30,26 +30,25 @@ import numpy as np
 
 from benchmarks.drawn_faces import DrawnFaces
 from benchmarks.train_step import random_params
-from data_prep.detection import Detections
-from data_prep.landmarkers import FaceDetector, HandDetector
+from data_prep.detectors.interface import Detections
+from data_prep.detectors.landmarkers import FaceDetector, HandDetector
 from data_prep.prepare import Found, SkippedFrame, prepare
 from data_prep.procedural import ProceduralVideo
 from data_prep.sources import Clip, Frame, array_clip
-from diffmvr_jax.config import AutoencoderConfig, Config
-from diffmvr_jax.config_file import load_config
-from diffmvr_jax.data.codec import FrameRecord
+from diffmvr_jax.config import AutoencoderConfig, Config, load_config
+from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.diffusion.schedule import make_schedule
-from diffmvr_jax.inference.restorer import CropRestorer
+from diffmvr_jax.inference.crop_restorer import CropRestorer
 from diffmvr_jax.inference.sampling import restore_window
 from diffmvr_jax.inference.stream import (
   SourceFrame,
   StreamOptions,
   restore_stream,
 )
-from diffmvr_jax.inference.video import read_frames
+from diffmvr_jax.media.video import read_frames
 from diffmvr_jax.models.diffmvr import DiffMVR, Observation, Params
 from diffmvr_jax.models.tiny_vae import TinyDecoder
-from diffmvr_jax.training.peak import peak_tflops
+from diffmvr_jax.runtime.device_peaks import peak_tflops
 
 SIDE = 720  # of the frames that the crop is pasted into
 

@@ -13,9 +13,9 @@ rounds; the losses of one batch are compared first. PyTorch runs in a process
 of its own, eagerly in float32 on a CPU, and with `torch.compile` under
 bfloat16 autocast on a GPU, of which it has half the memory.
 
-On a CPU our process keeps its memory (`diffmvr_jax.cpu`). So does PyTorch's
-with MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1000000000000 before the
-command.
+On a CPU our process keeps its memory (`diffmvr_jax.runtime.cpu_memory`). So
+does PyTorch's with MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1000000000000
+before the command.
 """
 
 import argparse
@@ -33,13 +33,12 @@ import numpy as np
 import torch
 
 from benchmarks.torch_step import TorchProcess
-from diffmvr_jax.config import Config, trained_networks
-from diffmvr_jax.config_file import load_config
-from diffmvr_jax.config_values import override
-from diffmvr_jax.cpu import keep_memory
+from diffmvr_jax.config import Config, load_config, override, trained_networks
 from diffmvr_jax.encode import encoded_shapes
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
-from diffmvr_jax.training.flops import traced_flops
+from diffmvr_jax.runtime.cpu_memory import keep_memory
+from diffmvr_jax.runtime.device_peaks import peak_tflops
+from diffmvr_jax.runtime.flops import traced_flops
 from diffmvr_jax.training.objectives import (
   Batch,
   Draws,
@@ -50,7 +49,6 @@ from diffmvr_jax.training.objectives import (
   read_encoded,
 )
 from diffmvr_jax.training.optimizer import make_optimizer
-from diffmvr_jax.training.peak import peak_tflops
 from diffmvr_jax.training.sharding import make_mesh
 from diffmvr_jax.training.step import init_state, make_update
 

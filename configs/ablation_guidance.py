@@ -12,9 +12,8 @@ result on thirteen real people.
 import dataclasses
 from pathlib import Path
 
-from diffmvr_jax.ablation import Claim, Sweep, Variant
-from diffmvr_jax.config import SamplingConfig
-from diffmvr_jax.config_file import load_config
+from diffmvr_jax.ablation.spec import Claim, Sweep, Variant
+from diffmvr_jax.config import SamplingConfig, load_config
 
 
 def get_sweep() -> Sweep:

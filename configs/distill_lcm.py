@@ -24,8 +24,8 @@ from diffmvr_jax.config import (
   OptimizerConfig,
   SamplingConfig,
   ValidationConfig,
+  load_config,
 )
-from diffmvr_jax.config_file import load_config
 
 
 def distilled(teacher: Config, workdir: str) -> Config:

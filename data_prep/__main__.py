@@ -12,11 +12,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep import annotate, yolo
-from data_prep.dataset import Splitting
-from data_prep.export import export
-from data_prep.inspect import inspect
-from data_prep.occluders import OcclusionConfig, parse_range
+from data_prep.dataset import annotate
+from data_prep.dataset.check import inspect
+from data_prep.dataset.export import export
+from data_prep.dataset.finish import Splitting
+from data_prep.detectors import yolo
+from data_prep.occlusion.paste import OcclusionConfig, parse_range
 from data_prep.recipe import Recipe
 from data_prep.sources import expand
 from diffmvr_jax.errors import InputError, run_command

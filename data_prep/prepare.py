@@ -11,14 +11,21 @@ from fractions import Fraction
 import cv2
 import numpy as np
 
-from data_prep import crop, face, guidance
-from data_prep.detection import Detector
-from data_prep.masks import find_masks
-from data_prep.occluder_shapes import Skin
-from data_prep.occluders import Occlusion, OcclusionConfig
+from data_prep.detectors.find_masks import find_masks
+from data_prep.detectors.interface import Detector
+from data_prep.faces import crop
+from data_prep.faces.guidance_images import (
+  PastBank,
+  face_occlusion,
+  sharpness,
+  symmetric_image,
+)
+from data_prep.faces.landmarks import cheek
+from data_prep.faces.track import LOOKAHEAD, FaceFinder, TrackedFace, track
+from data_prep.occlusion.paste import Occlusion, OcclusionConfig
+from data_prep.occlusion.shapes import Skin
 from data_prep.sources import Clip, Frame
-from data_prep.track import LOOKAHEAD, FaceFinder, TrackedFace, track
-from diffmvr_jax.data.codec import FrameRecord
+from diffmvr_jax.data.record_codec import FrameRecord
 
 # A found mask that covers less of the face than this is none.
 MIN_OCCLUSION = 0.005
@@ -102,7 +109,7 @@ def prepare(
     InputError: the video is damaged; a detector's complaint.
   """
   finder = FaceFinder(find_face, which_face)
-  bank = guidance.PastBank()
+  bank = PastBank()
   pasting: Occlusion | None = None
   masked = _masked(clip.frames(), occlusion, causal=lookahead == 0)
   observed = (
@@ -124,10 +131,10 @@ def prepare(
       image, mask = pasting.paste(target, float(frame.time))
     else:
       mask = crop.warp_mask(mask, tracked.transform, size)
-    covered = guidance.face_occlusion(mask, tracked.outline)
+    covered = face_occlusion(mask, tracked.outline)
     if target is None and covered < MIN_OCCLUSION:
       mask[:] = 0
-    symmetric = guidance.symmetric_image(image, mask, tracked.landmarks)
+    symmetric = symmetric_image(image, mask, tracked.landmarks)
     yield FrameRecord(
       video_id=clip.video_id,
       frame_index=frame.index,
@@ -143,7 +150,7 @@ def prepare(
         frame.index,
         # What is pasted beside the face spoils the crop as well.
         occlusion=max(covered, float(mask.mean())),
-        sharpness=guidance.sharpness(image, tracked.outline),
+        sharpness=sharpness(image, tracked.outline),
       ),
       crop_transform=tracked.transform,
       landmarks=tracked.landmarks,
@@ -171,7 +178,7 @@ def _masked(
 def _skin(image: np.ndarray, tracked: TrackedFace) -> Skin:
   """Skin of a crop: the cheeks, or the middle of a face without landmarks."""
   if len(tracked.landmarks):
-    region = face.cheek(tracked.landmarks)
+    region = cheek(tracked.landmarks)
   else:
     low, high = tracked.outline.min(0), tracked.outline.max(0)
     region = np.concatenate([low + 0.35 * (high - low), high])

@@ -12,7 +12,7 @@ from fractions import Fraction
 import cv2
 import numpy as np
 
-from data_prep import face
+from data_prep.faces.landmarks import COUNT
 
 SIZE = 160  # pixels, both sides of a frame
 FPS = Fraction(25)
@@ -22,7 +22,7 @@ _SHIFT = 4  # fractional bits of OpenCV's fixed-point coordinates
 _PARALLAX = 0.35  # how far near points move when the head turns
 
 # (x, y, depth) of the subject's right-side landmarks and of the midline, in
-# `data_prep.face`'s order; depth 0 is the outline, 1 the nose.
+# `data_prep.faces.landmarks`'s order; depth 0 is the outline, 1 the nose.
 _RIGHT = np.array(
   [
     (-0.62, -0.22, 0.4),
@@ -45,7 +45,7 @@ _MIDLINE = np.array(
   ]
 )
 _LANDMARKS = np.concatenate([_RIGHT, _RIGHT * [-1, 1, 1], _MIDLINE])
-assert len(_LANDMARKS) == face.COUNT
+assert len(_LANDMARKS) == COUNT
 
 
 @dataclass(frozen=True, kw_only=True)

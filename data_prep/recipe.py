@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.detection import Detector
-from data_prep.landmarkers import FaceDetector, HandDetector
-from data_prep.occluders import OcclusionConfig
+from data_prep.detectors.given_masks import GivenMasks, UserMasks
+from data_prep.detectors.interface import Detector
+from data_prep.detectors.landmarkers import FaceDetector, HandDetector
+from data_prep.detectors.yolo import YoloDetector
+from data_prep.faces.track import LOOKAHEAD
+from data_prep.occlusion.paste import OcclusionConfig
 from data_prep.prepare import Found, Pasted, SkippedFrame, prepare
 from data_prep.sources import (
   Clip,
@@ -22,10 +25,7 @@ from data_prep.sources import (
   file_clip,
   procedural_clip,
 )
-from data_prep.track import LOOKAHEAD
-from data_prep.user_masks import GivenMasks, UserMasks
-from data_prep.yolo import YoloDetector
-from diffmvr_jax.data.codec import FrameRecord
+from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.errors import InputError
 
 _YOLO = re.compile(
@@ -47,7 +47,8 @@ class Recipe:
     which_face: `largest`, or a number from the left, as in `FaceFinder`.
     lookahead: frames that a frame waits for, as in `prepare`.
     paste: occlude synthetically in place of finding occlusions.
-    models: folder of MediaPipe's models, see `data_prep.models`.
+    models: folder of MediaPipe's models, see
+      `data_prep.detectors.mediapipe_files`.
     seed: of what is pasted.
   """
 

@@ -7,13 +7,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from diffmvr_jax.files import sha256
 
-from data_prep.detection import Detections
+from data_prep.detectors.interface import Detections
 from data_prep.procedural import FPS, FRAMES, ProceduralVideo
-from diffmvr_jax.data.records import sha256
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.inference import video
-from diffmvr_jax.inference.sources import Source
+from diffmvr_jax.media import video
+from diffmvr_jax.media.sources import Source
 
 # Bytes; file systems take 255, of which the shards' suffixes need some.
 _LONGEST_NAME = 200

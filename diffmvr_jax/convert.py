@@ -15,11 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffmvr_jax.config import Config, is_guided
-from diffmvr_jax.config_check import check
-from diffmvr_jax.config_file import from_dict, load_config
+from diffmvr_jax.checkpoints.model import open_model, save_model
+from diffmvr_jax.config import Config, check, from_dict, is_guided, load_config
 from diffmvr_jax.errors import InputError, run_command
-from diffmvr_jax.training.stored import open_model, save_model
 from diffmvr_jax.weights.exporting import export, read_config
 from diffmvr_jax.weights.files import open_tensors
 from diffmvr_jax.weights.importing import Source, plan, read

@@ -4,8 +4,9 @@ r"""Runs the frozen encoders once: `python -m diffmvr_jax.encode --config FILE`.
     init_from=START data.path=RECORDS
 
 Writes latents and CLIP tokens of every frame of the split `train`, see
-`diffmvr_jax.data.encoded`. A training with `data.encoded=DIR data.flip=False`
-reads them in place of the images, and runs neither autoencoder nor CLIP.
+`diffmvr_jax.data.latent_cache`. A training with `data.encoded=DIR
+data.flip=False` reads them in place of the images, and runs neither autoencoder
+nor CLIP.
 """
 
 import argparse
@@ -19,20 +20,19 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from diffmvr_jax.config import Config
-from diffmvr_jax.config_file import load_config
-from diffmvr_jax.data.encoded import EncodedWriter, describe_records, past_rows
+from diffmvr_jax.checkpoints.fingerprint import ENCODERS, encoder_fingerprint
+from diffmvr_jax.checkpoints.model import open_model
+from diffmvr_jax.config import Config, load_config
+from diffmvr_jax.data.latent_cache import (
+  EncodedWriter,
+  describe_records,
+  past_rows,
+)
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.models.diffmvr import DiffMVR, Params, flatten_frames, to_float
-from diffmvr_jax.training.fingerprint import ENCODERS, encoder_fingerprint
-from diffmvr_jax.training.objectives import (
-  Batch,
-  encode_images,
-  image_shapes,
-)
-from diffmvr_jax.training.stored import open_model
+from diffmvr_jax.training.objectives import Batch, encode_images, image_shapes
 
 
 def main(argv: list[str]) -> None:

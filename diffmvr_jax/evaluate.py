@@ -25,7 +25,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from diffmvr_jax.data.records import RecordSource, write_atomically
+from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.evaluation.clips import (
   Method,
@@ -33,17 +33,18 @@ from diffmvr_jax.evaluation.clips import (
   from_folder,
   of_arrays,
 )
-from diffmvr_jax.evaluation.instruments import find_instruments
-from diffmvr_jax.evaluation.page import write_page
-from diffmvr_jax.evaluation.pairs import find_pairs
-from diffmvr_jax.evaluation.results import summarise, table, verdict
-from diffmvr_jax.evaluation.show import Showcase
+from diffmvr_jax.evaluation.report import write_page
+from diffmvr_jax.evaluation.showcase import Showcase
+from diffmvr_jax.evaluation.summary import summarise, table, verdict
+from diffmvr_jax.evaluation.video_pairs import find_pairs
+from diffmvr_jax.files import write_atomically
 from diffmvr_jax.inference.baselines import BASELINES
-from diffmvr_jax.inference.restorer import CropRestorer
-from diffmvr_jax.metrics.clip_meter import ClipMeter
+from diffmvr_jax.inference.crop_restorer import CropRestorer
+from diffmvr_jax.metrics.accumulators import Tally
+from diffmvr_jax.metrics.clip_metrics import ClipMeter
 from diffmvr_jax.metrics.definitions import DEFINITIONS
-from diffmvr_jax.metrics.tally import Tally
-from diffmvr_jax.training.distributed import initialize
+from diffmvr_jax.metrics.pretrained import find_instruments
+from diffmvr_jax.runtime.processes import initialize
 
 MODEL = "DiffMVR"
 METRICS = tuple(n for n in DEFINITIONS if not n.endswith("_mask"))

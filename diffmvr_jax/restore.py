@@ -24,11 +24,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from diffmvr_jax.errors import InputError, run_command
-from diffmvr_jax.inference.extras import ExtraPaths
 from diffmvr_jax.inference.paste import SOFTNESS
-from diffmvr_jax.inference.sources import open_source
+from diffmvr_jax.inference.previews import ExtraPaths
+from diffmvr_jax.inference.restorer import Restorer
 from diffmvr_jax.inference.stream import StreamOptions
-from diffmvr_jax.restoration import Restorer
+from diffmvr_jax.media.sources import open_source
 
 
 def main(argv: list[str]) -> None:

@@ -16,27 +16,27 @@ from pathlib import Path
 
 import jax
 
-from diffmvr_jax.ablation import Sweep, Variant, load_sweep
-from diffmvr_jax.config import Config
-from diffmvr_jax.config_file import to_json
-from diffmvr_jax.cpu import keep_memory
-from diffmvr_jax.data.records import RecordSource, write_atomically
-from diffmvr_jax.errors import InputError, run_command
-from diffmvr_jax.evaluation.ablation_table import (
+from diffmvr_jax.ablation.spec import Sweep, Variant, load_sweep
+from diffmvr_jax.ablation.table import (
   Results,
   markdown,
   plot,
   table_csv,
   verdicts,
 )
+from diffmvr_jax.checkpoints.model import save_model
+from diffmvr_jax.config import Config, to_json
+from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.evaluation.clips import evaluate_clips, of_arrays
-from diffmvr_jax.evaluation.instruments import find_instruments
-from diffmvr_jax.inference.restorer import CropRestorer
-from diffmvr_jax.metrics.clip_meter import Instruments
+from diffmvr_jax.files import write_atomically
+from diffmvr_jax.inference.crop_restorer import CropRestorer
+from diffmvr_jax.metrics.accumulators import Scores, Tally
+from diffmvr_jax.metrics.clip_metrics import Instruments
 from diffmvr_jax.metrics.definitions import DEFINITIONS
-from diffmvr_jax.metrics.tally import Scores, Tally
+from diffmvr_jax.metrics.pretrained import find_instruments
+from diffmvr_jax.runtime.cpu_memory import keep_memory
 from diffmvr_jax.training.loop import Preempted, fit_autoencoder, train
-from diffmvr_jax.training.stored import save_model
 
 _SHARED = ("autoencoder", "scaling_factor")
 

@@ -8,10 +8,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from diffmvr_jax.config_file import load_config
-from diffmvr_jax.cpu import keep_memory
+from diffmvr_jax.config import load_config
 from diffmvr_jax.errors import run_command
-from diffmvr_jax.training.distributed import initialize
+from diffmvr_jax.runtime.cpu_memory import keep_memory
+from diffmvr_jax.runtime.processes import initialize
 from diffmvr_jax.training.loop import Preempted, train
 
 

@@ -22,12 +22,11 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 from jax.stages import Compiled, Traced
 
-from diffmvr_jax.config import Config, MeshConfig, trained_networks
-from diffmvr_jax.config_file import load_config
+from diffmvr_jax.config import Config, MeshConfig, load_config, trained_networks
 from diffmvr_jax.encode import encoded_shapes
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.models.diffmvr import DiffMVR
-from diffmvr_jax.training.flops import traced_flops
+from diffmvr_jax.runtime.flops import traced_flops
 from diffmvr_jax.training.objectives import (
   diffusion_loss,
   encode_images,

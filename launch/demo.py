@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from data_prep.__main__ import main as prepare_data
-from diffmvr_jax.config_file import load_config
+from diffmvr_jax.config import load_config
 from diffmvr_jax.errors import run_command
 from diffmvr_jax.evaluate import main as evaluate
 from diffmvr_jax.training.loop import Preempted, train

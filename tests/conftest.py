@@ -28,8 +28,7 @@ install_import_hook("diffmvr_jax", "beartype.beartype")
 import pytest  # noqa: E402 (the hook must precede every import)
 
 from data_prep.__main__ import main as data_prep  # noqa: E402 (as above)
-from diffmvr_jax.config import Config  # noqa: E402 (as above)
-from diffmvr_jax.config_file import load_config  # noqa: E402 (as above)
+from diffmvr_jax.config import Config, load_config  # noqa: E402 (as above)
 from diffmvr_jax.training.loop import train  # noqa: E402 (as above)
 
 TINY = Path(__file__).parent / "tiny_config.py"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep import recipe
-from data_prep.user_masks import GivenMasks
+from data_prep.detectors.given_masks import GivenMasks
 from tests.data_prep.clips import CentredRecipe, drawn
 
 README = Path(__file__).parents[1] / "README.md"

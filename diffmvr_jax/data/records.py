@@ -9,7 +9,6 @@ A TFRecord is: length (uint64), masked CRC-32C of it, data, masked CRC-32C of
 the data, all little-endian.
 """
 
-import hashlib
 import json
 import os
 import struct
@@ -21,13 +20,14 @@ from typing import TypeVar
 
 import google_crc32c
 
-from diffmvr_jax.data.codec import (
+from diffmvr_jax.data.record_codec import (
   EncodedFrame,
   FrameRecord,
   decode_frame,
   encode_frame,
 )
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import write_atomically
 
 Result = TypeVar("Result")
 
@@ -86,13 +86,6 @@ class ShardWriter:
     write_atomically(index_path(self._path), json.dumps(asdict(self._index)))
     # The shard comes last: where it exists, its index does.
     self._partial.replace(self._path)
-
-
-def write_atomically(path: Path, text: str) -> None:
-  """Writes a text file so that a reader sees all of it or none."""
-  partial = path.with_name(path.name + ".partial")
-  partial.write_text(text)
-  partial.replace(path)
 
 
 def index_path(shard: Path) -> Path:
@@ -215,12 +208,6 @@ class RecordSource:
       if i == len(ids) or ids[i] != ids[start]:
         yield ids[start], range(start, i)
         start = i
-
-
-def sha256(path: str | Path) -> str:
-  """Hex digest of a file."""
-  with open(path, "rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _close_all(files: list[int]) -> None:

@@ -13,7 +13,7 @@ import grain
 import numpy as np
 
 from diffmvr_jax.config import DataConfig
-from diffmvr_jax.data.codec import EncodedFrame, FrameRecord
+from diffmvr_jax.data.record_codec import EncodedFrame, FrameRecord
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
 

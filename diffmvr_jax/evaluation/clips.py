@@ -10,9 +10,9 @@ from tqdm import tqdm
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import Window, read_frames
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.evaluation.pairs import find_video, read_video
-from diffmvr_jax.metrics.clip_meter import ClipMeter, Instruments
-from diffmvr_jax.metrics.tally import Tally
+from diffmvr_jax.evaluation.video_pairs import find_video, read_video
+from diffmvr_jax.metrics.accumulators import Tally
+from diffmvr_jax.metrics.clip_metrics import ClipMeter, Instruments
 
 # A clip's name, and its arrays, named as in the data contract -> (n, h, w, 3)
 # uint8.

@@ -1,74 +1,69 @@
-"""Restores windows of cropped frames with a trained model."""
+"""Whole frames in, whole frames out: finds, fills, and pastes back."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from functools import partial
+import dataclasses
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import cv2
-import jax
-import jax.numpy as jnp
 import numpy as np
+from tqdm import tqdm
 
-from diffmvr_jax.config import AutoencoderConfig, Config
-from diffmvr_jax.config_check import check
-from diffmvr_jax.config_file import from_dict
-from diffmvr_jax.config_values import override
-from diffmvr_jax.data.records import sha256
-from diffmvr_jax.data.windows import FLAGS, Window
-from diffmvr_jax.diffusion.schedule import make_schedule
+from diffmvr_jax import __version__
+from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.inference.past import PastFrames, next_power
-from diffmvr_jax.inference.paste import composite, feather
-from diffmvr_jax.inference.sampling import Region, restore_window
-from diffmvr_jax.models.diffmvr import DiffMVR, Observation, Params
-from diffmvr_jax.training.stored import open_for_inference
-from diffmvr_jax.weights.tiny_decoder import (
-  find_tiny_decoder,
-  read_tiny_decoder,
+from diffmvr_jax.inference.crop_restorer import CropRestorer
+from diffmvr_jax.inference.previews import ExtraPaths, Extras
+from diffmvr_jax.inference.stream import (
+  SourceFrame,
+  StreamOptions,
+  restore_stream,
 )
+from diffmvr_jax.media.sinks import open_sink
+from diffmvr_jax.media.sources import Source
+from diffmvr_jax.media.video import TimedFrame
 
-# One for all restorers: those of like configuration share what is compiled.
-_restore = jax.jit(
-  restore_window, static_argnums=(0, 1), static_argnames="decoder"
-)
-_IMAGES = ("frame", "mask", "symmetric")
-_CUT = ("frame", "mask")  # to the region that is restored
+if TYPE_CHECKING:
+  from data_prep.prepare import SkippedFrame
+  from data_prep.recipe import Recipe
+  from data_prep.sources import Frame
 
 
-class CropRestorer:
-  """Fills the masked part of frames; pure but for what it keeps compiled.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+  """What `restore_video` did.
 
-  Args:
-    config: of the training run; `sampling` may be replaced.
-    params: of all networks.
-    checkpoint: what identifies them, for those who look at a result.
-    decoder: configuration of a tiny decoder for the same latents, whose
-      parameters are `params["tiny_decoder"]`; None: the model's own.
-
-  Example:
-    >>> restorer = CropRestorer.from_checkpoint("runs/demo")  # doctest: +SKIP
-    >>> restored = restorer(window)  # doctest: +SKIP
+  Attributes:
+    frames: of the video.
+    faces: frames with a face.
+    restored: frames that were changed.
+    dropped: frames of a live source that came too fast.
   """
 
-  def __init__(
-    self,
-    config: Config,
-    params: Params,
-    checkpoint: str = "",
-    decoder: AutoencoderConfig | None = None,
-  ):
-    check(config)
-    self.config, self.checkpoint = config, checkpoint
-    self._params = params
-    self._factor = DiffMVR(config=config.model).factor
-    self._schedule = make_schedule(config.diffusion)
-    self._program = partial(
-      _restore, config.model, config.sampling, decoder=decoder
-    )
-    self._pasts = None
-    if "past" in config.model.unet.branches:
-      self._pasts = PastFrames(config.model)
+  frames: int
+  faces: int
+  restored: int
+  dropped: int = 0
+
+
+class Restorer:
+  """Whole frames in, whole frames out: finds, fills, and pastes back.
+
+  Args:
+    crops: the model.
+    recipe: how face and occlusion are found.
+
+  Example:
+    >>> from diffmvr_jax import Restorer
+    >>> restorer = Restorer.from_checkpoint("runs/ward")  # doctest: +SKIP
+    >>> restored = restorer(frames)  # doctest: +SKIP
+  """
+
+  def __init__(self, crops: CropRestorer, recipe: "Recipe"):
+    self.crops, self._recipe = crops, recipe
 
   @classmethod
   def from_checkpoint(
@@ -77,145 +72,193 @@ class CropRestorer:
     overrides: Sequence[str] = (),
     *,
     decoder: str | Path | None = None,
-  ) -> "CropRestorer":
+    **finding: Any,
+  ) -> "Restorer":
     """Loads a model that `diffmvr_jax.train` wrote.
 
     Args:
       workdir: of the training.
       overrides: of how a restoration is drawn, such as `sampling.steps=10`.
-      decoder: file of a TAESD decoder for the model's latents, which is
-        faster than the model's own, or "tiny", see `find_tiny_decoder`.
+      decoder: file of a TAESD decoder, see `CropRestorer`.
+      finding: `face`, `which_face`, `occluder`, `as_boxes`, `dilation`,
+        `lookahead`, `models` of `data_prep.recipe.Recipe`.
 
     Raises:
-      InputError: there is no finished checkpoint; a wrong override; a decoder
-        that does not fit.
+      InputError: there is no finished checkpoint; a wrong override.
     """
-    stored = open_for_inference(workdir)
-    config = stored.config
-    for assignment in overrides:
-      if not assignment.startswith("sampling."):
-        raise InputError(
-          f"{assignment}: only sampling.KEY=VALUE can be set here; the rest "
-          "belongs to the checkpoint"
-        )
-      config = override(config, assignment)
-    config = from_dict(asdict(config))
-    name = f"{config.name}, step {stored.step}, SHA-256 {stored.digest}"
-    params, tiny = stored.load(), None
-    if decoder is not None:
-      path = find_tiny_decoder(decoder)
-      tiny, params["tiny_decoder"] = read_tiny_decoder(
-        path, config.model.autoencoder
-      )
-      name += f", decoder {path.name}, SHA-256 {sha256(path)}"
-    return cls(config, params, name, tiny)
+    from data_prep.recipe import Recipe
 
-  def __call__(self, clip: Window, seed: int = 0) -> np.ndarray:
-    """Restores a clip of any length.
+    crops = CropRestorer.from_checkpoint(workdir, overrides, decoder=decoder)
+    return cls(crops, Recipe(size=crops.config.data.image_size, **finding))
 
-    Frames without occlusion are returned as they are and cost nothing; the
-    others go through the network in windows of `sampling.window` frames.
-
-    Args:
-      clip: arrays (frame, h, w, c) named as in the data contract.
-      seed: the same seed gives the same pixels.
-
-    Returns:
-      (frame, h, w, 3) uint8; outside of the feathered mask equal to `frame`.
-    """
-    restored = clip["frame"].copy()
-    occluded = np.flatnonzero(clip["mask"].any((1, 2, 3)))
-    length = self.config.sampling.window
-    last: tuple[int, np.ndarray] | None = None
-    for start in range(0, len(occluded), length):
-      chosen = occluded[start : start + length]
-      window = {name: clip[name][chosen] for name in (*_IMAGES, "past", *FLAGS)}
-      follows = last is not None and last[0] == chosen[0] - 1
-      crops = self.restore(
-        window, chosen, seed, previous=last[1] if last and follows else None
-      )
-      last = int(chosen[-1]), crops[-1]
-      for i, crop in zip(chosen, crops, strict=True):
-        alpha = feather(clip["mask"][i, ..., 0])
-        restored[i] = composite(clip["frame"][i], crop, alpha)
-    return restored
-
-  def restore(
+  def __call__(
     self,
-    window: Window,
-    frame_index: np.ndarray,
-    seed: int,
+    frames: np.ndarray,
+    masks: np.ndarray | None = None,
     *,
-    previous: np.ndarray | None = None,
+    fps: float = 25.0,
+    options: StreamOptions | None = None,
   ) -> np.ndarray:
-    """Runs the network on every frame, occluded or not.
-
-    The window is filled up to a power of two of frames, so few programs are
-    compiled, whatever the videos' lengths. A past frame that was in the last
-    window is not encoded again.
+    """Restores a clip in memory.
 
     Args:
-      window: arrays (frame, h, w, c) named as in the data contract.
-      frame_index: (frame,) of each in its video; decides its noise.
-      seed: the same seed gives the same pixels.
-      previous: (h, w, 3) uint8, the network's pixels of the frame before,
-        where `sampling.start_at` begins.
+      frames: (n, h, w, 3) uint8, RGB.
+      masks: (n, h, w), not 0 on the occlusion; None: it is searched for.
+      fps: frames per second.
+      options: seed and so on; None: the defaults.
 
     Returns:
-      (frame, h, w, 3) uint8, the network's pixels; with `sampling.region`
-      "mask", the frame's own outside of the region.
+      (n, h, w, 3) uint8.
+
+    Raises:
+      InputError: frames and masks do not fit; a detector's model is missing.
     """
-    count = len(frame_index)
-    filled = np.arange(next_power(count)) % count
-    place = self._place(window["mask"])
-    seen = window | {name: window[name][:, *place] for name in _CUT}
-    images = {name: jnp.asarray(seen[name][filled])[None] for name in _IMAGES}
-    flags = {name: jnp.asarray(seen[name][filled])[None] for name in FLAGS}
-    if self.config.sampling.start_at == 1:
-      previous = None
-    past = None
-    if self._pasts is not None:
-      valid = window["past_valid"]
-      past = self._pasts(self._params, window["past"], valid, filled)
-    restored = self._program(
-      self._params,
-      self._schedule,
-      Observation(**images, **flags, past=None),
-      jax.random.key(seed),
-      jnp.asarray(frame_index[filled], jnp.int32)[None],
-      past,
-      None if previous is None else jnp.asarray(previous[place]),
-      self._region(place, window["mask"].shape[1]),
+    if masks is not None and masks.shape != frames.shape[:3]:
+      raise InputError(
+        f"masks {masks.shape} do not fit frames {frames.shape[:3]}"
+      )
+    return np.stack(list(self.stream(frames, masks, fps=fps, options=options)))
+
+  def stream(
+    self,
+    frames: Iterable[np.ndarray],
+    masks: Iterable[np.ndarray] | None = None,
+    *,
+    fps: float = 25.0,
+    options: StreamOptions | None = None,
+  ) -> Iterator[np.ndarray]:
+    """Restores frames as they come, in bounded memory.
+
+    Args:
+      frames: (h, w, 3) uint8 each.
+      masks: (h, w) each; None: occlusions are searched for.
+      fps: frames per second.
+      options: None: the defaults. To its latency the recipe adds its
+        `lookahead`, and with that above 0 a detector that may overlook
+        something two frames more.
+
+    Yields:
+      (h, w, 3) uint8, for every frame in order.
+    """
+    from data_prep.sources import array_clip
+
+    clip = array_clip(frames, Fraction(fps))
+    sources = _sources(self._recipe.observed(clip, masks), 1 / clip.fps)
+    for done in restore_stream(self.crops, sources, options):
+      yield done.image
+
+  def video(
+    self,
+    source: Source,
+    out: str | Path,
+    *,
+    options: StreamOptions | None = None,
+    lossless: bool = False,
+    extras: ExtraPaths | None = None,
+  ) -> Outcome:
+    """Restores a video file, or whatever else `open_source` opens.
+
+    Args:
+      source: the video; its frames are taken.
+      out: the file to write, or another name that `open_sink` knows.
+      options: None: the defaults.
+      lossless: encode without loss.
+      extras: what else to write.
+
+    Raises:
+      InputError: the video cannot be used; no frame has a face. Nothing is
+        written then.
+    """
+    from data_prep.sources import source_clip
+
+    self._recipe.check([Path(source.name)])
+    observed = self._recipe.observed(source_clip(source))
+    frames = _sources(observed, source.info.time_base)
+    return restore_video(
+      source,
+      frames,
+      self.crops,
+      out,
+      options=options,
+      lossless=lossless,
+      extras=extras,
     )
-    whole = window["frame"].copy()
-    whole[:, *place] = restored[0, :count]
-    return whole
 
-  def _place(self, masks: np.ndarray) -> tuple[slice, slice]:
-    """Rows and columns of the crop that the network gets."""
-    size = masks.shape[1]
-    everything = slice(0, size), slice(0, size)
-    if self.config.sampling.region == "crop":
-      return everything
-    left, top, width, height = cv2.boundingRect(masks.max(0)[..., 0])
-    levels = len(self.config.model.unet.block_channels)
-    multiple = self._factor * 2 ** (levels - 1)
-    for share in (0.5, 0.75):
-      side = -(-round(share * size) // multiple) * multiple
-      if max(width, height) + size // 8 <= side < size:
-        middle = top + height // 2, left + width // 2
-        corner = [
-          min(max(0, m - side // 2), size - side) // self._factor * self._factor
-          for m in middle
-        ]
-        return slice(corner[0], corner[0] + side), slice(
-          corner[1], corner[1] + side
-        )
-    return everything
 
-  def _region(self, place: tuple[slice, slice], size: int) -> Region | None:
-    rows, columns = place
-    if rows.stop - rows.start == size:
-      return None
-    corner = [rows.start // self._factor, columns.start // self._factor]
-    return Region(corner=jnp.asarray(corner), side=size // self._factor)
+def _sources(
+  observed: Iterable[tuple["Frame", "FrameRecord | SkippedFrame"]],
+  time_base: Fraction,
+) -> Iterator[SourceFrame]:
+  for frame, item in observed:
+    record = item if isinstance(item, FrameRecord) else None
+    yield SourceFrame(frame.image, int(frame.time / time_base), record)
+
+
+def restore_video(
+  source: Source,
+  frames: Iterable[SourceFrame],
+  restorer: CropRestorer,
+  out: str | Path,
+  *,
+  options: StreamOptions | None = None,
+  lossless: bool = False,
+  extras: ExtraPaths | None = None,
+) -> Outcome:
+  """Restores frames as they come, and writes the video.
+
+  Args:
+    source: the video, for its properties and its audio.
+    frames: of it, in order.
+    restorer: the model.
+    out: the file to write, or another name that `open_sink` knows.
+    options: None: the defaults.
+    lossless: encode without loss.
+    extras: what else to write.
+
+  Raises:
+    InputError: no frame has a face; nothing is written.
+  """
+  options = options or StreamOptions()
+  counts: Counter[str] = Counter()
+  size = restorer.config.data.image_size
+  with (
+    Extras(extras or ExtraPaths(), source.info, size) as extra,
+    open_sink(
+      out,
+      source.info,
+      lossless=lossless,
+      copy_from=source.streams,
+      comment=provenance(restorer, options),
+    ) as writer,
+    tqdm(total=source.estimate or None, unit="frame", file=sys.stderr) as bar,
+  ):
+    for done in restore_stream(restorer, frames, options):
+      extra.write(done, counts["frames"])
+      counts["frames"] += 1
+      counts["faces"] += done.source.record is not None
+      counts["restored"] += done.source.occluded
+      writer.write(TimedFrame(done.image, done.source.pts))
+      bar.update()
+    if not counts["faces"] and source.complaint is None:
+      raise InputError(
+        f"{source.name}: no face in any of its {counts['frames']} frames"
+      )
+  return Outcome(
+    frames=counts["frames"],
+    faces=counts["faces"],
+    restored=counts["restored"],
+    dropped=source.dropped,
+  )
+
+
+def provenance(restorer: CropRestorer, options: StreamOptions) -> str:
+  """What a restored video says of itself, as JSON."""
+  return json.dumps(
+    {
+      "restored_by": f"DiffMVR-JAX {__version__}",
+      "note": "Pixels under an occlusion are estimated, not seen.",
+      "checkpoint": restorer.checkpoint,
+      "sampling": dataclasses.asdict(restorer.config.sampling),
+      "stream": dataclasses.asdict(options),
+    }
+  )

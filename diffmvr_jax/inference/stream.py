@@ -7,15 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from diffmvr_jax.data.codec import FrameRecord
+from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.data.windows import stack_frames
-from diffmvr_jax.inference.paste import (
-  SOFTNESS,
-  paste,
-  placed_map,
-  placed_mask,
-)
-from diffmvr_jax.inference.restorer import CropRestorer
+from diffmvr_jax.inference.crop_restorer import CropRestorer
+from diffmvr_jax.inference.paste import SOFTNESS, paste, placed_map, placed_mask
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,11 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from diffmvr_jax.config import UNetConfig
-from diffmvr_jax.models.blockwise import (
+from diffmvr_jax.models.kernels.blockwise import (
   blockwise_attention,
   headwise_attention,
 )
-from diffmvr_jax.models.cudnn import cudnn_attention, cudnn_takes
+from diffmvr_jax.models.kernels.cudnn import cudnn_attention, cudnn_takes
 
 # Keys and values (frame, token, channel) of a branch, by layer.
 KeysValues = dict[str, tuple[Float[Array, "_ _ _"], Float[Array, "_ _ _"]]]

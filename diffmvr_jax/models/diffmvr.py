@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped, UInt8
 from diffmvr_jax.config import ModelConfig, is_guided
 from diffmvr_jax.models.attention import Context, KeysValues, keys_and_values
 from diffmvr_jax.models.clip import ClipVision, preprocess
-from diffmvr_jax.models.guidance import GuidanceTokens
+from diffmvr_jax.models.guidance_tokens import GuidanceTokens
 from diffmvr_jax.models.tiny_vae import TinyAutoencoder
 from diffmvr_jax.models.unet import UNet
 from diffmvr_jax.models.vae import Autoencoder

@@ -15,7 +15,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from diffmvr_jax.config import AutoencoderConfig
-from diffmvr_jax.models.convolution import convolve_doubled
+from diffmvr_jax.models.kernels.convolution import convolve_doubled
 
 
 class Block(nn.Module):

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from diffmvr_jax.config import UNetConfig
 from diffmvr_jax.models.attention import Context, SpatialTransformer
-from diffmvr_jax.models.convolution import convolve, convolve_doubled
+from diffmvr_jax.models.kernels.convolution import convolve, convolve_doubled
 
 
 def timestep_embedding(

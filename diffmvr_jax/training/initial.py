@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffmvr_jax.checkpoints.model import open_model
 from diffmvr_jax.config import Config
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params, to_float
-from diffmvr_jax.training.stored import open_model
 
 
 def initial_params(model: DiffMVR, config: Config, seed: jax.Array) -> Params:

@@ -14,16 +14,16 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from orbax.checkpoint import multihost
 
+from diffmvr_jax.checkpoints.fingerprint import encoder_fingerprint
+from diffmvr_jax.checkpoints.training_state import Checkpoints
 from diffmvr_jax.config import Config, OptimizerConfig, trained_networks
-from diffmvr_jax.data.encoded import EncodedWindows
+from diffmvr_jax.data.latent_cache import EncodedWindows
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import Windows, WindowSource, training_batches
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
-from diffmvr_jax.training.checkpoint import Checkpoints
+from diffmvr_jax.runtime.flops import traced_flops
 from diffmvr_jax.training.consistency import consistency_loss, with_teacher
-from diffmvr_jax.training.fingerprint import encoder_fingerprint
-from diffmvr_jax.training.flops import traced_flops
 from diffmvr_jax.training.initial import initial_params, measure_scale
 from diffmvr_jax.training.objectives import (
   Loss,

@@ -137,7 +137,7 @@ def image_shapes(
 
 
 def read_encoded(model: DiffMVR) -> Encode:
-  """Takes batches of `diffmvr_jax.data.encoded`: no encoder runs."""
+  """Takes batches of `diffmvr_jax.data.latent_cache`: no encoder runs."""
 
   def encode(params: Params, batch: Batch) -> Sample:
     del params

@@ -14,8 +14,8 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from diffmvr_jax.data.records import write_atomically
-from diffmvr_jax.training.peak import peak_tflops
+from diffmvr_jax.files import write_atomically
+from diffmvr_jax.runtime.device_peaks import peak_tflops
 
 
 class Progress:

@@ -16,11 +16,12 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
+from diffmvr_jax.checkpoints.model import save_model
 from diffmvr_jax.config import Config
 from diffmvr_jax.data.windows import Window, WindowSource
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.inference.sampling import restore_window
-from diffmvr_jax.metrics.sheet import contact_sheet
+from diffmvr_jax.media.contact_sheet import contact_sheet
 from diffmvr_jax.models.diffmvr import (
   DiffMVR,
   Observation,
@@ -42,7 +43,6 @@ from diffmvr_jax.training.sharding import (
   spread_over,
 )
 from diffmvr_jax.training.step import TrainState
-from diffmvr_jax.training.stored import save_model
 
 
 class Validation:

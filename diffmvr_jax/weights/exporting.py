@@ -20,10 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from diffmvr_jax.config import Config
-from diffmvr_jax.config_file import to_json
+from diffmvr_jax.checkpoints.model import StoredModel
+from diffmvr_jax.config import Config, to_json
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.training.stored import StoredModel
 from diffmvr_jax.weights import pipeline, tables
 from diffmvr_jax.weights.files import write_safetensors
 from diffmvr_jax.weights.layouts import SIDECAR, SIDECAR_CONFIG

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from diffmvr_jax.checkpoints.model import StoredModel
 from diffmvr_jax.config import Config
 from diffmvr_jax.models.clip import CLIP_MEAN, CLIP_STD
-from diffmvr_jax.training.stored import StoredModel
 
 # The files are written for this version of diffusers, and tested with it.
 _VERSION = {"_diffusers_version": "0.42.1"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from diffmvr_jax.data.codec import (
+from diffmvr_jax.data.record_codec import (
   EncodedFrame,
   FrameRecord,
   decode_frame,

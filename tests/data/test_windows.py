@@ -5,11 +5,7 @@ import pytest
 
 from diffmvr_jax.config import DataConfig
 from diffmvr_jax.data.records import RecordSource
-from diffmvr_jax.data.windows import (
-  WindowSource,
-  read_frames,
-  training_batches,
-)
+from diffmvr_jax.data.windows import WindowSource, read_frames, training_batches
 from diffmvr_jax.errors import InputError
 
 CONFIG = DataConfig(image_size=32, window=3, threads=2)

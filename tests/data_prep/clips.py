@@ -7,8 +7,8 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from data_prep import face
-from data_prep.detection import NOTHING, Detections
+from data_prep.detectors.interface import NOTHING, Detections
+from data_prep.faces.landmarks import COUNT
 from data_prep.procedural import ProceduralVideo
 from data_prep.recipe import Recipe
 from data_prep.sources import Clip, Frame
@@ -123,7 +123,7 @@ class CentredFace:
     middle = landmarks.mean(0)
     scale = min(height, width) / 160
     points = (landmarks - middle) * scale + [width / 2, height / 2]
-    assert len(points) == face.COUNT
+    assert len(points) == COUNT
     return detection_of(points)
 
   def close(self):

@@ -6,12 +6,12 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from data_prep import face
-from data_prep.landmarkers import FaceDetector, HandDetector
+from data_prep.detectors.landmarkers import FaceDetector, HandDetector
+from data_prep.faces.landmarks import COUNT, PAIRS, asymmetry
 from data_prep.prepare import Found, prepare
 from data_prep.sources import file_clip
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.inference import video
+from diffmvr_jax.media import video
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +25,11 @@ def test_face_landmarks_are_where_a_face_is(assets):
     with closing(FaceDetector(assets / "models")) as find_face:
       found = find_face(image, 0)
     (points,) = found.landmarks
-    assert points.shape == (face.COUNT, 2)
+    assert points.shape == (COUNT, 2)
     # The subject's right eye is on the image's left; eyes above the mouth.
-    assert points[0, 0] < points[face.PAIRS, 0]
+    assert points[0, 0] < points[PAIRS, 0]
     assert points[0, 1] < points[3, 1]
-    assert face.asymmetry(points) < 0.8
+    assert asymmetry(points) < 0.8
     left, top, right, bottom = found.boxes[0]
     assert (points[:, 0] >= left - 3).all() and (
       points[:, 0] <= right + 3

@@ -16,12 +16,12 @@ from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluate import evaluate_records, evaluate_videos, main
-from diffmvr_jax.evaluation.results import summarise, table
+from diffmvr_jax.evaluation.summary import summarise, table
 from diffmvr_jax.inference.baselines import BASELINES, telea, temporal_median
-from diffmvr_jax.inference.video import TimedFrame, VideoInfo, VideoWriter
+from diffmvr_jax.media.video import TimedFrame, VideoInfo, VideoWriter
+from diffmvr_jax.metrics.accumulators import Features, Tally
 from diffmvr_jax.metrics.definitions import DEFINITIONS
 from diffmvr_jax.metrics.frechet import Moments
-from diffmvr_jax.metrics.tally import Features, Tally
 
 WITHOUT_NETWORKS = {"psnr", "ssim", "tc", "tc_paper", "warp"}
 
@@ -235,7 +235,7 @@ def test_folders_of_videos_are_paired_by_name(films, tmp_path):
 
 
 def test_a_folder_of_pictures_is_a_video(films, tmp_path):
-  from diffmvr_jax.evaluation.pairs import read_video
+  from diffmvr_jax.evaluation.video_pairs import read_video
 
   (tmp_path / "pictures").mkdir()
   for i, image in enumerate(read_video(films / "true" / "b.mkv")):

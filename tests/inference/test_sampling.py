@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from diffmvr_jax.config import AutoencoderConfig
-from diffmvr_jax.config_check import check
+from diffmvr_jax.config import AutoencoderConfig, check
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference import sampling as module
-from diffmvr_jax.inference.restorer import CropRestorer
+from diffmvr_jax.inference.crop_restorer import CropRestorer
 from diffmvr_jax.inference.sampling import Region, restore_window
 from diffmvr_jax.models.diffmvr import DiffMVR, to_uint8
 from diffmvr_jax.models.tiny_vae import TinyDecoder

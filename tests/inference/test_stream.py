@@ -8,7 +8,7 @@ import pytest
 
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames
-from diffmvr_jax.inference.restorer import CropRestorer
+from diffmvr_jax.inference.crop_restorer import CropRestorer
 from diffmvr_jax.inference.stream import (
   SourceFrame,
   StreamOptions,

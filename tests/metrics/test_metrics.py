@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from diffmvr_jax.evaluation.results import verdict
-from diffmvr_jax.inference.video import read_frames
-from diffmvr_jax.metrics.clip_meter import ClipMeter
+from diffmvr_jax.evaluation.summary import verdict
+from diffmvr_jax.media.video import read_frames
+from diffmvr_jax.metrics.clip_metrics import ClipMeter
 from diffmvr_jax.metrics.flow import backward_flow
 from diffmvr_jax.metrics.similarity import psnr, ssim
 from diffmvr_jax.metrics.temporal import (

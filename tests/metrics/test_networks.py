@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.evaluation import instruments
-from diffmvr_jax.evaluation.instruments import (
+from diffmvr_jax.media.video import read_frames
+from diffmvr_jax.metrics import pretrained as instruments
+from diffmvr_jax.metrics.accumulators import Features
+from diffmvr_jax.metrics.clip_metrics import ClipMeter
+from diffmvr_jax.metrics.pretrained import (
   find_instruments,
   load_i3d,
   load_inception,
   load_lpips,
 )
-from diffmvr_jax.inference.video import read_frames
-from diffmvr_jax.metrics.clip_meter import ClipMeter
-from diffmvr_jax.metrics.tally import Features
 
 SIZE = 80
 

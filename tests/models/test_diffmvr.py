@@ -5,12 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffmvr_jax.models.diffmvr import (
-  DiffMVR,
-  Observation,
-  to_float,
-  to_uint8,
-)
+from diffmvr_jax.models.diffmvr import DiffMVR, Observation, to_float, to_uint8
 
 
 def observation(seed=0, symmetric=True, past=True):

@@ -6,7 +6,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 
 from diffmvr_jax.config import AutoencoderConfig
-from diffmvr_jax.inference.video import read_frames
+from diffmvr_jax.media.video import read_frames
 from diffmvr_jax.metrics.similarity import psnr
 from diffmvr_jax.models.diffmvr import to_float, to_uint8
 from diffmvr_jax.models.tiny_vae import TinyAutoencoder

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from configs import distill_lcm
-from diffmvr_jax.config import DiffusionConfig
-from diffmvr_jax.config_check import check
+from diffmvr_jax.checkpoints.model import open_for_inference
+from diffmvr_jax.config import DiffusionConfig, check
 from diffmvr_jax.diffusion.samplers import consistency_weights
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.inference.restorer import CropRestorer
+from diffmvr_jax.inference.crop_restorer import CropRestorer
 from diffmvr_jax.models.diffmvr import DiffMVR, Encoded
 from diffmvr_jax.training.consistency import (
   TEACHER,
@@ -22,7 +22,6 @@ from diffmvr_jax.training.consistency import (
 )
 from diffmvr_jax.training.loop import train
 from diffmvr_jax.training.objectives import Sample, draw
-from diffmvr_jax.training.stored import open_for_inference
 
 
 def student_of(config, workdir, **stage):

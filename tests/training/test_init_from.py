@@ -5,16 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffmvr_jax.config_file import load_config
-from diffmvr_jax.errors import InputError
-from diffmvr_jax.models.diffmvr import DiffMVR
-from diffmvr_jax.training.initial import initial_params
-from diffmvr_jax.training.loop import train
-from diffmvr_jax.training.stored import (
+from diffmvr_jax.checkpoints.model import (
   open_for_inference,
   open_model,
   save_model,
 )
+from diffmvr_jax.config import load_config
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.models.diffmvr import DiffMVR
+from diffmvr_jax.training.initial import initial_params
+from diffmvr_jax.training.loop import train
 
 TINY = Path(__file__).parents[1] / "tiny_config.py"
 

@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffmvr_jax.checkpoints.model import open_for_inference
 from diffmvr_jax.config import MeshConfig, OptimizerConfig
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import flatten_frames
-from diffmvr_jax.training.distributed import initialize
+from diffmvr_jax.runtime.processes import initialize
 from diffmvr_jax.training.loop import train
 from diffmvr_jax.training.optimizer import learning_rate, update_ema
 from diffmvr_jax.training.progress import MetricLog, Progress
 from diffmvr_jax.training.sharding import make_mesh, state_shardings
-from diffmvr_jax.training.stored import open_for_inference
 
 
 def leaves(workdir):

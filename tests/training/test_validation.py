@@ -14,13 +14,12 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from data_prep.__main__ import main as data_prep
-from diffmvr_jax.config import ValidationConfig
-from diffmvr_jax.config_file import load_config
+from diffmvr_jax.checkpoints.model import open_for_inference
+from diffmvr_jax.config import ValidationConfig, load_config
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import WindowSource
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.training.loop import Preempted, train
-from diffmvr_jax.training.stored import open_for_inference
 from diffmvr_jax.training.validation import (
   Validation,
   bucket_edges,

@@ -7,13 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from diffmvr_jax.config_file import load_config
+from diffmvr_jax.checkpoints.model import open_model
+from diffmvr_jax.config import load_config
 from diffmvr_jax.convert import main as convert
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.inference.restorer import CropRestorer
-from diffmvr_jax.training.stored import open_model
+from diffmvr_jax.inference.crop_restorer import CropRestorer
 from diffmvr_jax.weights import ldm, tables
 from diffmvr_jax.weights.files import open_tensors
 from tests.weights.tiny_sd import CONFIG, build_unet

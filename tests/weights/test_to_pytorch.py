@@ -14,14 +14,14 @@ import transformers
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from diffmvr_jax.config_file import load_config
+from diffmvr_jax.checkpoints.model import open_model, save_model
+from diffmvr_jax.config import load_config
 from diffmvr_jax.convert import main as convert
 from diffmvr_jax.diffusion.samplers import ddim, spaced_timesteps
 from diffmvr_jax.diffusion.schedule import make_schedule, predict_clean
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.clip import preprocess
 from diffmvr_jax.models.diffmvr import Conditioning, DiffMVR
-from diffmvr_jax.training.stored import open_model, save_model
 from diffmvr_jax.weights.files import open_tensors
 from diffmvr_jax.weights.importing import plan, read
 from tests.weights.test_from_pytorch import assert_same

@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from data_prep import models
+from data_prep.detectors import mediapipe_files as models
 from diffmvr_jax.errors import InputError
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diffmvr_jax.data.records import RecordSource
-from diffmvr_jax.inference.video import read_frames
+from diffmvr_jax.media.video import read_frames
 from tests.data_prep.bad_input.running import IMAGES, half_written, run
 from tests.data_prep.clips import write_video
 

@@ -1,0 +1,1 @@
+"""Folders of records, and labelled pictures."""

@@ -1,0 +1,128 @@
+"""Looks at a data set: counts, sizes, every checksum, and a contact sheet."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from data_prep.dataset.splits import SPLITS
+from diffmvr_jax.data.record_codec import FrameRecord
+from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.media.contact_sheet import contact_sheet
+
+_COLUMNS = 8
+
+
+def inspect(folder: Path) -> int:
+  """Prints a table, verifies every record, writes `sheet-SPLIT.png` files.
+
+  Args:
+    folder: a data set.
+
+  Returns:
+    How many records are damaged.
+
+  Raises:
+    InputError: there is no data set.
+  """
+  splits = [s for s in SPLITS if any(folder.glob(f"diffmvr-{s}.tfrecord-*"))]
+  if not splits:
+    raise InputError(f"{folder}: no records here")
+  damaged = 0
+  print(
+    f"{'split':<12}{'videos':>8}{'frames':>9}{'occluded':>10}"
+    f"{'past':>7}{'symmetric':>11}{'MB':>9}  size, frames/s"
+  )
+  for split in splits:
+    source = RecordSource(folder, split)
+    errors, summary = _read_all(source, split)
+    damaged += len(errors)
+    print(summary)
+    for error in errors:
+      print(f"  {error}")
+    if len(errors) < len(source):
+      path = folder / f"sheet-{split}.png"
+      _sheet(source).save(path)
+      print(f"  {path}")
+  return damaged
+
+
+def _read_all(source: RecordSource, split: str) -> tuple[list[str], str]:
+  """Reads every record; returns errors and a line of the table."""
+  errors: list[str] = []
+  formats: Counter[str] = Counter()
+  occluded = past = symmetric = 0
+  for i in tqdm(range(len(source)), desc=split, unit="frame", leave=False):
+    try:
+      record = source[i]
+    except InputError as error:
+      errors.append(str(error))
+      continue
+    side = len(record.image)
+    formats[f"{side} px, {float(record.fps):.2f}"] += 1
+    error = _inconsistency(record, source)
+    if error:
+      errors.append(f"{record.video_id}: frame {record.frame_index}: {error}")
+    if record.mask.any():
+      occluded += 1
+      past += record.past_index >= 0
+      symmetric += record.symmetric_valid
+  videos = sum(1 for _ in source.videos())
+  size = sum(path.stat().st_size for path in source.shards) / 1e6
+  share = max(occluded, 1)
+  line = (
+    f"{split:<12}{videos:>8}{len(source):>9}{occluded / len(source):>10.1%}"
+    f"{past / share:>7.0%}{symmetric / share:>11.0%}{size:>9.1f}  "
+  )
+  return errors, line + "; ".join(sorted(formats))
+
+
+def _inconsistency(record: FrameRecord, source: RecordSource) -> str:
+  if record.past_index >= record.frame_index:
+    return f"its past frame {record.past_index} is not in the past"
+  if record.past_index >= 0:
+    try:
+      source.position(record.video_id, record.past_index)
+    except KeyError:
+      return f"its past frame {record.past_index} is missing"
+  shapes = {
+    record.image.shape[:2],
+    record.mask.shape,
+    record.symmetric.shape[:2],
+  }
+  if len(shapes) > 1:
+    return "image, mask and symmetric image differ in size"
+  return ""
+
+
+def _sheet(source: RecordSource) -> Image.Image:
+  """Occluded frames, spread over the videos, with what belongs to them."""
+  occlusion = np.asarray(source.index.occlusion)
+  candidates = np.flatnonzero(occlusion > 0)
+  if not len(candidates):
+    candidates = np.arange(len(source))
+  spread = np.linspace(0, len(candidates) - 1, min(_COLUMNS, len(candidates)))
+  rows: dict[str, list[np.ndarray]] = {}
+  for i in candidates[spread.round().astype(int)]:
+    try:
+      record = source[int(i)]
+    except InputError:
+      continue  # listed already
+    past = np.zeros_like(record.image)
+    if record.past_index >= 0:
+      position = source.position(record.video_id, record.past_index)
+      past = source[position].image
+    tiles = {
+      "frame": record.image,
+      "mask": record.mask[..., None] * np.uint8(255),
+      "symmetric": record.symmetric,
+      "past": past,
+    }
+    if record.target is not None:
+      tiles["target"] = record.target
+    for name, tile in tiles.items():
+      rows.setdefault(name, []).append(tile)
+  return contact_sheet(rows)

@@ -1,0 +1,174 @@
+"""Completes a data set: splits, shard names, TFDS metadata, manifest."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+from diffmvr_jax.files import write_atomically
+from etils import epath
+
+from data_prep.dataset.splits import SPLITS, assign, read_subjects
+from data_prep.recipe import Recipe
+from diffmvr_jax.data.records import (
+  DATASET,
+  RecordSource,
+  index_path,
+  read_index,
+  shard_name,
+)
+from diffmvr_jax.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splitting:
+  """How videos are divided.
+
+  Attributes:
+    validation_share: share of the subjects held out as `validation`.
+    test_share: share held out as `test`.
+    subjects: a table of subjects, see `data_prep.dataset.splits`.
+    seed: of the choice.
+  """
+
+  validation_share: float = 0.0
+  test_share: float = 0.1
+  subjects: str | None = None
+  seed: int = 0
+
+  def __post_init__(self) -> None:
+    """Refuses shares that leave nothing to train on."""
+    for share in (self.validation_share, self.test_share):
+      if not 0 <= share < 1 or self.validation_share + self.test_share >= 1:
+        raise InputError("--validation-share and --test-share: not in [0, 1)")
+
+  def of(self, videos: Iterable[str]) -> dict[str, str]:
+    """Gives every video its split.
+
+    Raises:
+      InputError: the table of subjects cannot be used.
+    """
+    table = read_subjects(Path(self.subjects)) if self.subjects else {}
+    return assign(
+      videos,
+      table,
+      validation_share=self.validation_share,
+      test_share=self.test_share,
+      seed=self.seed,
+    )
+
+
+def finish(
+  out: Path,
+  failed: dict[str, str],
+  settings: dict,
+  recipe: Recipe,
+  splitting: Splitting,
+) -> None:
+  """Names the shards by split and writes the metadata, last the manifest.
+
+  Args:
+    out: the data set's folder, with all of its `parts/`.
+    failed: errors by source.
+    settings: for the manifest.
+    recipe: that the parts were made by.
+    splitting: how to divide them.
+
+  Raises:
+    InputError: there is no part.
+  """
+  parts = {p.stem: p for p in sorted((out / "parts").glob("*.tfrecord"))}
+  if not parts:
+    raise InputError(f"{out}: none of the {len(failed)} videos could be used")
+  split_of = splitting.of(parts)
+  counts: dict[str, list[int]] = {}
+  for split in SPLITS:
+    chosen = [part for name, part in parts.items() if split_of[name] == split]
+    for number, part in enumerate(chosen):
+      shard = out / shard_name(split, number, len(chosen))
+      # Linked, not moved: a run that is killed here starts over from parts.
+      _link(index_path(part), index_path(shard))
+      _link(part, shard)
+    if chosen:
+      counts[split] = [len(read_index(path).offset) for path in chosen]
+  _write_tfds_metadata(out, counts, recipe)
+  videos = [
+    json.loads(part.with_suffix(".json").read_text())
+    | {"split": split_of[name]}
+    for name, part in parts.items()
+  ]
+  manifest = {
+    "settings": settings,
+    "frames": {split: sum(lengths) for split, lengths in counts.items()},
+    "videos": videos,
+    "failed": [{"source": s, "error": e} for s, e in sorted(failed.items())],
+  }
+  write_atomically(out / "manifest.json", json.dumps(manifest, indent=2))
+  shutil.rmtree(out / "parts")
+  for split in counts:
+    print(f"{out}: {split}: {RecordSource(out, split)!r}")
+
+
+def _link(source: Path, target: Path) -> None:
+  target.unlink(missing_ok=True)
+  try:
+    os.link(source, target)
+  except OSError:  # not every file system has links
+    shutil.copyfile(source, target)
+
+
+def _write_tfds_metadata(
+  out: Path, counts: dict[str, list[int]], recipe: Recipe
+) -> None:
+  size = recipe.size
+  image = tfds.features.Image(shape=(size, size, 3), encoding_format="jpeg")
+  mask = tfds.features.Image(shape=(size, size, 1), encoding_format="png")
+  ratio = tfds.features.Tensor(shape=(2,), dtype=np.int64)
+  features = {
+    "video_id": tfds.features.Text(),
+    "frame_index": tfds.features.Scalar(np.int64),
+    "past_index": tfds.features.Scalar(np.int64),
+    "fps": tfds.features.Scalar(np.float32),
+    "fps_exact": ratio,
+    "time_exact": ratio,
+    "image": image,
+    "mask": mask,
+    "symmetric": image,
+    "symmetric_mask": mask,
+    "symmetric_valid": tfds.features.Scalar(np.bool_),
+    "crop_transform": tfds.features.Tensor(shape=(2, 3), dtype=np.float32),
+    "landmarks": tfds.features.Tensor(shape=(None, 2), dtype=np.float32),
+    "source": {"path": tfds.features.Text(), "sha256": tfds.features.Text()},
+  }
+  if recipe.paste is not None:
+    features["target"] = image
+  tfds.folder_dataset.write_metadata(
+    data_dir=out,
+    features=tfds.features.FeaturesDict(features),
+    split_infos=[_split_info(out, *item) for item in counts.items()],
+    filename_template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+    check_data=False,
+  )
+
+
+def _split_info(
+  out: Path, split: str, lengths: list[int]
+) -> tfds.core.SplitInfo:
+  shards = [
+    out / shard_name(split, i, len(lengths)) for i in range(len(lengths))
+  ]
+  return tfds.core.SplitInfo(
+    name=split,
+    shard_lengths=lengths,
+    num_bytes=sum(path.stat().st_size for path in shards),
+    filename_template=tfds.core.ShardedFileTemplate(
+      dataset_name=DATASET,
+      data_dir=epath.Path(out),
+      split=split,
+      filetype_suffix="tfrecord",
+    ),
+  )

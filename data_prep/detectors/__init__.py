@@ -1,0 +1,1 @@
+"""What finds faces and occluders in a picture."""

@@ -1,0 +1,91 @@
+"""Occlusion masks over time, from any detector."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from data_prep.detectors.interface import Detector, covered
+from data_prep.sources import Frame
+
+# A hand does not vanish for so few frames: they are filled in.
+_GAP = 2
+
+
+def find_masks(
+  frames: Iterable[Frame],
+  detector: Detector,
+  *,
+  as_boxes: bool = False,
+  causal: bool = False,
+) -> Iterator[tuple[Frame, np.ndarray]]:
+  """Finds what covers the frames.
+
+  A detector that may overlook something is asked on every other frame, and
+  between them wherever one of the two neighbours has a find; then gaps of up
+  to two frames between finds are filled with the union of both sides. Masks
+  that a person made are taken as they are.
+
+  Args:
+    frames: of one video, in order.
+    detector: of the occluder.
+    as_boxes: bounding boxes in place of outlines.
+    causal: ask on every frame, and leave gaps open, so that none waits.
+
+  Yields:
+    Each frame with its (h, w) uint8 mask, 1 on the occlusion.
+  """
+
+  def look(frame: Frame) -> np.ndarray:
+    found = detector(frame.image, frame.index)
+    return covered(found, frame.image.shape[:2], as_boxes=as_boxes)
+
+  if causal or not detector.overlooks:
+    for frame in frames:
+      yield frame, look(frame)
+    return
+  yield from _without_gaps(_every_other(frames, look))
+
+
+def _every_other(frames: Iterable[Frame], look) -> Iterator:
+  waiting: Frame | None = None
+  before = False
+  for frame in frames:
+    if waiting is None and frame.index % 2:
+      waiting = frame
+      continue
+    mask = look(frame)
+    here = bool(mask.any())
+    if waiting is not None:
+      if here or before:
+        yield waiting, look(waiting)
+      else:
+        yield waiting, np.zeros_like(mask)
+      waiting = None
+    yield frame, mask
+    before = here
+  if waiting is not None:  # the last frame has no right neighbour
+    yield waiting, look(waiting)
+
+
+def _without_gaps(found: Iterable[tuple[Frame, np.ndarray]]) -> Iterator:
+  window: deque[tuple[Frame, np.ndarray]] = deque()
+  last: np.ndarray | None = None  # the latest find, if it is near enough
+  age = 0
+  for item in found:
+    window.append(item)
+    if item[1].any():
+      if last is not None:
+        bridge = last | item[1]
+        window = deque((f, m if m.any() else bridge) for f, m in window)
+      yield from window
+      window.clear()
+      last, age = item[1], 0
+    else:
+      age += 1
+      if age > _GAP:
+        last = None
+      if last is None:
+        yield from window
+        window.clear()
+  yield from window

@@ -1,0 +1,107 @@
+"""The one interface of all detectors: a frame in, boxes, masks, scores out."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detections:
+  """What was found in one frame.
+
+  Attributes:
+    boxes: (n, 4) float32: left, top, right, bottom, in pixels.
+    scores: (n,) float32 in [0, 1]; 1 where the detector has none.
+    masks: (n, h, w) uint8, 1 on the object; None: there are only boxes.
+    landmarks: (n, 21, 2) float32, see `data_prep.faces.landmarks`; None: they
+      were not found.
+  """
+
+  boxes: np.ndarray
+  scores: np.ndarray
+  masks: np.ndarray | None = None
+  landmarks: np.ndarray | None = None
+
+  def __len__(self) -> int:
+    return len(self.boxes)
+
+
+class Detector(Protocol):
+  """Finds objects of one kind, frame by frame in the video's order.
+
+  Attributes:
+    overlooks: whether it may miss an object that is there; then the frames
+      between two finds are filled in. False for masks that a person made.
+  """
+
+  overlooks: bool
+
+  def __call__(self, image: np.ndarray, index: int) -> Detections:
+    """Looks at one frame.
+
+    Args:
+      image: (h, w, 3) uint8.
+      index: which frame of the video it is, from 0.
+    """
+    ...
+
+  def close(self) -> None:
+    """Frees what the detector holds."""
+    ...
+
+
+NOTHING = Detections(
+  boxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32)
+)
+
+
+def largest(found: Detections) -> int:
+  """Index of the largest box.
+
+  Example:
+    >>> boxes = np.array([[0, 0, 2, 2], [0, 0, 9, 9]], np.float32)
+    >>> largest(Detections(boxes=boxes, scores=np.ones(2)))
+    1
+  """
+  sides = found.boxes[:, 2:] - found.boxes[:, :2]
+  return int(np.argmax(sides.prod(axis=1)))
+
+
+def covered(
+  found: Detections, shape: tuple[int, int], *, as_boxes: bool = False
+) -> np.ndarray:
+  """Everything that was found as one mask.
+
+  Args:
+    found: in a frame.
+    shape: height and width of the frame.
+    as_boxes: bounding boxes, the paper's first type of mask, in place of
+      outlines, its second.
+
+  Returns:
+    (h, w) uint8, 1 on the objects.
+
+  Example:
+    >>> box = np.array([[1, 0, 3, 2]], np.float32)
+    >>> covered(Detections(boxes=box, scores=np.ones(1)), (2, 4)).tolist()
+    [[0, 1, 1, 0], [0, 1, 1, 0]]
+  """
+  if found.masks is not None and not as_boxes:
+    return found.masks.max(axis=0, initial=0)
+  mask = np.zeros(shape, np.uint8)
+  for left, top, right, bottom in found.boxes.round().astype(int):
+    mask[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = 1
+  return mask
+
+
+def bounding_box(mask: np.ndarray) -> np.ndarray:
+  """The box around a mask's ones, (4,) float32; all 0 for an empty mask.
+
+  Example:
+    >>> bounding_box(np.eye(3, dtype=np.uint8)).tolist()
+    [0.0, 0.0, 3.0, 3.0]
+  """
+  left, top, width, height = cv2.boundingRect(mask)
+  return np.array([left, top, left + width, top + height], np.float32)

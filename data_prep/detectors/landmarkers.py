@@ -1,0 +1,177 @@
+"""Faces and hands, found by MediaPipe's landmark models (Tasks API)."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data_prep.detectors.interface import NOTHING, Detections, bounding_box
+from data_prep.detectors.mediapipe_files import model_path
+from data_prep.faces.landmarks import from_mediapipe, oval
+from diffmvr_jax.errors import InputError
+
+_PALM = (0, 1, 5, 9, 13, 17)
+_FINGERS = tuple(slice(i, i + 4) for i in (1, 5, 9, 13, 17))
+# The mask reaches past the landmarks by this share of the hand's length,
+# since they lie on the bones, and hands that come and go are blurred.
+_HAND_DILATION = 0.11
+
+
+class FaceDetector:
+  """Faces with 21 landmarks each; their box is that of the face's oval.
+
+  Args:
+    models: folder of the model files, see
+      `data_prep.detectors.mediapipe_files`.
+    still: images are unrelated, and none is searched near the last one's face.
+  """
+
+  overlooks = True
+
+  def __init__(self, models: str | Path | None = None, *, still: bool = False):
+    self._still = still
+    vision, options = _tasks("face_landmarker", models)
+    modes = vision.RunningMode
+    with _quiet():
+      self._landmarker = vision.FaceLandmarker.create_from_options(
+        vision.FaceLandmarkerOptions(
+          base_options=options,
+          # More than one face also turns off the smoothing that lags behind.
+          num_faces=4,
+          running_mode=modes.IMAGE if still else modes.VIDEO,
+          min_face_detection_confidence=0.3,
+          min_face_presence_confidence=0.3,
+        )
+      )
+
+  def __call__(self, image: np.ndarray, index: int) -> Detections:
+    """Finds the faces of a frame; `index` must grow from call to call."""
+    picture = _mediapipe_image(image)
+    if self._still:
+      result = self._landmarker.detect(picture)
+    else:
+      # MediaPipe wants milliseconds that grow; how fast does not matter.
+      result = self._landmarker.detect_for_video(picture, 20 * index)
+    faces = result.face_landmarks
+    if not faces:
+      return NOTHING
+    landmarks = np.stack(
+      [from_mediapipe(_pixels(points, image)) for points in faces]
+    )
+    outlines = np.stack([oval(points) for points in landmarks])
+    return Detections(
+      boxes=np.concatenate([outlines.min(1), outlines.max(1)], axis=1),
+      scores=np.ones(len(faces), np.float32),
+      landmarks=landmarks,
+    )
+
+  def close(self) -> None:
+    """Frees MediaPipe's graph; left to the interpreter's exit, it fails."""
+    self._landmarker.close()
+
+
+class HandDetector:
+  """Hands; their masks are hulls of palm and fingers, dilated."""
+
+  overlooks = True
+
+  def __init__(self, models: str | Path | None = None):
+    vision, options = _tasks("hand_landmarker", models)
+    # Frame by frame: a lost hand is looked for again at once.
+    with _quiet():
+      self._landmarker = vision.HandLandmarker.create_from_options(
+        vision.HandLandmarkerOptions(
+          base_options=options,
+          num_hands=4,
+          min_hand_detection_confidence=0.2,
+          min_hand_presence_confidence=0.2,
+        )
+      )
+
+  def __call__(self, image: np.ndarray, index: int) -> Detections:
+    """Finds the hands of a frame."""
+    del index
+    result = self._landmarker.detect(_mediapipe_image(image))
+    if not result.hand_landmarks:
+      return NOTHING
+    masks = np.stack(
+      [
+        _hand_mask(image.shape[:2], _pixels(points, image))
+        for points in result.hand_landmarks
+      ]
+    )
+    return Detections(
+      boxes=np.stack([bounding_box(mask) for mask in masks]),
+      scores=np.array([side[0].score for side in result.handedness]),
+      masks=masks,
+    )
+
+  def close(self) -> None:
+    """Frees MediaPipe's graph; left to the interpreter's exit, it fails."""
+    self._landmarker.close()
+
+
+def _tasks(name: str, models: str | Path | None):
+  try:
+    from mediapipe.tasks import python
+    from mediapipe.tasks.python import vision
+  except ImportError as error:
+    raise InputError(
+      f"mediapipe is not installed ({error}); pip install '.[data-prep]'"
+    ) from error
+  path = model_path(name, models)
+  return vision, python.BaseOptions(model_asset_path=str(path))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+  """Discards what MediaPipe's C++ side writes to stderr while it starts.
+
+  No setting of its logger reaches notices this early; errors are raised.
+  """
+  sys.stderr.flush()
+  kept = os.dup(2)
+  nowhere = os.open(os.devnull, os.O_WRONLY)
+  try:
+    os.dup2(nowhere, 2)
+    yield
+  finally:
+    os.dup2(kept, 2)
+    os.close(nowhere)
+    os.close(kept)
+
+
+def _mediapipe_image(image: np.ndarray):
+  import mediapipe
+
+  return mediapipe.Image(
+    image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image)
+  )
+
+
+def _pixels(landmarks, image: np.ndarray) -> np.ndarray:
+  height, width = image.shape[:2]
+  return np.array([(p.x * width, p.y * height) for p in landmarks]) - 0.5
+
+
+def _hand_mask(shape: tuple[int, ...], points: np.ndarray) -> np.ndarray:
+  """Marks palm and fingers, dilated.
+
+  A forearm extrapolated from them is left out: where MediaPipe confuses wrist
+  and fingers, which motion blur makes it do, it would cross a free face.
+  """
+  mask = np.zeros(shape, np.uint8)
+  length = max(float(np.ptp(points, axis=0).max()), 1.0)
+  width = max(2, round(2 * _HAND_DILATION * length))
+  palm = cv2.convexHull(points[list(_PALM)].astype(np.float32))
+  palm = palm.round().astype(np.int32)
+  cv2.fillConvexPoly(mask, palm, 1)
+  cv2.polylines(mask, [palm], True, 1, width)
+  for finger in _FINGERS:
+    bones = points[finger].round().astype(np.int32)
+    cv2.polylines(mask, [bones], False, 1, width)
+  return mask

@@ -1,0 +1,1 @@
+"""From a found face to its crop and its guidance images."""

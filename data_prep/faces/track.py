@@ -1,0 +1,195 @@
+"""Following one face through a video, and the smooth crop around it.
+
+Everything is a stream with a fixed lookahead: a frame comes out once the
+frames up to `lookahead` later are in, so memory is bounded whatever the
+video's length, and with a lookahead of 0 the same code is causal.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from data_prep.detectors.interface import Detections, Detector, largest
+from data_prep.faces import crop
+from data_prep.faces.landmarks import extent, oval, roll
+
+LOOKAHEAD = 12  # frames
+# Standard deviation of the smoothing, in frames, and where it is cut off.
+_SIGMA = 2.0
+_RADIUS = 6
+# With at least this overlap a face is the one of the frame before.
+_SAME_FACE = 0.3
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Face:
+  """The chosen face of a frame, in source pixels.
+
+  Attributes:
+    box: (4,) left, top, right, bottom.
+    landmarks: (21, 2), or None where the detector finds only boxes.
+  """
+
+  box: np.ndarray
+  landmarks: np.ndarray | None
+
+  def parameters(self) -> np.ndarray:
+    """Centre x, centre y, side and roll of the crop, before its margin."""
+    if self.landmarks is not None:
+      centre, side = extent(self.landmarks)
+      return np.array([*centre, side, roll(self.landmarks)])
+    low, high = self.box[:2], self.box[2:]
+    # Boxes are edges, points are pixel centres.
+    return np.array([*((low + high) / 2 - 0.5), (high - low).max(), 0.0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedFace:
+  """Where a frame's crop lies, and the face in it.
+
+  Attributes:
+    transform: (2, 3) float32, from source to crop pixels.
+    landmarks: (21, 2) float32 in crop pixels; (0, 2) where there are none.
+    outline: (k, 2) float32 in crop pixels; its hull is the face.
+  """
+
+  transform: np.ndarray
+  landmarks: np.ndarray
+  outline: np.ndarray
+
+
+class FaceFinder:
+  """Chooses one face per frame: the same as before, else as `which` says.
+
+  Args:
+    detector: of faces.
+    which: `largest`, or the face's number from the left, from 0.
+  """
+
+  def __init__(self, detector: Detector, which: str | int = "largest"):
+    self._detector = detector
+    self._which = which
+    self._box: np.ndarray | None = None
+
+  def __call__(self, image: np.ndarray, index: int) -> Face | None:
+    """Finds the face of a frame; None where there is none."""
+    found = self._detector(image, index)
+    if not len(found):
+      return None
+    chosen = self._choose(found)
+    if chosen is None:
+      return None
+    box = found.boxes[chosen]
+    self._box = box
+    landmarks = found.landmarks
+    return Face(
+      box=box,
+      landmarks=None if landmarks is None else landmarks[chosen],
+    )
+
+  def _choose(self, found: Detections) -> int | None:
+    if self._box is not None:
+      overlaps = [overlap(self._box, box) for box in found.boxes]
+      if max(overlaps) >= _SAME_FACE:
+        return int(np.argmax(overlaps))
+    if isinstance(self._which, str):
+      return largest(found)
+    if self._box is None:
+      order = np.argsort(found.boxes[:, 0])
+      return int(order[self._which]) if self._which < len(found) else None
+    # It moved fast, or it is gone and these are others.
+    middles = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+    old = (self._box[:2] + self._box[2:]) / 2
+    distances = np.linalg.norm(middles - old, axis=1)
+    near = distances.min() < (self._box[2:] - self._box[:2]).max()
+    return int(distances.argmin()) if near else None
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+  """Intersection over union of two boxes.
+
+  Example:
+    >>> overlap(np.array([0, 0, 2, 2]), np.array([1, 0, 3, 2]))
+    0.3333333333333333
+  """
+  low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
+  shared = float(np.clip(high - low, 0, None).prod())
+  areas = (a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()
+  return shared / max(float(areas) - shared, 1e-9)
+
+
+def track(
+  frames: Iterable[tuple[T, Face | None]],
+  size: int,
+  lookahead: int = LOOKAHEAD,
+) -> Iterator[tuple[T, TrackedFace | None]]:
+  """Smooths the crop over time and bridges frames without a face.
+
+  Args:
+    frames: anything with the frame's face, in order.
+    size: side of the crops, in pixels.
+    lookahead: frames that are awaited before one comes out.
+
+  Yields:
+    What came in with its crop; None where no face was found within
+    `LOOKAHEAD` frames before and `lookahead` frames after.
+  """
+  window: deque[tuple[T, Face | None]] = deque()
+  first = 0  # index of the window's first frame
+  current = 0  # index of the frame that comes out next
+  for item in frames:
+    window.append(item)
+    if first + len(window) > current + lookahead:
+      yield window[current - first][0], _smooth(window, current - first, size)
+      current += 1
+      if current - first > LOOKAHEAD:
+        window.popleft()
+        first += 1
+  while current < first + len(window):
+    yield window[current - first][0], _smooth(window, current - first, size)
+    current += 1
+    if current - first > LOOKAHEAD:
+      window.popleft()
+      first += 1
+
+
+def _smooth(window: deque, t: int, size: int) -> TrackedFace | None:
+  faces: dict[int, Face] = {
+    i: found for i, (_, found) in enumerate(window) if found is not None
+  }
+  if not faces:
+    return None
+  times = list(faces)
+  values = np.stack([found.parameters() for found in faces.values()])
+  near = np.arange(max(0, t - _RADIUS), min(len(window), t + _RADIUS + 1))
+  weights = np.exp(-0.5 * ((near - t) / _SIGMA) ** 2)
+  x, y, side, angle = (
+    weights @ np.interp(near, times, column) / weights.sum()
+    for column in values.T
+  )
+  transform = crop.transform((x, y), side, angle, size)
+  marks = [f.landmarks for f in faces.values() if f.landmarks is not None]
+  if len(marks) < len(faces):
+    boxes = np.stack([found.box for found in faces.values()])
+    left, top, right, bottom = _at(t, times, boxes) - 0.5
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    return TrackedFace(
+      transform=transform,
+      landmarks=np.zeros((0, 2), np.float32),
+      outline=crop.apply(transform, np.array(corners)).astype(np.float32),
+    )
+  here = _at(t, times, np.stack(marks).reshape(len(marks), -1))
+  landmarks = crop.apply(transform, here.reshape(-1, 2)).astype(np.float32)
+  return TrackedFace(
+    transform=transform, landmarks=landmarks, outline=oval(landmarks)
+  )
+
+
+def _at(t: int, times: list[int], values: np.ndarray) -> np.ndarray:
+  """Interpolates the columns of `values` linearly in time."""
+  return np.array([np.interp(t, times, column) for column in values.T])

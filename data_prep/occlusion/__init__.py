@@ -1,0 +1,1 @@
+"""What is pasted over faces that are free."""

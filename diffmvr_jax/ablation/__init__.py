@@ -1,0 +1,1 @@
+"""Sweeps over variants of one experiment."""

@@ -1,0 +1,164 @@
+"""Ablations as data: variants of one experiment, and what they are to show.
+
+A sweep's config file is a Python file with `get_sweep() -> Sweep`.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from diffmvr_jax.config import Config, call, completed, override
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.metrics.definitions import DEFINITIONS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+  """A row of the table.
+
+  Attributes:
+    name: of the row, and of its folder.
+    overrides: of the base experiment, `key.path=value`.
+    checkpoint: a finished training to load in place of one, where "{seed}"
+      stands for the seed.
+    seeds: of the sweep's, where fewer of them say enough.
+    paper: the paper's row, by metric; shown beside ours where given.
+  """
+
+  name: str
+  overrides: tuple[str, ...] = ()
+  checkpoint: str | None = None
+  seeds: tuple[int, ...] | None = None
+  paper: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+  """What two variants are to show, decided seed by seed.
+
+  Attributes:
+    text: the claim.
+    metric: that decides.
+    first: name of the variant that is to be better, or not worse, or equal.
+    second: name of the other.
+    relation: between them; "equal" means to the last bit.
+  """
+
+  text: str
+  metric: str
+  first: str
+  second: str
+  relation: Literal["better", "not worse", "equal"] = "better"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+  """Variants of an experiment, each trained with every seed.
+
+  The autoencoder of the base experiment is trained once, for all.
+
+  Attributes:
+    title: of the table.
+    base: the experiment.
+    variants: rows.
+    seeds: runs of each.
+    splits: to evaluate on, by name; the value says what it is.
+    metrics: columns, names of `DEFINITIONS`; those without weights stay out.
+    claims: that are tested.
+  """
+
+  title: str
+  base: Config
+  variants: tuple[Variant, ...]
+  seeds: tuple[int, ...] = (0, 1, 2)
+  splits: Mapping[str, str] = field(
+    default_factory=lambda: {"test": "held-out people"}
+  )
+  metrics: tuple[str, ...] = (
+    "psnr_mask",
+    "ssim_mask",
+    "tc_mask",
+    "ssim",
+    "tc",
+    "lpips",
+    "fid",
+    "fvd",
+  )
+  claims: tuple[Claim, ...] = ()
+
+  def config_of(
+    self, variant: Variant, seed: int, autoencoder: str | None
+  ) -> Config:
+    """The experiment of one run.
+
+    Args:
+      variant: the row.
+      seed: of weights, data order and noise.
+      autoencoder: folder of the one that is trained already.
+
+    Raises:
+      InputError: a wrong override.
+    """
+    config = dataclasses.replace(
+      self.base, name=f"{self.base.name}-{variant.name}", seed=seed
+    )
+    if autoencoder is not None:
+      config = dataclasses.replace(
+        config,
+        init_from=autoencoder,
+        autoencoder_stage=dataclasses.replace(
+          config.autoencoder_stage, steps=0
+        ),
+      )
+    return completed(config, variant.overrides)
+
+
+def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
+  """Runs the file's `get_sweep()`.
+
+  Args:
+    path: of the config file.
+    overrides: of the base experiment, `key.path=value`; `seeds=(0,)` is the
+      sweep's own.
+
+  Raises:
+    InputError: no such file, no `get_sweep`, a wrong override, two variants of
+      one name, a claim about none.
+  """
+  sweep = call(path, "get_sweep", Sweep)
+  for assignment in overrides:
+    if assignment.startswith("seeds="):
+      sweep = dataclasses.replace(sweep, seeds=_seeds(assignment))
+    else:
+      base = override(sweep.base, assignment)
+      sweep = dataclasses.replace(sweep, base=base)
+  _check(sweep, path)
+  return sweep
+
+
+def _seeds(assignment: str) -> tuple[int, ...]:
+  text = assignment.partition("=")[2].strip("()[] ,")
+  try:
+    return tuple(int(part) for part in text.split(","))
+  except ValueError as error:
+    raise InputError(f"{assignment}: give numbers, as in seeds=0,1") from error
+
+
+def _check(sweep: Sweep, path: str | Path) -> None:
+  names = [variant.name for variant in sweep.variants]
+  if len(set(names)) < len(names):
+    raise InputError(f"{path}: two variants have one name")
+  for claim in sweep.claims:
+    for name in (claim.first, claim.second):
+      if name not in names:
+        raise InputError(f"{path}: a claim about {name}, which is no variant")
+  metrics = [*sweep.metrics, *(claim.metric for claim in sweep.claims)]
+  for name in metrics:
+    if name not in DEFINITIONS:
+      raise InputError(
+        f"{path}: no metric {name}; there are {', '.join(DEFINITIONS)}"
+      )
+  for variant in sweep.variants:  # refused now, not hours later
+    sweep.config_of(variant, sweep.seeds[0], None)

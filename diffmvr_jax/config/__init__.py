@@ -1,0 +1,66 @@
+"""What an experiment is: its settings, their rules, overrides, and files.
+
+Others import from here; the modules of this package are its own affair.
+"""
+
+from diffmvr_jax.config.load import (
+  call,
+  completed,
+  from_dict,
+  load_config,
+  to_json,
+)
+from diffmvr_jax.config.overrides import override
+from diffmvr_jax.config.rules import check
+from diffmvr_jax.config.schema import (
+  AutoencoderConfig,
+  AutoencoderStageConfig,
+  CheckpointConfig,
+  ClipTextConfig,
+  ClipVisionConfig,
+  Config,
+  ConsistencyConfig,
+  DataConfig,
+  DiffusionConfig,
+  DiffusionStageConfig,
+  GuidanceConfig,
+  MeshConfig,
+  ModelConfig,
+  MotionConfig,
+  OptimizerConfig,
+  SamplingConfig,
+  UNetConfig,
+  ValidationConfig,
+  is_guided,
+  trained_networks,
+)
+
+__all__ = [
+  "AutoencoderConfig",
+  "AutoencoderStageConfig",
+  "CheckpointConfig",
+  "ClipTextConfig",
+  "ClipVisionConfig",
+  "Config",
+  "ConsistencyConfig",
+  "DataConfig",
+  "DiffusionConfig",
+  "DiffusionStageConfig",
+  "GuidanceConfig",
+  "MeshConfig",
+  "ModelConfig",
+  "MotionConfig",
+  "OptimizerConfig",
+  "SamplingConfig",
+  "UNetConfig",
+  "ValidationConfig",
+  "call",
+  "check",
+  "completed",
+  "from_dict",
+  "is_guided",
+  "load_config",
+  "override",
+  "to_json",
+  "trained_networks",
+]

@@ -1,0 +1,148 @@
+"""What the frozen encoders make of a data set, computed once, read by rows.
+
+A folder of NumPy arrays, float16, a row per frame of the split `train`:
+
+  mean, deviation, masked_latents   scaled latents, (frame, i, j, l)
+  mask                              at the latents' resolution, uint8
+  BRANCH.clip, BRANCH.latents       what f_mlp takes of a guidance image
+  past_row                          the row of `past.*` that a frame needs
+
+`past.*` has a row per frame that is some frame's past, so each is encoded
+once. `encoded.json` is written last and says what all this was made from.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.data.windows import Window, WindowSource
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import write_atomically
+
+_DESCRIPTION = "encoded.json"
+
+
+class EncodedWriter:
+  """Fills a folder of arrays, row by row.
+
+  Example:
+    >>> with EncodedWriter(Path("encoded")) as writer:  # doctest: +SKIP
+    ...   writer.write("mean", 0, rows, total=1000)
+    ...   writer.describe({"records": ...})
+  """
+
+  def __init__(self, folder: Path):
+    self._folder = folder
+    self._arrays: dict[str, np.memmap] = {}
+
+  def __enter__(self) -> "EncodedWriter":
+    self._folder.mkdir(parents=True, exist_ok=True)
+    (self._folder / _DESCRIPTION).unlink(missing_ok=True)
+    return self
+
+  def __exit__(self, *exception) -> None:
+    for array in self._arrays.values():
+      array.flush()
+
+  def write(self, name: str, start: int, rows: np.ndarray, total: int) -> None:
+    """Writes rows from `start` on, of `total` in the end."""
+    if name not in self._arrays:
+      self._arrays[name] = np.lib.format.open_memmap(
+        self._folder / f"{name}.npy",
+        "w+",
+        dtype=rows.dtype,
+        shape=(total, *rows.shape[1:]),
+      )
+    self._arrays[name][start : start + len(rows)] = rows
+
+  def describe(self, made_from: Mapping[str, Any]) -> None:
+    """Declares the folder complete; `EncodedWindows` compares `made_from`."""
+    for array in self._arrays.values():
+      array.flush()
+    write_atomically(
+      self._folder / _DESCRIPTION, json.dumps(dict(made_from), indent=2)
+    )
+
+
+class EncodedWindows:
+  """The windows of a `WindowSource`, read from encoded rows.
+
+  Args:
+    windows: which frames a window has.
+    records: that `windows` is made of.
+    folder: of the encoded frames.
+
+  Raises:
+    InputError: the folder is not complete, or of other records.
+  """
+
+  def __init__(
+    self, windows: WindowSource, records: RecordSource, folder: Path
+  ):
+    self._windows = windows
+    path = folder / _DESCRIPTION
+    if not path.is_file():
+      raise InputError(
+        f"{folder}: not a finished encoding; write it with "
+        "`python -m diffmvr_jax.encode`"
+      )
+    made_from = json.loads(path.read_text())
+    self.folder, self.encoders = folder, made_from["encoders"]
+    if made_from["records"] != describe_records(records):
+      raise InputError(
+        f"{folder}: made from other records than "
+        f"{records.shards[0].parent}; encode these"
+      )
+    self._arrays = {
+      file.stem: np.load(file, mmap_mode="r") for file in folder.glob("*.npy")
+    }
+
+  def __len__(self) -> int:
+    return len(self._windows)
+
+  def read(self, indices: Sequence[int], flips: Sequence[bool]) -> Window:
+    """Arrays (window, frame, …) by name, and `window_id`.
+
+    Args:
+      indices: which windows.
+      flips: none of them may be mirrored: latents of a mirrored image are
+        not mirrored latents.
+    """
+    assert not any(flips)
+    positions = np.stack([self._windows.positions(i) for i in indices])
+    past = self._arrays["past_row"][positions]
+    batch = {
+      # Where there is no past frame any row will do: it is masked out.
+      name: array[
+        np.maximum(past, 0) if name.startswith("past.") else positions
+      ]
+      for name, array in self._arrays.items()
+      if name != "past_row"
+    }
+    batch["past_valid"] = past >= 0
+    batch["window_id"] = positions[:, 0]
+    return batch
+
+
+def past_rows(records: RecordSource) -> tuple[list[int], np.ndarray]:
+  """Positions of all past frames, and each frame's row among them, or −1."""
+  rows: dict[int, int] = {}
+  mine = np.full(len(records), -1, np.int32)
+  for i in range(len(records)):
+    past = records.past_position(i)
+    if past is not None:
+      mine[i] = rows.setdefault(past, len(rows))
+  return list(rows), mine
+
+
+def describe_records(records: RecordSource) -> dict[str, Any]:
+  """Enough to notice that records were exported anew."""
+  return {
+    "frames": len(records),
+    "shards": [shard.name for shard in records.shards],
+    "bytes": [shard.stat().st_size for shard in records.shards],
+  }

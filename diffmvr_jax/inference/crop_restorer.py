@@ -1,0 +1,220 @@
+"""Restores windows of cropped frames with a trained model."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffmvr_jax.checkpoints.model import open_for_inference
+from diffmvr_jax.config import (
+  AutoencoderConfig,
+  Config,
+  check,
+  completed,
+)
+from diffmvr_jax.data.windows import FLAGS, Window
+from diffmvr_jax.diffusion.schedule import make_schedule
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import sha256
+from diffmvr_jax.inference.past_guidance import PastFrames, next_power
+from diffmvr_jax.inference.paste import composite, feather
+from diffmvr_jax.inference.sampling import Region, restore_window
+from diffmvr_jax.models.diffmvr import DiffMVR, Observation, Params
+from diffmvr_jax.weights.tiny_decoder import (
+  find_tiny_decoder,
+  read_tiny_decoder,
+)
+
+# One for all restorers: those of like configuration share what is compiled.
+_restore = jax.jit(
+  restore_window, static_argnums=(0, 1), static_argnames="decoder"
+)
+_IMAGES = ("frame", "mask", "symmetric")
+_CUT = ("frame", "mask")  # to the region that is restored
+
+
+class CropRestorer:
+  """Fills the masked part of frames; pure but for what it keeps compiled.
+
+  Args:
+    config: of the training run; `sampling` may be replaced.
+    params: of all networks.
+    checkpoint: what identifies them, for those who look at a result.
+    decoder: configuration of a tiny decoder for the same latents, whose
+      parameters are `params["tiny_decoder"]`; None: the model's own.
+
+  Example:
+    >>> restorer = CropRestorer.from_checkpoint("runs/demo")  # doctest: +SKIP
+    >>> restored = restorer(window)  # doctest: +SKIP
+  """
+
+  def __init__(
+    self,
+    config: Config,
+    params: Params,
+    checkpoint: str = "",
+    decoder: AutoencoderConfig | None = None,
+  ):
+    check(config)
+    self.config, self.checkpoint = config, checkpoint
+    self._params = params
+    self._factor = DiffMVR(config=config.model).factor
+    self._schedule = make_schedule(config.diffusion)
+    self._program = partial(
+      _restore, config.model, config.sampling, decoder=decoder
+    )
+    self._pasts = None
+    if "past" in config.model.unet.branches:
+      self._pasts = PastFrames(config.model)
+
+  @classmethod
+  def from_checkpoint(
+    cls,
+    workdir: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    decoder: str | Path | None = None,
+  ) -> "CropRestorer":
+    """Loads a model that `diffmvr_jax.train` wrote.
+
+    Args:
+      workdir: of the training.
+      overrides: of how a restoration is drawn, such as `sampling.steps=10`.
+      decoder: file of a TAESD decoder for the model's latents, which is
+        faster than the model's own, or "tiny", see `find_tiny_decoder`.
+
+    Raises:
+      InputError: there is no finished checkpoint; a wrong override; a decoder
+        that does not fit.
+    """
+    stored = open_for_inference(workdir)
+    for assignment in overrides:
+      if not assignment.startswith("sampling."):
+        raise InputError(
+          f"{assignment}: only sampling.KEY=VALUE can be set here; the rest "
+          "belongs to the checkpoint"
+        )
+    config = completed(stored.config, overrides)
+    name = f"{config.name}, step {stored.step}, SHA-256 {stored.digest}"
+    params, tiny = stored.load(), None
+    if decoder is not None:
+      path = find_tiny_decoder(decoder)
+      tiny, params["tiny_decoder"] = read_tiny_decoder(
+        path, config.model.autoencoder
+      )
+      name += f", decoder {path.name}, SHA-256 {sha256(path)}"
+    return cls(config, params, name, tiny)
+
+  def __call__(self, clip: Window, seed: int = 0) -> np.ndarray:
+    """Restores a clip of any length.
+
+    Frames without occlusion are returned as they are and cost nothing; the
+    others go through the network in windows of `sampling.window` frames.
+
+    Args:
+      clip: arrays (frame, h, w, c) named as in the data contract.
+      seed: the same seed gives the same pixels.
+
+    Returns:
+      (frame, h, w, 3) uint8; outside of the feathered mask equal to `frame`.
+    """
+    restored = clip["frame"].copy()
+    occluded = np.flatnonzero(clip["mask"].any((1, 2, 3)))
+    length = self.config.sampling.window
+    last: tuple[int, np.ndarray] | None = None
+    for start in range(0, len(occluded), length):
+      chosen = occluded[start : start + length]
+      window = {name: clip[name][chosen] for name in (*_IMAGES, "past", *FLAGS)}
+      follows = last is not None and last[0] == chosen[0] - 1
+      crops = self.restore(
+        window, chosen, seed, previous=last[1] if last and follows else None
+      )
+      last = int(chosen[-1]), crops[-1]
+      for i, crop in zip(chosen, crops, strict=True):
+        alpha = feather(clip["mask"][i, ..., 0])
+        restored[i] = composite(clip["frame"][i], crop, alpha)
+    return restored
+
+  def restore(
+    self,
+    window: Window,
+    frame_index: np.ndarray,
+    seed: int,
+    *,
+    previous: np.ndarray | None = None,
+  ) -> np.ndarray:
+    """Runs the network on every frame, occluded or not.
+
+    The window is filled up to a power of two of frames, so few programs are
+    compiled, whatever the videos' lengths. A past frame that was in the last
+    window is not encoded again.
+
+    Args:
+      window: arrays (frame, h, w, c) named as in the data contract.
+      frame_index: (frame,) of each in its video; decides its noise.
+      seed: the same seed gives the same pixels.
+      previous: (h, w, 3) uint8, the network's pixels of the frame before,
+        where `sampling.start_at` begins.
+
+    Returns:
+      (frame, h, w, 3) uint8, the network's pixels; with `sampling.region`
+      "mask", the frame's own outside of the region.
+    """
+    count = len(frame_index)
+    filled = np.arange(next_power(count)) % count
+    place = self._place(window["mask"])
+    seen = window | {name: window[name][:, *place] for name in _CUT}
+    images = {name: jnp.asarray(seen[name][filled])[None] for name in _IMAGES}
+    flags = {name: jnp.asarray(seen[name][filled])[None] for name in FLAGS}
+    if self.config.sampling.start_at == 1:
+      previous = None
+    past = None
+    if self._pasts is not None:
+      valid = window["past_valid"]
+      past = self._pasts(self._params, window["past"], valid, filled)
+    restored = self._program(
+      self._params,
+      self._schedule,
+      Observation(**images, **flags, past=None),
+      jax.random.key(seed),
+      jnp.asarray(frame_index[filled], jnp.int32)[None],
+      past,
+      None if previous is None else jnp.asarray(previous[place]),
+      self._region(place, window["mask"].shape[1]),
+    )
+    whole = window["frame"].copy()
+    whole[:, *place] = restored[0, :count]
+    return whole
+
+  def _place(self, masks: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of the crop that the network gets."""
+    size = masks.shape[1]
+    everything = slice(0, size), slice(0, size)
+    if self.config.sampling.region == "crop":
+      return everything
+    left, top, width, height = cv2.boundingRect(masks.max(0)[..., 0])
+    levels = len(self.config.model.unet.block_channels)
+    multiple = self._factor * 2 ** (levels - 1)
+    for share in (0.5, 0.75):
+      side = -(-round(share * size) // multiple) * multiple
+      if max(width, height) + size // 8 <= side < size:
+        middle = top + height // 2, left + width // 2
+        corner = [
+          min(max(0, m - side // 2), size - side) // self._factor * self._factor
+          for m in middle
+        ]
+        return slice(corner[0], corner[0] + side), slice(
+          corner[1], corner[1] + side
+        )
+    return everything
+
+  def _region(self, place: tuple[slice, slice], size: int) -> Region | None:
+    rows, columns = place
+    if rows.stop - rows.start == size:
+      return None
+    corner = [rows.start // self._factor, columns.start // self._factor]
+    return Region(corner=jnp.asarray(corner), side=size // self._factor)

@@ -1,0 +1,101 @@
+"""Where restored frames go: a video, a folder of PNGs, raw frames on a pipe."""
+
+import shutil
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import cv2
+import numpy as np
+
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.media.video import TimedFrame, VideoInfo, VideoWriter
+
+
+@runtime_checkable
+class Sink(AbstractContextManager, Protocol):
+  """Takes frames in order; a context, complete once it is left."""
+
+  def write(self, timed: TimedFrame) -> None:
+    """Adds one frame."""
+    ...
+
+
+def open_sink(name: str | Path, info: VideoInfo, **options: Any) -> Sink:
+  """Opens whatever a name stands for.
+
+  Args:
+    name: a video file; a name without suffix, a folder of PNG files; or `-`,
+      raw RGB frames on standard output.
+    info: of the frames.
+    options: of `VideoWriter`, for a video file.
+
+  Raises:
+    InputError: of a kind that cannot be written; the folder has files.
+  """
+  if str(name) == "-":
+    return RawWriter()
+  if not Path(name).suffix:
+    return FolderWriter(Path(name))
+  return VideoWriter(name, info, **options)
+
+
+class FolderWriter:
+  """PNG files, `frame_000000.png` and so on; all of them or none.
+
+  Args:
+    folder: must not exist, or be empty.
+
+  Raises:
+    InputError: there is something in the folder.
+  """
+
+  def __init__(self, folder: Path):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+      raise InputError(f"{folder}: exists; name a new folder, or empty it")
+    self._folder = folder
+    self._partial = folder.with_name(f"partial-{folder.name}")
+    shutil.rmtree(self._partial, ignore_errors=True)
+    self._partial.mkdir(parents=True)
+    self._count = 0
+
+  def __enter__(self) -> "FolderWriter":
+    return self
+
+  def write(self, timed: TimedFrame) -> None:
+    """Writes the next file."""
+    _, data = cv2.imencode(".png", cv2.cvtColor(timed.image, cv2.COLOR_RGB2BGR))
+    path = self._partial / f"frame_{self._count:06d}.png"
+    path.write_bytes(data.tobytes())
+    self._count += 1
+
+  def __exit__(self, kind, value, traceback) -> None:
+    if kind is not None:
+      shutil.rmtree(self._partial)
+      return
+    if self._folder.exists():
+      self._folder.rmdir()
+    self._partial.rename(self._folder)
+
+
+class RawWriter:
+  """Frames on standard output, as in memory: 8-bit RGB, rows from the top."""
+
+  def __enter__(self) -> "RawWriter":
+    return self
+
+  def write(self, timed: TimedFrame) -> None:
+    """Writes one frame, and sends it off.
+
+    Raises:
+      InputError: nobody reads any more.
+    """
+    try:
+      sys.stdout.buffer.write(np.ascontiguousarray(timed.image).tobytes())
+      sys.stdout.buffer.flush()
+    except BrokenPipeError as error:
+      raise InputError("-: the reader of standard output has gone") from error
+
+  def __exit__(self, kind, value, traceback) -> None:
+    pass

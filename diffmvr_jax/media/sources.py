@@ -1,0 +1,296 @@
+"""What can be restored: a video, a folder of pictures, raw frames, a camera.
+
+A recording that is damaged is an error. A live source that breaks off ends:
+what came before is restored, and `Source.complaint` says what happened.
+"""
+
+import re
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from types import FrameType
+
+import av
+import av.error
+import cv2
+import numpy as np
+
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.media import video
+from diffmvr_jax.media.video import TimedFrame, VideoInfo
+
+IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+# Frames of a live source that may wait; then the oldest is dropped.
+_LIVE_QUEUE = 8
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_CAMERAS = {
+  "linux": ("v4l2", "/dev/video{}"),
+  "darwin": ("avfoundation", "{}"),
+  "win32": ("dshow", "video={}"),
+}
+
+
+@dataclass(kw_only=True)
+class Source:
+  """Frames with what is known of them.
+
+  Attributes:
+    name: for messages.
+    info: size, frame rate, time base, colours.
+    frames: to be taken once, in order.
+    estimate: how many there will be; 0: not known.
+    streams: a file whose audio and subtitles belong to the frames.
+    dropped: frames of a live source that came too fast, so far.
+    complaint: why a live source ended early, once it has.
+  """
+
+  name: str
+  info: VideoInfo
+  frames: Iterator[TimedFrame]
+  estimate: int = 0
+  streams: Path | None = None
+  dropped: int = 0
+  complaint: str | None = None
+
+
+def open_source(
+  name: str | Path,
+  *,
+  fps: Fraction | None = None,
+  size: tuple[int, int] | None = None,
+) -> Source:
+  """Opens whatever a name stands for.
+
+  Args:
+    name: a video file; a folder of pictures, in the order of the numbers in
+      their names; `-`, raw RGB frames (8 bit, rows from the top) on standard
+      input; `camera:INDEX`; or a URL that FFmpeg reads, `rtsp://…`.
+    fps: frames per second of pictures and raw frames; 25 if not given.
+    size: width and height of raw frames.
+
+  Raises:
+    InputError: nothing there, or it cannot be read.
+  """
+  text = str(name)
+  if text == "-":
+    return _raw(size, fps or Fraction(25))
+  if text.startswith("camera:"):
+    return _camera(text)
+  if _URL.match(text):
+    return _live(text, text, None)
+  path = Path(name)
+  if path.is_dir():
+    return _pictures(path, fps or Fraction(25))
+  return Source(
+    name=text,
+    info=(info := video.probe(path)),
+    frames=_of_one_size(text, info, video.read_frames(path)),
+    estimate=video.frame_estimate(path),
+    streams=path,
+  )
+
+
+def _of_one_size(
+  name: str, info: VideoInfo, frames: Iterator[TimedFrame]
+) -> Iterator[TimedFrame]:
+  for index, frame in enumerate(frames):
+    height, width = frame.image.shape[:2]
+    if (width, height) != (info.width, info.height):
+      raise InputError(
+        f"{name}: frame {index} is {width}x{height}, those before it are "
+        f"{info.width}x{info.height}; split it there"
+      )
+    yield frame
+
+
+def _information(size: tuple[int, int], fps: Fraction) -> VideoInfo:
+  return VideoInfo(
+    width=size[0],
+    height=size[1],
+    fps=fps,
+    time_base=1 / fps,
+    has_audio=False,
+  )
+
+
+def image_files(folder: Path) -> list[Path]:
+  """The pictures of a folder, in the order of the numbers in their names."""
+
+  def key(path: Path) -> list[tuple[int, int, str]]:
+    # frame_9 comes before frame_10.
+    return [
+      (0, int(part), "") if part.isdigit() else (1, 0, part)
+      for part in re.split(r"(\d+)", path.stem)
+    ]
+
+  pictures = (p for p in folder.iterdir() if p.suffix.lower() in IMAGES)
+  return sorted(pictures, key=key)
+
+
+def _pictures(folder: Path, fps: Fraction) -> Source:
+  files = image_files(folder)
+  if not files:
+    raise InputError(f"{folder}: no picture in this folder")
+  height, width = _picture(files[0]).shape[:2]
+
+  def frames() -> Iterator[TimedFrame]:
+    for index, path in enumerate(files):
+      image = _picture(path)
+      if image.shape[:2] != (height, width):
+        raise InputError(
+          f"{path}: is {image.shape[1]}x{image.shape[0]}, {files[0].name} is "
+          f"{width}x{height}"
+        )
+      yield TimedFrame(image, index)
+
+  return Source(
+    name=str(folder),
+    info=_information((width, height), fps),
+    frames=frames(),
+    estimate=len(files),
+  )
+
+
+def _picture(path: Path) -> np.ndarray:
+  image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+  if image is None:
+    raise InputError(f"{path}: not a picture that OpenCV reads")
+  return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _raw(size: tuple[int, int] | None, fps: Fraction) -> Source:
+  if size is None:
+    raise InputError("-: raw frames need --size WIDTHxHEIGHT")
+  width, height = size
+  length = width * height * 3
+  source = Source(
+    name="standard input",
+    info=_information(size, fps),
+    frames=iter(()),
+  )
+
+  def frames() -> Iterator[TimedFrame]:
+    index = 0
+    while data := sys.stdin.buffer.read(length):
+      if len(data) < length:
+        source.complaint = (
+          f"standard input: ends within frame {index}, after {len(data)} of "
+          f"its {length} bytes"
+        )
+        return
+      image = np.frombuffer(data, np.uint8).reshape(height, width, 3)
+      yield TimedFrame(image, index)
+      index += 1
+
+  source.frames = frames()
+  return source
+
+
+def _camera(name: str) -> Source:
+  index = name.removeprefix("camera:")
+  if sys.platform not in _CAMERAS or not index:
+    raise InputError(f"{name}: expected camera:INDEX, on Linux, macOS, Windows")
+  form, pattern = _CAMERAS[sys.platform]
+  return _live(name, pattern.format(index), form)
+
+
+@dataclass
+class _Newest:
+  """Hands frames from one thread to another; drops the oldest if need be."""
+
+  waiting: deque[TimedFrame] = field(default_factory=deque)
+  changed: threading.Condition = field(default_factory=threading.Condition)
+  closed: bool = False
+
+  def put(self, frame: TimedFrame) -> bool:
+    """Adds a frame; whether an older one had to go."""
+    with self.changed:
+      full = len(self.waiting) == _LIVE_QUEUE
+      if full:
+        self.waiting.popleft()
+      self.waiting.append(frame)
+      self.changed.notify()
+    return full
+
+  def close(self) -> None:
+    with self.changed:
+      self.closed = True
+      self.changed.notify()
+
+  def __iter__(self) -> Iterator[TimedFrame]:
+    while True:
+      with self.changed:
+        self.changed.wait_for(lambda: self.waiting or self.closed)
+        if not self.waiting:
+          return
+        frame = self.waiting.popleft()
+      yield frame
+
+
+def _live(name: str, address: str, form: str | None) -> Source:
+  try:
+    container = av.open(address, format=form)
+    stream = container.streams.video[0]
+    frames = video.decoded(container, stream)
+    first = next(frames)
+  except (av.error.FFmpegError, OSError, IndexError, StopIteration) as error:
+    raise InputError(f"{name}: cannot be read ({error})") from error
+  height, width = first.image.shape[:2]
+  info = VideoInfo(
+    width=width,
+    height=height,
+    fps=video.frame_rate(stream),
+    time_base=video.time_base(stream) or Fraction(1, 1000),
+    has_audio=False,
+  )
+  source = Source(name=name, info=info, frames=iter(()))
+  queue = _Newest()
+
+  def receive() -> None:
+    try:
+      for frame in _of_one_size(name, info, chain([first], frames)):
+        if queue.closed:
+          return
+        # A camera counts from when it was switched on.
+        from_start = TimedFrame(frame.image, frame.pts - first.pts)
+        source.dropped += queue.put(from_start)
+    except (av.error.FFmpegError, InputError) as error:
+      source.complaint = f"{name}: broke off ({error})"
+    finally:
+      queue.close()
+      container.close()
+
+  def taken() -> Iterator[TimedFrame]:
+    threading.Thread(target=receive, daemon=True).start()
+    with _interrupt(queue.close):
+      yield from queue
+
+  source.frames = taken()
+  return source
+
+
+@contextmanager
+def _interrupt(action: Callable[[], None]) -> Iterator[None]:
+  """Ctrl-C calls `action`, once; a second one interrupts as ever."""
+  if threading.current_thread() is not threading.main_thread():
+    yield
+    return
+  before = signal.getsignal(signal.SIGINT)
+
+  def stop(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    signal.signal(signal.SIGINT, before)
+    action()
+
+  signal.signal(signal.SIGINT, stop)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGINT, before)

@@ -1,0 +1,142 @@
+"""Whether the restored face is the same person, with the same expression."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from diffmvr_jax.errors import InputError
+
+_LARGE = 256  # pixels, below which MediaPipe sees little; smaller are enlarged
+_OUTER_EYES = (0, 8)  # among data_prep's 21 landmarks
+# Eyes, nose tip and mouth corners, the subject's right side first.
+_RIGHT_EYE, _LEFT_EYE, _NOSE, _RIGHT_MOUTH, _LEFT_MOUTH = (
+  (0, 1),
+  (8, 9),
+  (18,),
+  (3,),
+  (11,),
+)
+
+
+class Landmarks:
+  """Finds data_prep's 21 landmarks in frames, by MediaPipe.
+
+  Args:
+    folder: of `face_landmarker.task`.
+
+  Raises:
+    InputError: MediaPipe is not installed, or the file is another.
+  """
+
+  def __init__(self, folder: Path):
+    from data_prep.detectors.landmarkers import FaceDetector
+
+    self._open = partial(FaceDetector, folder, still=True)
+    self._open().close()
+
+  def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray | None]:
+    """(21, 2) landmarks in pixels of each (h, w, 3) image; None: no face."""
+    found = []
+    with closing(self._open()) as detector:  # at exit it would be too late
+      for image in images:
+        scale = max(1, -(-_LARGE // min(image.shape[:2])))
+        large = cv2.resize(image, None, fx=scale, fy=scale)
+        faces = detector(large, 0).landmarks
+        found.append(
+          None if faces is None or not len(faces) else faces[0] / scale
+        )
+    return found
+
+
+class Identity:
+  """Embeds faces with SFace (Zhong et al. 2021), through OpenCV.
+
+  Args:
+    path: of the ONNX file.
+
+  Raises:
+    InputError: OpenCV cannot read it.
+  """
+
+  def __init__(self, path: Path):
+    try:
+      self._network = cv2.FaceRecognizerSF.create(str(path), "")
+    except cv2.error as error:
+      raise InputError(f"{path}: not a network for OpenCV") from error
+
+  def __call__(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """A unit vector for the face with these (21, 2) landmarks."""
+    points = [
+      landmarks[list(part)].mean(0)
+      for part in (_RIGHT_EYE, _LEFT_EYE, _NOSE, _RIGHT_MOUTH, _LEFT_MOUTH)
+    ]
+    low, high = landmarks.min(0), landmarks.max(0)
+    face = np.concatenate([low, high - low, *points, [1.0]]).astype(np.float32)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    aligned = self._network.alignCrop(bgr, face)
+    embedding = self._network.feature(aligned)[0]
+    return embedding / np.linalg.norm(embedding)
+
+
+def landmark_errors(
+  restored: np.ndarray, true: np.ndarray, mask: np.ndarray
+) -> tuple[float, float]:
+  """Mean distance in distances of the true outer eye corners.
+
+  Args:
+    restored: (21, 2) in pixels, x first.
+    true: likewise.
+    mask: (h, w, 1), 1 where something is covered.
+
+  Returns:
+    Over all landmarks, and over those whose true place is covered: NaN if
+    there are none.
+  """
+  scale = np.linalg.norm(true[_OUTER_EYES[0]] - true[_OUTER_EYES[1]])
+  errors = np.linalg.norm(restored - true, axis=1) / scale
+  height, width = mask.shape[:2]
+  x, y = true.round().astype(int).T
+  covered = mask[y.clip(0, height - 1), x.clip(0, width - 1), 0] > 0
+  inside = float(errors[covered].mean()) if covered.any() else float("nan")
+  return float(errors.mean()), inside
+
+
+class FaceComparison:
+  """Landmark error, and identity if there is a network for it.
+
+  Args:
+    landmarks: finds them.
+    identity: embeds faces.
+  """
+
+  def __init__(self, landmarks: Landmarks, identity: Identity | None):
+    self._landmarks, self._identity = landmarks, identity
+    self._known: tuple[np.ndarray, list[np.ndarray | None]] | None = None
+
+  def __call__(
+    self, restored: np.ndarray, target: np.ndarray, mask: np.ndarray
+  ) -> dict[str, np.ndarray]:
+    """By metric, (n,) values; NaN where a frame shows no face."""
+    nothing = np.full(len(mask), np.nan)
+    values = {"landmarks": nothing.copy(), "landmarks_mask": nothing.copy()}
+    if self._identity is not None:
+      values["identity"] = nothing.copy()
+    # Every method is compared with the same truth.
+    if self._known is None or not np.array_equal(self._known[0], target):
+      self._known = target, self._landmarks(list(target))
+    true = self._known[1]
+    seen = self._landmarks(list(restored))
+    for i, (there, here) in enumerate(zip(true, seen, strict=True)):
+      if there is None:
+        continue
+      if self._identity is not None:
+        pair = [self._identity(x[i], there) for x in (restored, target)]
+        values["identity"][i] = np.dot(*pair)
+      if here is not None:
+        errors = landmark_errors(here, there, mask[i])
+        values["landmarks"][i], values["landmarks_mask"][i] = errors
+    return values
