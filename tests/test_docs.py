@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+README = ROOT / "README.md"
+PAGES = sorted(
+  [README, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+)
 # Folders of the project; others are examples of a user's.
 OURS = "diffmvr_jax|data_prep|configs|launch|tests|benchmarks|docs"
 
@@ -20,8 +23,33 @@ def test_files_and_tests_exist(page):
     assert path.exists(), f"{page.name} names {file}"
     if test:
       assert f"def {test}(" in path.read_text(), f"{page.name} names {test}"
-  for target in re.findall(r"\]\(([\w./]+\.(?:md|png))\)", text):
-    assert (page.parent / target).exists(), f"{page.name} links {target}"
+  for target, _, section in re.findall(r"\]\(([\w./]*)(#([\w-]+))?\)", text):
+    linked = page.parent / target if target else page
+    assert linked.exists(), f"{page.name} links {target}"
+    if section:
+      assert section in sections(linked), f"{page.name} links #{section}"
+
+
+def sections(page):
+  """What links to the headings of a page end with."""
+  headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+  return [
+    re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+    for heading in headings
+  ]
+
+
+def test_the_readme_says_where_things_are():
+  table = re.search(r"## Where is what\n\n(.*?)\n\n", README.read_text(), re.S)
+  assert table is not None
+  _, _, *rows = table[1].splitlines()
+  assert len(rows) > 5
+  for row in rows:
+    files, names = row.strip("|").split("|")[1:]
+    paths = re.findall(r"\]\(([\w./]+)\)", files)
+    code = "".join((ROOT / path).read_text() for path in paths)
+    for name in re.findall(r"`(\w+)`", names):
+      assert re.search(rf"^(def|class) {name}\b", code, re.M), f"{name}: {row}"
 
 
 def test_the_page_on_fidelity_names_a_test_in_every_row():
