@@ -4,9 +4,9 @@ r"""Which guidance helps: the paper's Table 3, and two questions beyond it.
   python -m diffmvr_jax.sweep --config configs/ablation_guidance.py \
     --workdir runs/ablation data.path=data/ablation/records
 
-Every variant is the demo's network at 64 px, trained equally long; with three
-seeds it takes about an hour on two CPU cores. `docs/results.md` has the
-result on thirteen real people.
+Every variant is the demo's network at 64 px, and all train for the same number
+of updates. With three seeds the sweep takes about an hour on two CPU cores.
+`docs/results.md` has the result on thirteen real people.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from diffmvr_jax.config import SamplingConfig, load_config
 
 
 def get_sweep() -> Sweep:
-  """Returns the sweep."""
+  """Returns the sweep over kinds of guidance."""
   demo = load_config(Path(__file__).with_name("demo.py"))
   base = dataclasses.replace(
     demo,

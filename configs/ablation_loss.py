@@ -4,9 +4,9 @@ r"""What the motion loss does: the paper's Table 4, and its variants.
   python -m diffmvr_jax.sweep --config configs/ablation_loss.py \
     --workdir runs/ablation data.path=data/ablation/records
 
-In the workdir of `ablation_guidance.py`, the variant `dual` is shared with it.
-With three seeds it takes about 40 minutes on two CPU cores. `docs/results.md`
-has the result on thirteen real people.
+If the workdir is that of `ablation_guidance.py`, the two sweeps share the
+variant `dual`. With three seeds the sweep takes about 40 minutes on two CPU
+cores. `docs/results.md` has the result on thirteen real people.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from diffmvr_jax.config import SamplingConfig, load_config
 
 
 def get_sweep() -> Sweep:
-  """Returns the sweep."""
+  """Returns the sweep over motion losses."""
   demo = load_config(Path(__file__).with_name("demo.py"))
   base = dataclasses.replace(
     demo,
@@ -31,10 +31,10 @@ def get_sweep() -> Sweep:
     title="Loss",
     base=base,
     variants=(
-      # The demo's: predicted clean latents, relative to the true motion.
+      # The demo's loss: on predicted clean latents, relative to true motion.
       Variant(name="dual"),
       Variant(name="no-motion", overrides=(f"{motion}.weight=0.0",)),
-      # Equal to no-motion with one seed, equal with all.
+      # If it equals no-motion with one seed, it does with all.
       Variant(name="printed", overrides=(f"{motion}.on=noisy",), seeds=(0,)),
       Variant(name="zero", overrides=(f"{motion}.relative_to=zero",)),
     ),

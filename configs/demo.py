@@ -2,14 +2,14 @@
 
   make demo
 
-runs it from data to report. By hand:
+runs it from data to report. These commands do the same by hand:
 
   python -m data_prep export procedural:0-95 --out runs/demo/data --size 64
   python -m diffmvr_jax.train --config configs/demo.py --workdir runs/demo/train
 
-From 5 to 11 minutes on two CPU cores (float32, jax 0.10.2), for 23.0 dB PSNR
-inside the mask on held-out people; doing nothing gives 16.1, Telea's
-inpainting 20.8, copying the past frame 28.0.
+It takes 5 to 11 minutes on two CPU cores (float32, jax 0.10.2), and reaches
+23.0 dB PSNR inside the mask on held-out people. Doing nothing gives 16.1 dB,
+Telea's inpainting 20.8, and copying the past frame 28.0.
 """
 
 from diffmvr_jax.config import (
@@ -61,7 +61,7 @@ def get_config() -> Config:
         heads=4,
         mlp_dim=192,
         projection_dim=96,
-        output_layer=-1,  # trained along, so no layer is left out
+        output_layer=-1,  # it is trained too, so no layer is left out
       ),
       guidance=GuidanceConfig(encoder="both", hidden_dim=96, latent_patch=2),
       train_clip=True,

@@ -1,15 +1,16 @@
 r"""Distils the demo's model into one that restores in 4 or 2 steps.
 
-After `make demo`:
+Run these after `make demo`:
 
   python -m diffmvr_jax.train --config configs/distill_lcm.py \
     --workdir runs/distilled
   python -m diffmvr_jax.evaluate --checkpoint runs/distilled \
     --data runs/demo/data --out runs/distilled/report
 
-About 6 minutes on two CPU cores for 22.3 dB PSNR inside the mask in 4 steps or
-2, where the demo's model has 22.5 in 50; `docs/restoring.md` has the table.
-For another model, take its own config and change what `distilled` changes.
+The training takes about 6 minutes on two CPU cores. The model reaches 22.3 dB
+PSNR inside the mask in 4 steps or 2, where the demo's model reaches 22.5 in 50;
+`docs/restoring.md` has the table. For another model, call `distilled` with its
+own config and workdir.
 """
 
 import dataclasses
@@ -29,7 +30,7 @@ from diffmvr_jax.config import (
 
 
 def distilled(teacher: Config, workdir: str) -> Config:
-  """The experiment for a teacher of any size, whose training is in workdir."""
+  """Returns the distillation of a teacher that was trained in `workdir`."""
   return dataclasses.replace(
     teacher,
     name=f"{teacher.name}-lcm",
@@ -37,8 +38,8 @@ def distilled(teacher: Config, workdir: str) -> Config:
     autoencoder_stage=AutoencoderStageConfig(steps=0),
     diffusion_stage=DiffusionStageConfig(
       objective="consistency",
-      # Few timesteps, so that a short training carries clean data up to the
-      # last; Stable Diffusion's distillations take 50.
+      # With few timesteps a short training carries clean data up to the last
+      # one; Stable Diffusion's distillations take 50.
       consistency=ConsistencyConfig(grid=4),
       steps=600,
       batch_size=4,

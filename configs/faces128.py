@@ -4,11 +4,12 @@ r"""Real faces at 128 px with pasted hands, small enough for two CPU cores.
   python -m diffmvr_jax.train --config configs/faces128.py \
     --workdir runs/faces128 data.path=data/faces128
 
-The scale to try a change at, and to see the whole path work on footage of
-your own; it is not the scale of the paper. Half an hour on two CPU cores
-(float32, jax 0.10.2) gave 17.0 dB PSNR inside the mask on held-out people,
-where doing nothing gives 16.1 and Telea's inpainting 19.8: raise the steps
-for anything but a try. `docs/measurements.md` has the whole table.
+This is the scale at which to try a change, and to see the whole path work on
+your own footage; it is not the scale of the paper. Half an hour on two CPU
+cores (float32, jax 0.10.2) gave 17.0 dB PSNR inside the mask on held-out
+people, where doing nothing gives 16.1 and Telea's inpainting 19.8. Raise the
+steps for anything but a first try. `docs/measurements.md` has the whole table,
+and says under which conditions it was measured.
 """
 
 from diffmvr_jax.config import (
@@ -58,7 +59,7 @@ def get_config() -> Config:
         heads=4,
         mlp_dim=192,
         projection_dim=96,
-        output_layer=-1,  # trained along, so no layer is left out
+        output_layer=-1,  # it is trained too, so no layer is left out
       ),
       guidance=GuidanceConfig(encoder="both", hidden_dim=128, latent_patch=2),
       train_clip=True,

@@ -5,9 +5,9 @@ r"""The paper's scale: Stable Diffusion 1.5's networks at 512 px.
   python -m diffmvr_jax.train --config configs/sd15_512.py --workdir DIR \
     init_from=START data.path=RECORDS
 
-Learning rate, warm-up and batch are the paper's appendix D. No run of it has
-been made yet, so no hours and no result stand here; the networks' sizes are
-checked in the tests.
+Learning rate, warm-up and batch are those of the paper's appendix D. Nobody has
+run this experiment yet, so no hours and no result stand here. Tests check the
+sizes of the networks.
 """
 
 from diffmvr_jax.config import Config, MeshConfig, ModelConfig

@@ -3,12 +3,12 @@ r"""The paper's scale on one machine with eight H100 of 80 GB.
   python -m diffmvr_jax.train --config configs/sd15_512_h100_8.py \
     --workdir DIR init_from=START data.path=RECORDS
 
-The paper's batch of 8 windows, one per GPU, parameters sharded over all.
-Compiled for this machine, a step needs 11.6 GiB of each GPU without
-recomputing anything; six windows per GPU need 51 GiB, twelve 71, thirteen do
-not fit, see docs/scaling.md. Of a GPU's memory JAX takes three quarters, room
-for six, unless XLA_PYTHON_CLIENT_MEM_FRACTION says more. No run of it has been
-made.
+The batch is the paper's, 8 windows, one per GPU. Parameters are sharded over
+all GPUs. Compiled for this machine with `model.remat=none`, a step needs 11.6
+GiB of each GPU. Six windows per GPU need 51 GiB, twelve need 71, and thirteen
+do not fit, see docs/scaling.md. JAX takes three quarters of a GPU's memory,
+which has room for six, unless XLA_PYTHON_CLIENT_MEM_FRACTION says more. Nobody
+has run this experiment yet.
 """
 
 import dataclasses

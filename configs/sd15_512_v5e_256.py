@@ -2,13 +2,14 @@ r"""The paper's scale on 256 chips of TPU v5e, two windows per chip.
 
   launch/tpu_pod.sh --name twin --zone ZONE --type v5litepod-256 \
     --version VERSION --bucket BUCKET -- --config configs/sd15_512_v5e_256.py \
-    --workdir BUCKET/twin init_from=START data.path=RECORDS
+    --workdir /data/twin init_from=/data/START data.path=/data/RECORDS
 
-A batch is 512 windows of 8 frames, 64 times the paper's, at the paper's
-learning rate; chips have room for four each: compiled for this slice with every
-block recomputed, they take 94 % of a chip's memory. Parameters are sharded over
-16 chips, not over all, which gathers less than half the bytes, see
-docs/scaling.md. No run of it has been made.
+The launcher mounts the bucket at /data. A batch is 512 windows of 8 frames, 64
+times the paper's, at the paper's learning rate. A chip has room for four
+windows: compiled for this slice with every block recomputed, they take 94 % of
+its memory. Parameters are sharded over 16 chips, not over all 256, which
+gathers less than half the bytes, see docs/scaling.md. Nobody has run this
+experiment yet.
 """
 
 import dataclasses

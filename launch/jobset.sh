@@ -6,9 +6,9 @@
 #     [--namespace N] [--dry-run] -- \
 #     --config configs/sd15_512.py --workdir /data/sd15 data.path=/data/records
 #
-# The image holds this project, installed with its extra `tpu` or `cuda`. The
-# claim, mounted at /data, is shared by all pods. A failed or evicted pod
-# restarts the whole set, which resumes.
+# The image holds this project, installed with its extra `tpu` or `cuda`. All pods
+# share the volume of the claim, mounted at /data. If a pod fails or is evicted,
+# the whole set restarts, and the training resumes.
 set -euo pipefail
 
 name='' image='' hosts=1 tpu='' topology='' chips=4 gpus='' claim='' namespace=default

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Trains in several processes of this machine, one per GPU or group of GPUs.
+# Trains in several processes on this machine, one per GPU or group of GPUs.
 #
 #   launch/local.sh --processes 4 [--port 12321] [--dry-run] -- \
 #     --config configs/sd15_512.py --workdir runs/sd15 data.path=records
 #
-# Process i gets GPU i, unless CUDA_VISIBLE_DEVICES is set to nothing. When one
-# process fails, the others are stopped, and its code is that of the launcher.
+# Process i gets GPU i. If CUDA_VISIBLE_DEVICES is set, even to nothing, every
+# process gets that value instead. If one process fails, the others are stopped,
+# and the launcher ends with the code of the process that failed.
 set -euo pipefail
 
 processes=1 port=12321 dry_run=''

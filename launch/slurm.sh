@@ -5,10 +5,10 @@
 #     [--account A] [--dry-run] -- \
 #     --config configs/sd15_512.py --workdir /shared/sd15 data.path=/shared/data
 #
-# SLURM tells JAX who the processes are. Five minutes before the time is up,
-# or when the job is preempted, SIGTERM makes the training save and end, and the
-# job goes back into the queue, where it resumes. The workdir has to be on a
-# file system that all nodes share.
+# SLURM tells JAX which processes there are. Five minutes before the time is up,
+# or if the job is preempted, SIGTERM makes the training save and end. The job
+# then goes back into the queue, and resumes when it runs again. The workdir must
+# be on a file system that all nodes share.
 set -euo pipefail
 
 nodes=1 gpus=8 time=24:00:00 partition='' account='' dry_run=''

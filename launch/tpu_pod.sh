@@ -6,12 +6,12 @@
 #     [--dry-run] -- \
 #     --config configs/sd15_512.py --workdir /data/sd15 data.path=/data/records
 #
-# The slice is created, or used as it is where it exists. The committed state of
-# this repository is copied to every worker and installed; the bucket is mounted
-# at /data by gcsfuse; the training runs on all workers and its log is followed
-# here and kept in NAME.log. If the slice was preempted, it is deleted and
-# made anew, and the training resumes from the bucket. Afterwards the slice is
-# left as it is: delete it yourself.
+# The script creates the slice, or uses it if it exists. It copies the committed
+# state of this repository to every worker and installs it, and mounts the bucket
+# at /data with gcsfuse. The training runs on all workers; its log is shown here
+# and kept in NAME.log. If the slice is preempted, the script deletes it and
+# creates a new one, and the training resumes from the bucket. Afterwards the
+# slice stays: delete it yourself.
 set -euo pipefail
 
 name='' zone='' type='' version='' bucket='' project='' spot='' dry_run=''
@@ -54,7 +54,7 @@ tpu() { run gcloud compute tpus tpu-vm "$@"; }
 on_all() { tpu ssh "$name" "${where[@]}" --worker=all "--command=$1"; }
 
 state() {
-  # A dry run asks nobody: it shows what happens where there is no slice yet.
+  # A dry run does not ask: it shows what happens if there is no slice yet.
   [[ $dry_run ]] && return
   gcloud compute tpus tpu-vm describe "$name" "${where[@]}" \
     '--format=value(state)' 2>/dev/null || true
@@ -79,7 +79,7 @@ diffmvr_jax.train$(printf ' %q' "$@")"
 prepare
 if [[ $dry_run ]]; then
   on_all "$training"
-  echo "# again from the top, with a new slice, whenever it is preempted"
+  echo "# if the slice is preempted: all of this again, with a new slice"
   exit
 fi
 until on_all "$training" 2>&1 | tee -a "$name.log"; do

@@ -3,7 +3,7 @@
 #
 #   launch/baselines/e2fgvi.sh --checkout E2FGVI --clips CLIPS --out DIR
 #
-# It writes compressed videos, which costs it some PSNR.
+# E2FGVI writes compressed videos, which costs some PSNR.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/options.sh"

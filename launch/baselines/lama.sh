@@ -4,7 +4,7 @@
 #
 #   launch/baselines/lama.sh --checkout lama --clips CLIPS --out DIR
 #
-# Its weights are expected in CHECKOUT/big-lama.
+# LaMa's weights must be in CHECKOUT/big-lama.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/options.sh"
@@ -13,7 +13,7 @@ for frames in "$clips"/frames/*/; do
   name=$(basename "$frames")
   pairs=$out/.work/$name
   run mkdir -p "$pairs" "$out/$name"
-  # It pairs X.png with X_mask001.png, and calls its result like the mask.
+  # LaMa pairs X.png with X_mask001.png, and names its result like the mask.
   for frame in "$frames"*.png; do
     number=$(basename "$frame" .png)
     run ln -sf "$frame" "$pairs/$number.png"

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Runs LGVI (Wu et al. 2024, github.com/jianzongwu/Language-Driven-Video-Inpainting)
-# on our clips. It is told what to remove in words, and gets no mask.
+# on our clips. LGVI is told in words what to remove, and gets no mask.
 #
 #   launch/baselines/lgvi.sh --checkout Language-Driven-Video-Inpainting \
 #     --clips CLIPS --out DIR
 #
-# EXPRESSION is what to remove; MODULE the program of the checkout that does it.
+# The variable EXPRESSION says what to remove, and MODULE names the module of the
+# checkout that does it.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/options.sh"

@@ -4,9 +4,9 @@
 #   --checkout DIR   the method's repository, installed as its README says
 #   --clips DIR      what `python -m launch.baselines.frames` wrote
 #   --out DIR        gets a folder of pictures, or a video, for every clip
-#   --dry-run        prints what would be done
+#   --dry-run        prints the commands instead of running them
 #
-# PYTHON is the interpreter of the method's own environment.
+# The variable PYTHON names the interpreter of the method's own environment.
 
 checkout='' clips='' out='' dry_run=''
 while (($#)); do

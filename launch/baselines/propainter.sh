@@ -3,7 +3,8 @@
 #
 #   launch/baselines/propainter.sh --checkout ProPainter --clips CLIPS --out DIR
 #
-# Masks are taken as they are, without the dilation that it adds by default.
+# The masks are used as they are, without the dilation that ProPainter adds by
+# default.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/options.sh"
