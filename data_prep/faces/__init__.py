@@ -1,0 +1,1 @@
+"""What is known of one face, and the guidance images made of it."""
