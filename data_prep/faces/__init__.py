@@ -1,1 +1,1 @@
-"""What is known of one face, and the guidance images made of it."""
+"""From a found face to its crop and its guidance images."""

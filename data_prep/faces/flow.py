@@ -1,0 +1,155 @@
+"""Dense motion between two frames of which parts are covered.
+
+A flow f of a picture x against a picture y says where each pixel of x is
+found in y: x(p) shows what y(p + f(p)) shows. So pictures are carried by
+sampling, and never by scattering.
+"""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+# Grey levels by which two sightings of a point may differ.
+_TOLERANCE = 16.0
+
+
+def flow_searcher(*, fine: bool) -> cv2.DISOpticalFlow:
+  """DIS optical flow (Kroeger et al. 2016).
+
+  Args:
+    fine: search down to single pixels, in patches that overlap little; else
+      down to every other pixel, in patches that overlap more.
+  """
+  if not fine:
+    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+  search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+  search.setFinestScale(0)
+  search.setPatchStride(6)
+  return search
+
+
+def motion(
+  search: cv2.DISOpticalFlow,
+  now: tuple[np.ndarray, np.ndarray],
+  then: tuple[np.ndarray, np.ndarray],
+  sigma: float,
+) -> np.ndarray:
+  """Flow from one picture to another, extended under what covers them.
+
+  With v the visible parts and f the flow that was found,
+
+    (1)  w(p) = v_now(p) v_then(p + f) exp(−(now(p) − then(p + f))² / σ²)
+    (2)  F = w f + (1 − w) (G ∗ w f) / (G ∗ w)
+
+  with σ of 16 grey levels and G a Gaussian.
+
+  Args:
+    search: see `flow_searcher`.
+    now: (h, w) uint8 grey picture and (h, w) float32, 1 where it is visible.
+      What covers it must be painted over with something plausible, or its
+      edges pull the flow beside them along.
+    then: likewise, the picture that is looked in.
+    sigma: standard deviation of G, in pixels.
+
+  Returns:
+    (h, w, 2) float32, in pixels.
+  """
+  flow = search.calc(now[0], then[0], None)
+  difference = now[0].astype(np.float32) - sample(then[0], flow)
+  weights = np.exp(-np.square(difference / _TOLERANCE)) * now[1]
+  weights[sample(then[1], flow) < 0.99] = 0
+  weights = weights[..., None]
+  wide = spread(weights * flow, sigma) / (spread(weights, sigma) + 1e-6)
+  return weights * flow + (1 - weights) * wide
+
+
+def spread(values: np.ndarray, sigma: float) -> np.ndarray:
+  """A Gaussian blur, computed as coarsely as it will be smooth.
+
+  Args:
+    values: (h, w, c) float32.
+    sigma: standard deviation, in pixels.
+
+  Returns:
+    (h, w, c) float32.
+  """
+  height, width = values.shape[:2]
+  step = max(1, int(sigma / 2))
+  coarse = (max(1, width // step), max(1, height // step))
+  small = cv2.resize(values, coarse, interpolation=cv2.INTER_AREA)
+  small = cv2.GaussianBlur(
+    small, (0, 0), sigma / step, borderType=cv2.BORDER_REPLICATE
+  )
+  wide = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+  return wide.reshape(values.shape)
+
+
+def sample(
+  picture: np.ndarray,
+  flow: np.ndarray,
+  interpolation: int = cv2.INTER_LINEAR,
+  corner: tuple[int, int] = (0, 0),
+) -> np.ndarray:
+  """What a picture shows where a flow points; its border is continued.
+
+  Args:
+    picture: (H, W) or (H, W, c).
+    flow: (h, w, 2) float32, of a part of the picture.
+    interpolation: OpenCV's flag.
+    corner: left and top of that part.
+
+  Returns:
+    (h, w) or (h, w, c).
+  """
+  where = flow + _grid(*flow.shape[:2])
+  where += np.float32(corner)
+  return cv2.remap(
+    picture, where, None, interpolation, borderMode=cv2.BORDER_REPLICATE
+  )
+
+
+def inside(flow: np.ndarray, margin: float = 2.0) -> np.ndarray:
+  """(h, w) bool, where a flow points into the picture or hardly beside it."""
+  height, width = flow.shape[:2]
+  where = flow + _grid(height, width)
+  high = np.float32([width - 1 + margin, height - 1 + margin])
+  return ((where >= -margin) & (where <= high)).all(-1)
+
+
+def enlarge(
+  field: np.ndarray, size: tuple[int, int], box: tuple[int, int, int, int]
+) -> np.ndarray:
+  """A part of a field, resampled as if the field were enlarged.
+
+  Args:
+    field: (h, w) or (h, w, c) float32; values stay as they are.
+    size: width and height that it is enlarged to.
+    box: left, top, width and height of the part, after enlarging.
+  """
+  height, width = field.shape[:2]
+  left, top, part_width, part_height = box
+  if (width, height) == size:
+    return field[top : top + part_height, left : left + part_width]
+  x, y = width / size[0], height / size[1]
+  # Pixel centres are at integers.
+  back = np.float64(
+    [
+      [x, 0, (left + 0.5) * x - 0.5],
+      [0, y, (top + 0.5) * y - 0.5],
+    ]
+  )
+  return cv2.warpAffine(
+    field,
+    back,
+    (part_width, part_height),
+    flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+    borderMode=cv2.BORDER_REPLICATE,
+  )
+
+
+@lru_cache(maxsize=8)
+def _grid(height: int, width: int) -> np.ndarray:
+  """(h, w, 2) float32, the pixels' x and y."""
+  y, x = np.mgrid[:height, :width].astype(np.float32)
+  return np.stack([x, y], axis=-1)
