@@ -34,6 +34,7 @@ from data_prep.faces.flow import (
   motion,
   sample,
   spread,
+  targets,
 )
 from data_prep.faces.sightings import Picture, Sightings, thumbnail
 
@@ -44,7 +45,6 @@ SOURCES = ("chained", "best", "second", "past")
 # b_k of equation (4). The frame before fits well for being near in time.
 _TRUST = {"chained": 0.2, "best": 1.0, "second": 0.6, "past": 0.0}
 _TRUST_IN_PAINT = 0.1  # of a remembered frame's pixel that was covered, too
-_POWER = 1.5  # of equation (4)
 # Standard deviations of Gaussians over the longer side at the flow's scale.
 _EXTENSION = 0.08  # of the flow under the mask
 _LIGHT = 0.03  # G of equation (2)
@@ -126,6 +126,33 @@ class _Source:
   steps: np.ndarray
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Surroundings:
+  """What equations (2) and (3) need of the visible part, once per frame.
+
+  Attributes:
+    light: (i, j, 1) float32, 1 / (G ∗ v + λ).
+    fit: (i, j) float32, 1 / (H ∗ v).
+    near: (i, j) float32 weights of the mean near the mask; their sum is 1.
+  """
+
+  light: np.ndarray
+  fit: np.ndarray
+  near: np.ndarray
+
+  @classmethod
+  def of(cls, visible: np.ndarray) -> "_Surroundings":
+    """Those of (i, j) float32, 1 where the frame is visible."""
+    side = max(visible.shape)
+    wide = spread(visible[..., None], _FIT * side)[..., 0]
+    near = (1.02 - wide) * visible
+    return cls(
+      light=1 / (spread(visible[..., None], _LIGHT * side) + _LAMBDA),
+      fit=1 / (wide + np.float32(1e-4)),
+      near=near / (near.sum() + np.float32(1e-6)),
+    )
+
+
 class Propagator:
   """Propagates a video, frame by frame.
 
@@ -155,8 +182,7 @@ class Propagator:
   ):
     self._config = config or PropagationConfig()
     self._with_sources = with_sources
-    self._chain_search = flow_searcher(fine=False)
-    self._fine_search = flow_searcher(fine=True)
+    self._search = flow_searcher()
     self._cut_search = cv2.DISOpticalFlow_create(
       cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST
     )
@@ -219,11 +245,12 @@ class Propagator:
       for x in (now.grey, before.grey, now.visible, before.known)
     )
     flow = self._cut_search.calc(a, b, None)
-    both = (v > 0.99) & (sample(u, flow) > 0.99)
+    where = targets(flow)
+    both = (v > 0.99) & (sample(u, where) > 0.99)
     if both.mean() < 0.1:
       return False  # too little to tell by
     here = a[both].astype(np.float32)
-    there = sample(b, flow)[both].astype(np.float32)
+    there = sample(b, where)[both].astype(np.float32)
     here, there = here - here.mean(), there - there.mean()  # light may change
     misfit = float(np.abs(here - there).mean())
     contrast = float(np.abs(here).mean() + np.abs(there).mean()) / 2
@@ -240,13 +267,12 @@ class Propagator:
       return now, {}
     before = self._before
     hidden = now.visible[..., None] == 0
+    around = _Surroundings.of(now.visible)
     # Without the occluder, whose edges would pull the flow along.
     still = _painted(
       now.image, np.where(hidden, before.small, now.small), now.visible
     )
-    sources = {
-      "chained": self._carried("chained", still, before, self._chain_search)
-    }
+    sources = {"chained": self._carried("chained", still, before, around)}
     painted = np.where(hidden, sources["chained"].small, now.small)
     painted = np.clip(painted.round(), 0, 255).astype(np.uint8)
     now = _painted(now.image, painted, now.visible)
@@ -260,7 +286,7 @@ class Propagator:
       wanted["past"] = past
     for name, picture in wanted.items():
       if picture is not before or name == "past":
-        sources[name] = self._carried(name, now, picture, self._fine_search)
+        sources[name] = self._carried(name, now, picture, around)
     return now, sources
 
   def _carried(
@@ -268,33 +294,33 @@ class Propagator:
     name: str,
     now: Picture,
     then: Picture,
-    search: cv2.DISOpticalFlow,
+    around: "_Surroundings",
   ) -> _Source:
     """Equations (2) to (4) for one source."""
     side = max(now.grey.shape)
     flow = motion(
-      search,
+      self._search,
       (now.grey, now.visible),
       (then.grey, then.known if name == "chained" else then.visible),
       _EXTENSION * side,
     )
-    small = sample(then.small, flow, cv2.INTER_CUBIC).astype(np.float32)
+    where = targets(flow)
+    small = sample(then.small, where, cv2.INTER_CUBIC).astype(np.float32)
     seen = now.visible[..., None]
-    share = spread(seen, _LIGHT * side)
-    difference = seen * (now.small - small)
-    correction = spread(difference, _LIGHT * side) / (share + _LAMBDA)
-    squared = np.square(difference - seen * correction).mean(-1, keepdims=True)
-    near = (spread(1 - seen, _FIT * side) + 0.02) * seen
-    error = spread(squared, _FIT * side) / (spread(seen, _FIT * side) + 1e-4)
-    error = error + 2 * (squared * near).sum() / (near.sum() + 1e-6)
-    error = error[..., 0]
-    known = (sample(then.known, flow) > 0.5) & inside(flow)
-    weight = _TRUST[name] * (error + 1) ** -_POWER * known
+    difference = (now.small - small) * seen
+    correction = spread(difference, _LIGHT * side) * around.light
+    left = difference - seen * correction
+    squared = _mean_square(left)
+    error = spread(squared[..., None], _FIT * side)[..., 0] * around.fit
+    error += 2 * float(np.vdot(squared, around.near))
+    known = (sample(then.known, where) > 0.5) & inside(where)
+    weight = known * np.float32(_TRUST[name])
+    weight /= (error + 1) * np.sqrt(error + 1)
     if name == "chained":
-      steps = sample(self._steps, flow) + 1
+      steps = sample(self._steps, where) + 1
     else:
-      visible = sample(then.visible, flow)
-      weight = weight * (_TRUST_IN_PAINT + (1 - _TRUST_IN_PAINT) * visible)
+      visible = sample(then.visible, where)
+      weight *= _TRUST_IN_PAINT + (1 - _TRUST_IN_PAINT) * visible
       steps = np.ones_like(error)
     return _Source(
       picture=then,
@@ -303,7 +329,7 @@ class Propagator:
       correction=correction,
       error=error,
       known=known,
-      weight=weight.astype(np.float32),
+      weight=weight,
       steps=steps,
     )
 
@@ -331,18 +357,18 @@ class Propagator:
     known = total > 0
     shares = {k: s.weight / (total + 1e-20) for k, s in sources.items()}
     small = sum((shares[k][..., None] * sources[k].small for k in shares), 0.0)
-    seen = now.visible[..., None]
-    paint = _paint(
-      np.where(seen > 0, now.small, small),
-      np.maximum(seen, known[..., None]).astype(np.float32),
-    )
     box = cv2.boundingRect(covered)
     left, top, width, height = box
     part = np.s_[top : top + height, left : left + width]
     filling = self._filling(shares, sources, box, image.shape)
     holes = enlarge((~known).astype(np.float32), image.shape[1::-1], box)
-    smooth = enlarge(paint, image.shape[1::-1], box)
-    filling = filling + np.clip(holes, 0, 1)[..., None] * (smooth - filling)
+    if holes.any():
+      seen = np.maximum(now.visible, known)[..., None].astype(np.float32)
+      paint = _paint(
+        np.where(now.visible[..., None] > 0, now.small, small), seen
+      )
+      smooth = enlarge(paint, image.shape[1::-1], box)
+      filling += holes[..., None] * (smooth - filling)
     out = image.copy()
     out[part] = np.where(
       covered[part][..., None] > 0, np.clip(filling.round(), 0, 255), out[part]
@@ -359,9 +385,7 @@ class Propagator:
     )
     result = Propagated(image=out, valid=valid, confidence=sure, cut=cut)
     result = self._with(result, sources, covered, box)
-    shrunk = cv2.resize(
-      out, now.grey.shape[::-1], interpolation=cv2.INTER_AREA
-    )
+    shrunk = cv2.resize(out, now.grey.shape[::-1], interpolation=cv2.INTER_AREA)
     known = np.maximum(now.visible, known.astype(np.float32))
     now = _painted(out, shrunk, now.visible, known)
     return result, now, np.where(now.visible > 0, np.float32(0), steps)
@@ -425,7 +449,7 @@ def _full(
   scale = np.float32([size[0] / width, size[1] / height])
   flow = enlarge(source.flow, size, box) * scale
   image = source.picture.image
-  carried = sample(image, flow, cv2.INTER_CUBIC, box[:2])
+  carried = sample(image, targets(flow, box[:2]), cv2.INTER_CUBIC)
   return carried + enlarge(source.correction, size, box)
 
 
@@ -440,9 +464,15 @@ def _confidence(
   expected = np.zeros(now.grey.shape, np.float32)
   for name, share in shares.items():
     source = sources[name]
-    apart = np.square(source.small - mean).mean(-1)
+    apart = _mean_square(source.small - mean)
     expected += share * (source.error + apart)
   return np.exp(-np.sqrt(expected) / _ERROR - steps / _STEPS)
+
+
+def _mean_square(values: np.ndarray) -> np.ndarray:
+  """Mean of the squares over three channels, (i, j) float32."""
+  third = np.full((1, 3), 1 / 3, np.float32)
+  return cv2.transform(np.square(values), third)
 
 
 def _painted(

@@ -132,11 +132,14 @@ class Sightings:
 
   def _most_alike(self) -> int:
     """The older of the two frames that are most alike."""
-    views = np.stack([x.thumbnail for x in self._kept])
-    gaps = np.abs(views[:, None] - views[None]).mean((2, 3))
-    np.fill_diagonal(gaps, np.inf)
-    i, j = np.unravel_index(int(np.argmin(gaps)), gaps.shape)
-    return int(min(i, j, key=lambda place: self._ages[place]))
+    views = np.stack([x.thumbnail.ravel() for x in self._kept])
+    nearest: tuple[float, int] = (np.inf, 0)
+    for i in range(1, len(views)):
+      gaps = np.abs(views[:i] - views[i]).mean(1)
+      j = int(np.argmin(gaps))
+      older = min(i, j, key=lambda place: self._ages[place])
+      nearest = min(nearest, (float(gaps[j]), older))
+    return nearest[1]
 
   def _drop(self, place: int) -> None:
     for kept in (self._kept, self._ages, self._clean):
