@@ -47,7 +47,8 @@ _TRUST = {"chained": 0.2, "best": 1.0, "second": 0.6, "past": 0.0}
 _TRUST_IN_PAINT = 0.1  # of a remembered frame's pixel that was covered, too
 # Standard deviations of Gaussians over the longer side at the flow's scale.
 _EXTENSION = 0.08  # of the flow under the mask
-_LIGHT = 0.03  # G of equation (2)
+_LIGHT = 0.03  # G of equation (2), which is applied twice:
+_WIDE_LIGHT = 0.15  # first widely, which carries far under the mask
 _FIT = 0.06  # H of equation (3)
 _LAMBDA = 0.1  # of equation (2): the correction fades away from what is seen
 _ERROR = 14.0  # grey levels of expected error that take confidence to 1/e
@@ -132,11 +133,13 @@ class _Surroundings:
 
   Attributes:
     light: (i, j, 1) float32, 1 / (G ∗ v + λ).
+    wide_light: likewise, for the wide G, and a λ ten times smaller.
     fit: (i, j) float32, 1 / (H ∗ v).
     near: (i, j) float32 weights of the mean near the mask; their sum is 1.
   """
 
   light: np.ndarray
+  wide_light: np.ndarray
   fit: np.ndarray
   near: np.ndarray
 
@@ -146,8 +149,10 @@ class _Surroundings:
     side = max(visible.shape)
     wide = spread(visible[..., None], _FIT * side)[..., 0]
     near = (1.02 - wide) * visible
+    far = spread(visible[..., None], _WIDE_LIGHT * side)
     return cls(
       light=1 / (spread(visible[..., None], _LIGHT * side) + _LAMBDA),
+      wide_light=1 / (far + np.float32(_LAMBDA / 10)),
       fit=1 / (wide + np.float32(1e-4)),
       near=near / (near.sum() + np.float32(1e-6)),
     )
@@ -206,6 +211,7 @@ class Propagator:
       side = 2 * self._config.dilation + 1
       disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
       covered = cv2.dilate(covered, disc)
+    image = image.copy()  # the caller's may be written to
     now = self._picture(image, 1 - covered)
     if self._before is not None and self._before.image.shape != image.shape:
       self.reset()
@@ -308,7 +314,9 @@ class Propagator:
     small = sample(then.small, where, cv2.INTER_CUBIC).astype(np.float32)
     seen = now.visible[..., None]
     difference = (now.small - small) * seen
-    correction = spread(difference, _LIGHT * side) * around.light
+    correction = spread(difference, _WIDE_LIGHT * side) * around.wide_light
+    left = difference - seen * correction
+    correction += spread(left, _LIGHT * side) * around.light
     left = difference - seen * correction
     squared = _mean_square(left)
     error = spread(squared[..., None], _FIT * side)[..., 0] * around.fit
@@ -387,7 +395,7 @@ class Propagator:
     result = self._with(result, sources, covered, box)
     shrunk = cv2.resize(out, now.grey.shape[::-1], interpolation=cv2.INTER_AREA)
     known = np.maximum(now.visible, known.astype(np.float32))
-    now = _painted(out, shrunk, now.visible, known)
+    now = _painted(out.copy(), shrunk, now.visible, known)
     return result, now, np.where(now.visible > 0, np.float32(0), steps)
 
   def _filling(
