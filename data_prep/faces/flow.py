@@ -57,13 +57,17 @@ def motion(
   weights = cv2.exp(cv2.multiply(difference, difference, scale=-_SHARPNESS))
   weights *= now[1]
   weights[sample(then[1], where) < 0.99] = 0
-  # One blur for (w f, w); in place, for speed.
-  weighted = np.empty((*weights.shape, 3), np.float32)
-  np.multiply(flow, weights[..., None], out=weighted[..., :2])
-  weighted[..., 2] = weights
-  wide = spread(weighted, sigma)
-  share = (1 - weights) / (wide[..., 2] + np.float32(1e-6))
-  return weighted[..., :2] + share[..., None] * wide[..., :2]
+  x, y = cv2.split(flow)
+  # One blur for (w f, w). Whole planes, since numpy is slow across channels.
+  wide = spread(cv2.merge([weights * x, weights * y, weights]), sigma)
+  wide_x, wide_y, total = cv2.split(wide)
+  share = (1 - weights) / (total + np.float32(1e-6))
+  return cv2.merge([weights * x + share * wide_x, weights * y + share * wide_y])
+
+
+def planes(weights: np.ndarray) -> np.ndarray:
+  """(h, w) weights for each of three colours, (h, w, 3)."""
+  return cv2.merge([weights, weights, weights])
 
 
 def spread(values: np.ndarray, sigma: float) -> np.ndarray:

@@ -32,6 +32,7 @@ from data_prep.faces.flow import (
   flow_searcher,
   inside,
   motion,
+  planes,
   sample,
   spread,
   targets,
@@ -110,6 +111,7 @@ class _Source:
   Attributes:
     picture: what is carried.
     flow: (i, j, 2) float32 from the present to it, in pixels.
+    small: (i, j, 3) float32, r_k as equation (2) leaves it.
     correction: (i, j, 3) float32, the second term of equation (2).
     error: (i, j) float32, equation (3).
     known: (i, j) bool, where it shows what was seen.
@@ -132,12 +134,14 @@ class _Surroundings:
   """What equations (2) and (3) need of the visible part, once per frame.
 
   Attributes:
-    light: (i, j, 1) float32, 1 / (G ∗ v + λ).
+    seen: (i, j, 3) float32, v.
+    light: (i, j, 3) float32, 1 / (G ∗ v + λ).
     wide_light: likewise, for the wide G, and a λ ten times smaller.
     fit: (i, j) float32, 1 / (H ∗ v).
     near: (i, j) float32 weights of the mean near the mask; their sum is 1.
   """
 
+  seen: np.ndarray
   light: np.ndarray
   wide_light: np.ndarray
   fit: np.ndarray
@@ -149,10 +153,12 @@ class _Surroundings:
     side = max(visible.shape)
     wide = spread(visible[..., None], _FIT * side)[..., 0]
     near = (1.02 - wide) * visible
-    far = spread(visible[..., None], _WIDE_LIGHT * side)
+    far = spread(visible[..., None], _WIDE_LIGHT * side)[..., 0]
+    close = spread(visible[..., None], _LIGHT * side)[..., 0]
     return cls(
-      light=1 / (spread(visible[..., None], _LIGHT * side) + _LAMBDA),
-      wide_light=1 / (far + np.float32(_LAMBDA / 10)),
+      seen=planes(visible),
+      light=planes(1 / (close + np.float32(_LAMBDA))),
+      wide_light=planes(1 / (far + np.float32(_LAMBDA / 10))),
       fit=1 / (wide + np.float32(1e-4)),
       near=near / (near.sum() + np.float32(1e-6)),
     )
@@ -284,8 +290,8 @@ class Propagator:
     now = _painted(now.image, painted, now.visible)
     if not self._config.fit:
       return now, sources
-    wanted = dict(
-      zip(("best", "second"), self._sightings.best(now, 2), strict=False)
+    wanted: dict[str, Picture] = dict(
+      zip(SOURCES[1:3], self._sightings.best(now, 2), strict=False)
     )
     past = self._sightings.latest
     if self._with_sources and past is not None:
@@ -312,7 +318,7 @@ class Propagator:
     )
     where = targets(flow)
     small = sample(then.small, where, cv2.INTER_CUBIC).astype(np.float32)
-    seen = now.visible[..., None]
+    seen = around.seen
     difference = (now.small - small) * seen
     correction = spread(difference, _WIDE_LIGHT * side) * around.wide_light
     left = difference - seen * correction
@@ -360,11 +366,14 @@ class Propagator:
       )
       steps = np.zeros(now.grey.shape, np.float32)
       return self._with(result, {}, covered, whole), now, steps
-    total = sum((s.weight for s in sources.values()), np.float32(0))
-    total = np.broadcast_to(np.float32(total), now.grey.shape)
+    total = np.zeros(now.grey.shape, np.float32)
+    for source in sources.values():
+      total += source.weight
     known = total > 0
     shares = {k: s.weight / (total + 1e-20) for k, s in sources.items()}
-    small = sum((shares[k][..., None] * sources[k].small for k in shares), 0.0)
+    small = np.zeros(now.small.shape, np.float32)
+    for name, share in shares.items():
+      small += planes(share) * sources[name].small
     box = cv2.boundingRect(covered)
     left, top, width, height = box
     part = np.s_[top : top + height, left : left + width]
@@ -383,7 +392,9 @@ class Propagator:
     )
     valid = 1 - covered
     valid[part] |= (holes < 0.5).astype(np.uint8)
-    steps = sum((shares[k] * sources[k].steps for k in shares), 0 * now.visible)
+    steps = np.zeros_like(total)
+    for name, share in shares.items():
+      steps += share * sources[name].steps
     confidence = _confidence(shares, sources, small, steps, now)
     sure = np.ones(covered.shape, np.float32)
     sure[part] = np.where(
@@ -411,7 +422,7 @@ class Propagator:
     for name, share in shares.items():
       if share.any():
         carried = _full(sources[name], box, size)
-        filling += enlarge(share, size, box)[..., None] * carried
+        filling += planes(enlarge(share, size, box)) * carried
     return filling
 
   def _with(
@@ -454,6 +465,8 @@ def _full(
 ) -> np.ndarray:
   """A carried source within a box of the whole frame, float32."""
   height, width = source.flow.shape[:2]
+  if (width, height) == size:
+    return enlarge(source.small, size, box)
   scale = np.float32([size[0] / width, size[1] / height])
   flow = enlarge(source.flow, size, box) * scale
   image = source.picture.image
@@ -464,7 +477,7 @@ def _full(
 def _confidence(
   shares: dict[str, np.ndarray],
   sources: dict[str, _Source],
-  mean: np.ndarray | float,
+  mean: np.ndarray,
   steps: np.ndarray,
   now: Picture,
 ) -> np.ndarray:
