@@ -56,7 +56,7 @@ def motion(
   difference = cv2.subtract(now[0], sample(then[0], where), dtype=cv2.CV_32F)
   weights = cv2.exp(cv2.multiply(difference, difference, scale=-_SHARPNESS))
   weights *= now[1]
-  weights[sample(then[1], where) < 0.99] = 0
+  weights *= sample_mask(then[1], where) > 0.99
   x, y = cv2.split(flow)
   # One blur for (w f, w). Whole planes, since numpy is slow across channels.
   wide = spread(cv2.merge([weights * x, weights * y, weights]), sigma)
@@ -120,6 +120,13 @@ def sample(
   return cv2.remap(
     picture, where, None, interpolation, borderMode=cv2.BORDER_REPLICATE
   )
+
+
+def sample_mask(mask: np.ndarray, where: np.ndarray) -> np.ndarray:
+  """As `sample`, of (h, w) float32 that is often 1 everywhere."""
+  if mask.min() == 1:
+    return np.ones(where.shape[:2], np.float32)
+  return sample(mask, where)
 
 
 def inside(where: np.ndarray, margin: float = 2.0) -> np.ndarray:

@@ -27,11 +27,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from data_prep.faces.carried import Source, Surroundings, carry, mean_square
 from data_prep.faces.flow import (
   enlarge,
   flow_searcher,
-  inside,
-  motion,
   planes,
   sample,
   spread,
@@ -45,13 +44,6 @@ SOURCES = ("chained", "best", "second", "past")
 
 # b_k of equation (4). The frame before fits well for being near in time.
 _TRUST = {"chained": 0.2, "best": 1.0, "second": 0.6, "past": 0.0}
-_TRUST_IN_PAINT = 0.1  # of a remembered frame's pixel that was covered, too
-# Standard deviations of Gaussians over the longer side at the flow's scale.
-_EXTENSION = 0.08  # of the flow under the mask
-_LIGHT = 0.03  # G of equation (2), which is applied twice:
-_WIDE_LIGHT = 0.15  # first widely, which carries far under the mask
-_FIT = 0.06  # H of equation (3)
-_LAMBDA = 0.1  # of equation (2): the correction fades away from what is seen
 _ERROR = 14.0  # grey levels of expected error that take confidence to 1/e
 _STEPS = 60.0  # frames in the chain that do
 # Of a cut: shares of the picture's own contrast, and grey levels, by which
@@ -102,66 +94,6 @@ class Propagated:
   cut: bool = False
   sources: np.ndarray | None = None
   source_valid: np.ndarray | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Source:
-  """A frame carried to the present; all at the flow's scale.
-
-  Attributes:
-    picture: what is carried.
-    flow: (i, j, 2) float32 from the present to it, in pixels.
-    small: (i, j, 3) float32, r_k as equation (2) leaves it.
-    correction: (i, j, 3) float32, the second term of equation (2).
-    error: (i, j) float32, equation (3).
-    known: (i, j) bool, where it shows what was seen.
-    weight: (i, j) float32, equation (4) before it is normalised.
-    steps: (i, j) float32, flow steps since the sighting.
-  """
-
-  picture: Picture
-  flow: np.ndarray
-  small: np.ndarray
-  correction: np.ndarray
-  error: np.ndarray
-  known: np.ndarray
-  weight: np.ndarray
-  steps: np.ndarray
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Surroundings:
-  """What equations (2) and (3) need of the visible part, once per frame.
-
-  Attributes:
-    seen: (i, j, 3) float32, v.
-    light: (i, j, 3) float32, 1 / (G ∗ v + λ).
-    wide_light: likewise, for the wide G, and a λ ten times smaller.
-    fit: (i, j) float32, 1 / (H ∗ v).
-    near: (i, j) float32 weights of the mean near the mask; their sum is 1.
-  """
-
-  seen: np.ndarray
-  light: np.ndarray
-  wide_light: np.ndarray
-  fit: np.ndarray
-  near: np.ndarray
-
-  @classmethod
-  def of(cls, visible: np.ndarray) -> "_Surroundings":
-    """Those of (i, j) float32, 1 where the frame is visible."""
-    side = max(visible.shape)
-    wide = spread(visible[..., None], _FIT * side)[..., 0]
-    near = (1.02 - wide) * visible
-    far = spread(visible[..., None], _WIDE_LIGHT * side)[..., 0]
-    close = spread(visible[..., None], _LIGHT * side)[..., 0]
-    return cls(
-      seen=planes(visible),
-      light=planes(1 / (close + np.float32(_LAMBDA))),
-      wide_light=planes(1 / (far + np.float32(_LAMBDA / 10))),
-      fit=1 / (wide + np.float32(1e-4)),
-      near=near / (near.sum() + np.float32(1e-6)),
-    )
 
 
 class Propagator:
@@ -227,7 +159,7 @@ class Propagator:
     if self._sightings is None:
       frames = int(np.clip(_MEMORY // image.nbytes, 2, _MOST))
       self._sightings = Sightings(frames)
-    sources: dict[str, _Source] = {}
+    sources: dict[str, Source] = {}
     if covered.any():
       now, sources = self._sources(now)
     result, now, steps = self._fused(image, covered, now, sources, cut)
@@ -268,7 +200,7 @@ class Propagator:
     contrast = float(np.abs(here).mean() + np.abs(there).mean()) / 2
     return misfit > max(_CUT_LEVELS, _CUT_SHARE * contrast)
 
-  def _sources(self, now: Picture) -> tuple[Picture, dict[str, _Source]]:
+  def _sources(self, now: Picture) -> tuple[Picture, dict[str, Source]]:
     """Carries what is known to the present.
 
     Returns:
@@ -279,12 +211,21 @@ class Propagator:
       return now, {}
     before = self._before
     hidden = now.visible[..., None] == 0
-    around = _Surroundings.of(now.visible)
+    around = Surroundings.of(now.visible)
     # Without the occluder, whose edges would pull the flow along.
     still = _painted(
       now.image, np.where(hidden, before.small, now.small), now.visible
     )
-    sources = {"chained": self._carried("chained", still, before, around)}
+    sources = {
+      "chained": carry(
+        self._search,
+        still,
+        before,
+        around,
+        _TRUST["chained"],
+        self._steps,
+      )
+    }
     painted = np.where(hidden, sources["chained"].small, now.small)
     painted = np.clip(painted.round(), 0, 255).astype(np.uint8)
     now = _painted(now.image, painted, now.visible)
@@ -298,61 +239,15 @@ class Propagator:
       wanted["past"] = past
     for name, picture in wanted.items():
       if picture is not before or name == "past":
-        sources[name] = self._carried(name, now, picture, around)
+        sources[name] = carry(self._search, now, picture, around, _TRUST[name])
     return now, sources
-
-  def _carried(
-    self,
-    name: str,
-    now: Picture,
-    then: Picture,
-    around: "_Surroundings",
-  ) -> _Source:
-    """Equations (2) to (4) for one source."""
-    side = max(now.grey.shape)
-    flow = motion(
-      self._search,
-      (now.grey, now.visible),
-      (then.grey, then.known if name == "chained" else then.visible),
-      _EXTENSION * side,
-    )
-    where = targets(flow)
-    small = sample(then.small, where, cv2.INTER_CUBIC).astype(np.float32)
-    seen = around.seen
-    difference = (now.small - small) * seen
-    correction = spread(difference, _WIDE_LIGHT * side) * around.wide_light
-    left = difference - seen * correction
-    correction += spread(left, _LIGHT * side) * around.light
-    left = difference - seen * correction
-    squared = _mean_square(left)
-    error = spread(squared[..., None], _FIT * side)[..., 0] * around.fit
-    error += 2 * float(np.vdot(squared, around.near))
-    known = (sample(then.known, where) > 0.5) & inside(where)
-    weight = known * np.float32(_TRUST[name])
-    weight /= (error + 1) * np.sqrt(error + 1)
-    if name == "chained":
-      steps = sample(self._steps, where) + 1
-    else:
-      visible = sample(then.visible, where)
-      weight *= _TRUST_IN_PAINT + (1 - _TRUST_IN_PAINT) * visible
-      steps = np.ones_like(error)
-    return _Source(
-      picture=then,
-      flow=flow,
-      small=small + correction,
-      correction=correction,
-      error=error,
-      known=known,
-      weight=weight,
-      steps=steps,
-    )
 
   def _fused(
     self,
     image: np.ndarray,
     covered: np.ndarray,
     now: Picture,
-    sources: dict[str, _Source],
+    sources: dict[str, Source],
     cut: bool,
   ) -> tuple[Propagated, Picture, np.ndarray]:
     """Equation (1): the result, the frame to remember, its steps."""
@@ -412,7 +307,7 @@ class Propagator:
   def _filling(
     self,
     shares: dict[str, np.ndarray],
-    sources: dict[str, _Source],
+    sources: dict[str, Source],
     box: tuple[int, int, int, int],
     shape: tuple[int, ...],
   ) -> np.ndarray:
@@ -421,14 +316,14 @@ class Propagator:
     filling = np.zeros((box[3], box[2], 3), np.float32)
     for name, share in shares.items():
       if share.any():
-        carried = _full(sources[name], box, size)
+        carried = sources[name].within(box, size)
         filling += planes(enlarge(share, size, box)) * carried
     return filling
 
   def _with(
     self,
     result: Propagated,
-    sources: dict[str, _Source],
+    sources: dict[str, Source],
     covered: np.ndarray,
     box: tuple[int, int, int, int],
   ) -> Propagated:
@@ -445,7 +340,7 @@ class Propagator:
       if name not in sources:
         continue
       source = sources[name]
-      carried = np.clip(_full(source, box, size).round(), 0, 255)
+      carried = np.clip(source.within(box, size).round(), 0, 255)
       known = enlarge(source.known.astype(np.float32), size, box) > 0.5
       shown = hidden & known
       images[place][part][shown] = carried[shown]
@@ -460,23 +355,9 @@ class Propagator:
     )
 
 
-def _full(
-  source: _Source, box: tuple[int, int, int, int], size: tuple[int, int]
-) -> np.ndarray:
-  """A carried source within a box of the whole frame, float32."""
-  height, width = source.flow.shape[:2]
-  if (width, height) == size:
-    return enlarge(source.small, size, box)
-  scale = np.float32([size[0] / width, size[1] / height])
-  flow = enlarge(source.flow, size, box) * scale
-  image = source.picture.image
-  carried = sample(image, targets(flow, box[:2]), cv2.INTER_CUBIC)
-  return carried + enlarge(source.correction, size, box)
-
-
 def _confidence(
   shares: dict[str, np.ndarray],
-  sources: dict[str, _Source],
+  sources: dict[str, Source],
   mean: np.ndarray,
   steps: np.ndarray,
   now: Picture,
@@ -485,15 +366,9 @@ def _confidence(
   expected = np.zeros(now.grey.shape, np.float32)
   for name, share in shares.items():
     source = sources[name]
-    apart = _mean_square(source.small - mean)
+    apart = mean_square(source.small - mean)
     expected += share * (source.error + apart)
   return np.exp(-np.sqrt(expected) / _ERROR - steps / _STEPS)
-
-
-def _mean_square(values: np.ndarray) -> np.ndarray:
-  """Mean of the squares over three channels, (i, j) float32."""
-  third = np.full((1, 3), 1 / 3, np.float32)
-  return cv2.transform(np.square(values), third)
 
 
 def _painted(
