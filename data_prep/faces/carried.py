@@ -65,7 +65,7 @@ class Source:
     height, width = self.flow.shape[:2]
     if (width, height) == size:
       return enlarge(self.small, size, box)
-    scale = np.float32([size[0] / width, size[1] / height])
+    scale = np.array([size[0] / width, size[1] / height], np.float32)
     flow = enlarge(self.flow, size, box) * scale
     where = targets(flow, box[:2])
     carried = sample(self.picture.image, where, cv2.INTER_CUBIC)
@@ -134,9 +134,10 @@ def carry(
     _EXTENSION * side,
   )
   where = targets(flow)
-  small = sample(then.small, where, cv2.INTER_CUBIC).astype(np.float32)
+  small = sample(then.small, where, cv2.INTER_CUBIC)
   seen = around.seen
-  difference = (now.small - small) * seen
+  difference = cv2.subtract(now.small, small, dtype=cv2.CV_32F)
+  difference *= seen
   correction = spread(difference, _WIDE_LIGHT * side) * around.wide_light
   left = difference - seen * correction
   correction += spread(left, _LIGHT * side) * around.light

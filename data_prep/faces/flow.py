@@ -22,6 +22,7 @@ def flow_searcher() -> cv2.DISOpticalFlow:
   search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
   search.setFinestScale(1)
   search.setGradientDescentIterations(12)
+  search.setVariationalRefinementIterations(3)
   return search
 
 
@@ -51,7 +52,7 @@ def motion(
   Returns:
     (h, w, 2) float32, in pixels.
   """
-  flow = search.calc(now[0], then[0], None)
+  flow = search.calc(now[0], then[0], None)  # pyright: ignore
   where = targets(flow)
   difference = cv2.subtract(now[0], sample(then[0], where), dtype=cv2.CV_32F)
   weights = cv2.exp(cv2.multiply(difference, difference, scale=-_SHARPNESS))
@@ -81,7 +82,8 @@ def spread(values: np.ndarray, sigma: float) -> np.ndarray:
     (h, w, c) float32.
   """
   height, width = values.shape[:2]
-  step = max(1, round(sigma / 2))
+  # Powers of two, since whole factors shrink several times faster.
+  step = 2 ** max(0, round(np.log2(max(sigma, 1) / 2)))
   coarse = (max(1, width // step), max(1, height // step))
   small = cv2.resize(values, coarse, interpolation=cv2.INTER_AREA)
   small = cv2.GaussianBlur(
@@ -99,7 +101,7 @@ def targets(flow: np.ndarray, corner: tuple[int, int] = (0, 0)) -> np.ndarray:
     corner: left and top of that part.
   """
   where = flow + _grid(*flow.shape[:2])
-  return where + np.float32(corner) if any(corner) else where
+  return where + np.array(corner, np.float32) if any(corner) else where
 
 
 def sample(
@@ -152,7 +154,7 @@ def enlarge(
     return field[top : top + part_height, left : left + part_width]
   x, y = width / size[0], height / size[1]
   # Pixel centres are at integers.
-  back = np.float64(
+  back = np.array(
     [
       [x, 0, (left + 0.5) * x - 0.5],
       [0, y, (top + 0.5) * y - 0.5],

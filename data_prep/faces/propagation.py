@@ -210,12 +210,11 @@ class Propagator:
     if self._before is None or self._sightings is None:
       return now, {}
     before = self._before
-    hidden = now.visible[..., None] == 0
+    hidden = (now.visible == 0).astype(np.uint8)
     around = Surroundings.of(now.visible)
     # Without the occluder, whose edges would pull the flow along.
-    still = _painted(
-      now.image, np.where(hidden, before.small, now.small), now.visible
-    )
+    still = cv2.copyTo(before.small, hidden, now.small.copy())
+    still = _painted(now.image, still, now.visible)
     sources = {
       "chained": carry(
         self._search,
@@ -226,8 +225,9 @@ class Propagator:
         self._steps,
       )
     }
-    painted = np.where(hidden, sources["chained"].small, now.small)
-    painted = np.clip(painted.round(), 0, 255).astype(np.uint8)
+    # Rounds, and keeps to the range; `convertScaleAbs` would fold it.
+    chained = cv2.add(sources["chained"].small, 0, dtype=cv2.CV_8U)
+    painted = cv2.copyTo(chained, hidden, now.small.copy())
     now = _painted(now.image, painted, now.visible)
     if not self._config.fit:
       return now, sources
@@ -269,8 +269,8 @@ class Propagator:
     small = np.zeros(now.small.shape, np.float32)
     for name, share in shares.items():
       small += planes(share) * sources[name].small
-    box = cv2.boundingRect(covered)
-    left, top, width, height = box
+    left, top, width, height = cv2.boundingRect(covered)
+    box = (left, top, width, height)
     part = np.s_[top : top + height, left : left + width]
     filling = self._filling(shares, sources, box, image.shape)
     holes = enlarge((~known).astype(np.float32), image.shape[1::-1], box)

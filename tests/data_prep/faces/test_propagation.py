@@ -192,7 +192,7 @@ def test_sources_have_a_fixed_order():
   for source, valid in zip(result.sources, result.source_valid, strict=True):
     if valid.all():
       apart = source.astype(float) - truth
-      assert np.sqrt(np.square(apart)[mask > 0].mean()) < 14
+      assert np.sqrt(np.square(apart)[mask > 0].mean()) < 20  # of about 40
   assert result.source_valid[0].all() and result.source_valid[1].all()
 
 
