@@ -13,7 +13,6 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +30,8 @@ from diffmvr_jax.data.latent_cache import (
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames
 from diffmvr_jax.errors import InputError, run_command
-from diffmvr_jax.models.diffmvr import DiffMVR, Params, flatten_frames, to_float
-from diffmvr_jax.training.objectives import Batch, encode_images, image_shapes
+from diffmvr_jax.models.diffmvr import DiffMVR, Params
+from diffmvr_jax.training.inputs import frame_rows, past_image_rows
 
 
 def main(argv: list[str]) -> None:
@@ -102,54 +101,6 @@ def encode(config: Config, params: Params, out: Path, batch: int) -> None:
     )
 
 
-def frame_rows(model: DiffMVR, params: Params, batch: Batch) -> dict[str, Any]:
-  """What there is one of for every frame; `batch` has windows of one frame."""
-  sample = encode_images(model)(params, batch)
-  rows = {
-    "mean": sample.mean,
-    "deviation": sample.deviation,
-    "masked_latents": sample.encoded.masked_latents,
-  }
-  for branch, features in sample.encoded.features.items():
-    if branch != "past":
-      rows |= _named(branch, features)
-  return {name: x.astype(jnp.float16) for name, x in rows.items()} | {
-    "mask": sample.encoded.mask.astype(jnp.uint8),
-    "symmetric_valid": batch["symmetric_valid"][:, 0],
-  }
-
-
-def past_image_rows(
-  model: DiffMVR, params: Params, batch: Batch
-) -> dict[str, Any]:
-  """What f_mlp takes of a frame that is the past of others."""
-  if "past" not in model.config.unet.branches:
-    return {}
-  images = flatten_frames(to_float(batch["frame"]))
-  rows = _named("past", model.guidance_features(params, images))
-  return {name: x.astype(jnp.float16) for name, x in rows.items()}
-
-
-def encoded_shapes(
-  config: Config, lead: tuple[int, ...]
-) -> dict[str, jax.ShapeDtypeStruct]:
-  """What a batch of encoded windows holds, without encoding any.
-
-  Args:
-    config: of the run.
-    lead: leading axes, (window, frame).
-  """
-  model, size = DiffMVR(config=config.model), config.data.image_size
-  params = model.shapes(size)
-  frame = image_shapes(size, (1, 1))
-  rows = jax.eval_shape(partial(frame_rows, model), params, frame)
-  rows |= jax.eval_shape(partial(past_image_rows, model), params, frame)
-  return {
-    name: jax.ShapeDtypeStruct((*lead, *x.shape[1:]), x.dtype)
-    for name, x in rows.items()
-  } | {"past_valid": jax.ShapeDtypeStruct(lead, bool)}
-
-
 def refuse_lacking(config: Config, params: Params) -> None:
   """Refuses weights without one of the encoders.
 
@@ -161,14 +112,6 @@ def refuse_lacking(config: Config, params: Params) -> None:
     lacking |= {"clip"} - params.keys()
   if lacking:
     raise InputError(f"{config.init_from}: has no {min(lacking)}")
-
-
-def _named(
-  branch: str, features: tuple[jax.Array | None, jax.Array | None]
-) -> dict[str, jax.Array]:
-  names = (f"{branch}.clip", f"{branch}.latents")
-  pairs = zip(names, features, strict=True)
-  return {name: x for name, x in pairs if x is not None}
 
 
 if __name__ == "__main__":

@@ -15,27 +15,22 @@ frames.
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh
+from jax.sharding import Mesh
 from jax.stages import Compiled, Traced
 
-from diffmvr_jax.config import Config, MeshConfig, load_config, trained_networks
-from diffmvr_jax.encode import encoded_shapes
+from diffmvr_jax.config import Config, MeshConfig, load_config
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.models.diffmvr import DiffMVR
 from diffmvr_jax.runtime.flops import traced_flops
-from diffmvr_jax.training.objectives import (
-  diffusion_loss,
-  encode_images,
-  image_shapes,
-  read_encoded,
-)
-from diffmvr_jax.training.optimizer import make_optimizer
-from diffmvr_jax.training.sharding import AXES, axis_sizes, batch_sharding
-from diffmvr_jax.training.step import init_state, make_update
+from diffmvr_jax.runtime.mesh import AXES, AXIS_TYPES
+from diffmvr_jax.training.assemble import Step, assemble, diffusion_stage
+from diffmvr_jax.training.inputs import expected_shapes
+from diffmvr_jax.training.sharding import axis_sizes
 from launch.chips import Chip, absent_devices, find_chip
 from launch.traffic import collective_bytes, kernel_bytes
 
@@ -55,7 +50,8 @@ def main(argv: list[str]) -> None:
   mesh = absent_mesh(arguments.topology, config.mesh)
   batch = arguments.batch_per_chip * mesh.size
   try:
-    traced, program = compile_step(config, mesh, batch)
+    traced = diffusion_step(config, mesh, batch).trace()
+    program = traced.lower().compile()
   except jax.errors.JaxRuntimeError as error:
     if "RESOURCE_EXHAUSTED" not in str(error):
       raise
@@ -90,44 +86,24 @@ def absent_mesh(topology: str, config: MeshConfig) -> Mesh:
   devices = absent_devices(topology)
   sizes = axis_sizes(config, len(devices))
   grid = np.asarray(devices).reshape(sizes)
-  return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+  return Mesh(grid, AXES, axis_types=AXIS_TYPES)
 
 
-def compile_step(
-  config: Config, mesh: Mesh, batch: int
-) -> tuple[Traced, Compiled]:
-  """Traces and compiles an update of the diffusion stage for a mesh's devices.
+def diffusion_step(config: Config, mesh: Mesh, batch: int) -> Step:
+  """The diffusion stage's step, as the train loop would compile it.
 
   Args:
-    config: of the run.
+    config: configuration of the run.
     mesh: the devices.
-    batch: windows on all of them.
+    batch: number of windows on all devices together.
   """
-  model = DiffMVR(config=config.model)
-  stage, size = config.diffusion_stage, config.data.image_size
-  optimizer = make_optimizer(stage.optimizer, stage.steps)
-  shapes = jax.eval_shape(
-    lambda params: init_state(params, trained_networks(config), optimizer),
-    model.shapes(size),
-  )
   encoded = config.data.encoded is not None
-  encode = read_encoded(model) if encoded else encode_images(model)
-  update = make_update(
-    diffusion_loss(model, config, encode),
-    optimizer,
-    stage.optimizer,
-    shapes,
-    mesh,
+  stage = dataclasses.replace(
+    diffusion_stage(config, encoded=encoded), batch_size=batch
   )
-  lead, sharding = (batch, config.data.window), batch_sharding(mesh)
-  inputs = encoded_shapes(config, lead) if encoded else image_shapes(size, lead)
-  placed = {
-    name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-    for name, x in inputs.items()
-  }
-  seed = jax.eval_shape(lambda: jax.random.key(config.seed))
-  traced = update.trace(shapes, placed, seed)
-  return traced, traced.lower().compile()
+  networks = DiffMVR(config=config.model).shapes(config.data.image_size)
+  shapes = expected_shapes(config, batch, encoded=encoded)
+  return assemble(stage, networks, shapes, mesh)
 
 
 def memory_sizes(program: Compiled) -> dict[str, float]:
