@@ -108,11 +108,11 @@ def option_table(config: Config, rounds: int) -> None:
     seconds = median_time(step, rounds)
     first = first or seconds
     rate = step.flops / seconds / 1e12
-    peak = peak_tflops(jax.devices()[0].device_kind)
+    highest = peak_tflops(jax.devices()[0].device_kind)
     print(
       f"| {name} | {1e3 * seconds:.0f} | {seconds / first:.2f} "
       f"| {config.diffusion_stage.batch_size / seconds:.2f} | {rate:.2f} "
-      f"| {f'{rate / peak:.0%}' if peak else ''} "
+      f"| {f'{rate / highest:.0%}' if highest else ''} "
       f"| {step.memory / 2**30:.2f} | {step.compilation:.0f} |",
       flush=True,
     )

@@ -5,12 +5,12 @@ r"""Compiles the true train step for chips that this machine does not have.
     --topology v5e:4x4 [--batch-per-chip 1] [KEY=VALUE …]
 
 `v5e:4x4` is a slice of TPUs, `h100:8` a machine with GPUs, `h100:2x8` are two.
-Prints what one chip needs and does in a step: memory, arithmetic, bytes moved
-between chips by kind, and the least time that the chip's data sheet allows
-for each of them. The compiler is that of the chip, so the memory is what it
-will be, but for the workspaces that a GPU's libraries ask for; the times are
-bounds, no measurements. A step that does not fit ends in one line with what it
-needs. With `data.encoded=ANYTHING data.flip=False` it is the step from encoded
+It prints what one chip needs and does in a step: memory, arithmetic, bytes
+moved between chips by kind, and the least time that the chip's data sheet
+allows for each of them. The compiler is the chip's own, so the memory is what
+the chip will need, except for the workspaces of a GPU's libraries. The times
+are bounds, not measurements. If a step does not fit, one line says what it
+needs. With `data.encoded=ANYTHING data.flip=False` the step reads encoded
 frames.
 """
 
@@ -124,7 +124,7 @@ def memory_sizes(program: Compiled) -> dict[str, float]:
 def work_rows(
   traced: Traced, program: Compiled, chip: Chip, chips: int
 ) -> dict[str, str]:
-  """What a program does on one of so many chips, and how long at least."""
+  """What a program does on one of `chips` chips, and how long it must take."""
   platform = "cuda" if chip.gpu else "tpu"
   useful = traced_flops(traced, platform) / chips
   done = traced_flops(traced, platform, recomputed=True) / chips
@@ -147,8 +147,8 @@ def work_rows(
     rows[f"{kind}, MiB"] = f"{size / 2**20:.1f}"
   for name, value in seconds.items():
     rows[f"least time by {name}, ms"] = f"{1e3 * value:.2f}"
-  most = useful / (chip.tflops * 1e12) / max(seconds.values())
-  rows["most MFU by these bounds"] = f"{most:.0%}"
+  highest = useful / (chip.tflops * 1e12) / max(seconds.values())
+  rows["most MFU by these bounds"] = f"{highest:.0%}"
   return rows
 
 

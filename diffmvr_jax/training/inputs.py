@@ -3,7 +3,7 @@
 A batch is a dictionary of arrays (window, frame, …). Images are named as in the
 data contract. Encoded frames are the rows that `frame_rows` and
 `past_image_rows` make, and that `diffmvr_jax.encode` writes once. A loss takes
-either as a `Sample`.
+either kind as a `Sample`.
 """
 
 from collections.abc import Callable

@@ -72,18 +72,19 @@ def train(config: Config, workdir: Path) -> None:
     held_out = open_windows(
       config, RecordSource(config.data.path, "validation")
     )
-  networks = _initial_networks(config)
+  initial = _initial_networks(config)
   if config.autoencoder_stage.steps:
-    networks = fit_autoencoder(config, workdir)
+    initial = fit_autoencoder(config, workdir)
   stage = diffusion_stage(config, encoded=config.data.encoded is not None)
-  fit(stage, config, workdir, networks, windows, held_out)
+  fit(stage, config, workdir, initial, windows, held_out)
 
 
 def fit_autoencoder(config: Config, workdir: Path) -> Callable[[], Params]:
   """Runs or resumes the first stage.
 
   Returns:
-    What gives all networks, with the trained autoencoder and its scale.
+    A function that gives all networks, with the trained autoencoder and its
+    scale.
 
   Raises:
     As `train`.
@@ -91,8 +92,8 @@ def fit_autoencoder(config: Config, workdir: Path) -> Callable[[], Params]:
   records = RecordSource(config.data.path, "train")
   # Unrelated frames teach it more than adjacent ones.
   windows = open_windows(config, records, window=1, occluded_only=False)
-  stage, networks = autoencoder_stage(config), _initial_networks(config)
-  state = fit(stage, config, workdir, networks, windows)
+  stage, initial = autoencoder_stage(config), _initial_networks(config)
+  state = fit(stage, config, workdir, initial, windows)
   model = DiffMVR(config=config.model)
   return lambda: measure_scale(model, state.inference_params(), config, records)
 
@@ -106,7 +107,7 @@ def fit(
   stage: Stage,
   config: Config,
   workdir: Path,
-  networks: Callable[[], Params],
+  initial: Callable[[], Params],
   windows: Windows,
   held_out: WindowSource | None = None,
 ) -> TrainState:
@@ -116,12 +117,12 @@ def fit(
     stage: what is trained.
     config: configuration of the run.
     workdir: directory of the run.
-    networks: gives the parameters to start from; called only if there is no
+    initial: gives the networks to start from; called only if there is no
       checkpoint to resume.
     windows: windows to train on.
     held_out: windows to validate on; None: there is no validation.
   """
-  run = set_up(stage, config, workdir, networks, windows)
+  run = set_up(stage, config, workdir, initial, windows)
   if int(run.state.step) < stage.steps:
     traced, program = compile_update(run.step)
     run_updates(run, traced, program, config, workdir, held_out)
@@ -153,7 +154,7 @@ def set_up(
   stage: Stage,
   config: Config,
   workdir: Path,
-  networks: Callable[[], Params],
+  initial: Callable[[], Params],
   windows: Windows,
 ) -> Run:
   """Assembles the step, and resumes the newest checkpoint or starts afresh.
@@ -162,7 +163,7 @@ def set_up(
     stage: what is trained.
     config: configuration of the run.
     workdir: directory of the run.
-    networks: gives the parameters to start from.
+    initial: gives the networks to start from.
     windows: windows to train on.
 
   Raises:
@@ -187,7 +188,7 @@ def set_up(
   state = checkpoints.restore(step.state, data)
   if state is None:
     begin = jax.jit(step.begin, out_shardings=step.shardings)
-    state = begin(jax.tree.map(_replicable, networks()))
+    state = begin(jax.tree.map(_replicable, initial()))
   if isinstance(windows, EncodedWindows):
     _refuse_other_encoders(windows, state)
   return Run(step=step, data=data, checkpoints=checkpoints, state=state)

@@ -97,8 +97,8 @@ class Progress:
 
   def _device_speed(self, rate: float) -> dict[str, float]:
     tflops = rate * self._flops / 1e12
-    peak = peak_tflops(jax.local_devices()[0].device_kind)
-    share = {"MFU": tflops / peak} if peak else {}
+    highest = peak_tflops(jax.local_devices()[0].device_kind)
+    share = {"MFU": tflops / highest} if highest else {}
     return {"TFLOP/s/device": tflops, **share}
 
 
