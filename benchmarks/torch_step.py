@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from diffmvr_jax.config import Config
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
-from diffmvr_jax.training.objectives import Batch, Draws
+from diffmvr_jax.training.inputs import Batch
+from diffmvr_jax.training.objectives import Draws
 from diffmvr_jax.weights import tables
 from tests.parity.reference import params_of
 

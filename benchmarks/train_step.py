@@ -23,7 +23,6 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import diffusers
@@ -33,24 +32,16 @@ import numpy as np
 import torch
 
 from benchmarks.torch_step import TorchProcess
-from diffmvr_jax.config import Config, load_config, override, trained_networks
-from diffmvr_jax.encode import encoded_shapes
+from diffmvr_jax.checkpoints.fingerprint import ENCODERS
+from diffmvr_jax.config import Config, load_config, override
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.runtime.cpu_memory import keep_memory
 from diffmvr_jax.runtime.device_peaks import peak_tflops
 from diffmvr_jax.runtime.flops import traced_flops
-from diffmvr_jax.training.objectives import (
-  Batch,
-  Draws,
-  diffusion_loss,
-  draw,
-  encode_images,
-  image_shapes,
-  read_encoded,
-)
-from diffmvr_jax.training.optimizer import make_optimizer
+from diffmvr_jax.training.assemble import assemble, diffusion_stage
+from diffmvr_jax.training.inputs import Batch, Shapes, expected_shapes
+from diffmvr_jax.training.objectives import Draws, draw
 from diffmvr_jax.training.sharding import make_mesh
-from diffmvr_jax.training.step import init_state, make_update
 
 # Rows of the first table: what each is called, and what it changes.
 OPTIONS = {
@@ -117,11 +108,11 @@ def option_table(config: Config, rounds: int) -> None:
     seconds = median_time(step, rounds)
     first = first or seconds
     rate = step.flops / seconds / 1e12
-    peak = peak_tflops(jax.devices()[0].device_kind)
+    highest = peak_tflops(jax.devices()[0].device_kind)
     print(
       f"| {name} | {1e3 * seconds:.0f} | {seconds / first:.2f} "
       f"| {config.diffusion_stage.batch_size / seconds:.2f} | {rate:.2f} "
-      f"| {f'{rate / peak:.0%}' if peak else ''} "
+      f"| {f'{rate / highest:.0%}' if highest else ''} "
       f"| {step.memory / 2**30:.2f} | {step.compilation:.0f} |",
       flush=True,
     )
@@ -161,9 +152,9 @@ class OurStep:
   """A compiled update with its state; each call applies it once.
 
   Args:
-    config: of the run.
-    encoded: whether the batch is what the frozen encoders make.
-    initial: makes what to start from; None: random weights.
+    config: configuration of the run.
+    encoded: whether the batch holds encoded frames, not images.
+    initial: makes the parameters to start from; None: random ones.
   """
 
   def __init__(
@@ -174,30 +165,21 @@ class OurStep:
     initial: Callable[[], Params] | None = None,
   ):
     self._config = config
-    model, stage = DiffMVR(config=config.model), config.diffusion_stage
-    optimizer = make_optimizer(stage.optimizer, stage.steps)
-    trained = trained_networks(config)
-    shapes = model.shapes(config.data.image_size)
-    if encoded:
-      shapes = {name: shapes[name] for name in trained}
-    begin = partial(init_state, trained=trained, optimizer=optimizer)
-    state = jax.eval_shape(begin, shapes)
-    self.batch = synthetic_batch(config, encoded=encoded)
+    stage = diffusion_stage(config, encoded=encoded)
+    networks = DiffMVR(config=config.model).shapes(config.data.image_size)
+    if encoded:  # the encoders do not run, and would only take memory
+      unused = set(ENCODERS) - set(stage.trained)
+      networks = {k: v for k, v in networks.items() if k not in unused}
+    shapes = expected_shapes(config, stage.batch_size, encoded=encoded)
+    step = assemble(stage, networks, shapes, make_mesh(config.mesh))
+    self.batch = synthetic_batch(shapes)
     self._seed = jax.random.key(config.seed)
-    encode = read_encoded(model) if encoded else encode_images(model)
-    update = make_update(
-      diffusion_loss(model, config, encode),
-      optimizer,
-      stage.optimizer,
-      state,
-      make_mesh(config.mesh),
-    )
     # Compiled first: the state then takes the memory that compiling leaves.
     started = time.perf_counter()
-    traced = update.trace(state, self.batch, self._seed)
+    traced = step.trace()
     self._program = traced.lower().compile()
     self.compilation = time.perf_counter() - started
-    self._state = begin(initial() if initial else random_params(shapes))
+    self._state = step.begin(initial() if initial else random_params(networks))
     self.flops = traced_flops(traced, jax.default_backend())
     sizes = self._program.memory_analysis()
     # The donated state is written over: it is not an output too.
@@ -234,9 +216,8 @@ def random_params(shapes: Params) -> Params:
   return jax.tree.map(leaf, shapes)
 
 
-def synthetic_batch(config: Config, *, encoded: bool) -> Batch:
+def synthetic_batch(shapes: Shapes) -> Batch:
   """Windows of noise; every guidance image exists."""
-  lead = (config.diffusion_stage.batch_size, config.data.window)
   rng = np.random.default_rng(0)
 
   def leaf(x: jax.ShapeDtypeStruct) -> jax.Array:
@@ -247,10 +228,6 @@ def synthetic_batch(config: Config, *, encoded: bool) -> Batch:
       return jnp.asarray(rng.integers(0, high, x.shape, np.uint8))
     return jnp.asarray(rng.standard_normal(x.shape, np.float32), x.dtype)
 
-  if encoded:
-    shapes = encoded_shapes(config, lead)
-  else:
-    shapes = image_shapes(config.data.image_size, lead)
   return jax.tree.map(leaf, shapes)
 
 

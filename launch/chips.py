@@ -15,12 +15,12 @@ class Chip:
   """One chip, from its maker's documentation.
 
   Attributes:
-    tflops: dense bf16 peak, TFLOP/s.
-    memory: HBM, GiB.
-    bandwidth: of the HBM, GB/s.
-    interconnect: to the other chips of the slice or machine together, one
-      way, GB/s.
-    gpu: whether it is one, and no TPU.
+    tflops: highest dense bf16 rate, TFLOP/s.
+    memory: size of its HBM, GiB.
+    bandwidth: rate of its HBM, GB/s.
+    interconnect: rate to all other chips of the slice or machine together,
+      one way, GB/s.
+    gpu: whether it is a GPU, not a TPU.
   """
 
   tflops: float

@@ -5,37 +5,32 @@ r"""Compiles the true train step for chips that this machine does not have.
     --topology v5e:4x4 [--batch-per-chip 1] [KEY=VALUE …]
 
 `v5e:4x4` is a slice of TPUs, `h100:8` a machine with GPUs, `h100:2x8` are two.
-Prints what one chip needs and does in a step: memory, arithmetic, bytes moved
-between chips by kind, and the least time that the chip's data sheet allows
-for each of them. The compiler is that of the chip, so the memory is what it
-will be, but for the workspaces that a GPU's libraries ask for; the times are
-bounds, no measurements. A step that does not fit ends in one line with what it
-needs. With `data.encoded=ANYTHING data.flip=False` it is the step from encoded
+It prints what one chip needs and does in a step: memory, arithmetic, bytes
+moved between chips by kind, and the least time that the chip's data sheet
+allows for each of them. The compiler is the chip's own, so the memory is what
+the chip will need, except for the workspaces of a GPU's libraries. The times
+are bounds, not measurements. If a step does not fit, one line says what it
+needs. With `data.encoded=ANYTHING data.flip=False` the step reads encoded
 frames.
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh
+from jax.sharding import Mesh
 from jax.stages import Compiled, Traced
 
-from diffmvr_jax.config import Config, MeshConfig, load_config, trained_networks
-from diffmvr_jax.encode import encoded_shapes
+from diffmvr_jax.config import Config, MeshConfig, load_config
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.models.diffmvr import DiffMVR
 from diffmvr_jax.runtime.flops import traced_flops
-from diffmvr_jax.training.objectives import (
-  diffusion_loss,
-  encode_images,
-  image_shapes,
-  read_encoded,
-)
-from diffmvr_jax.training.optimizer import make_optimizer
-from diffmvr_jax.training.sharding import AXES, axis_sizes, batch_sharding
-from diffmvr_jax.training.step import init_state, make_update
+from diffmvr_jax.runtime.mesh import AXES, AXIS_TYPES
+from diffmvr_jax.training.assemble import Step, assemble, diffusion_stage
+from diffmvr_jax.training.inputs import expected_shapes
+from diffmvr_jax.training.sharding import axis_sizes
 from launch.chips import Chip, absent_devices, find_chip
 from launch.traffic import collective_bytes, kernel_bytes
 
@@ -55,7 +50,8 @@ def main(argv: list[str]) -> None:
   mesh = absent_mesh(arguments.topology, config.mesh)
   batch = arguments.batch_per_chip * mesh.size
   try:
-    traced, program = compile_step(config, mesh, batch)
+    traced = diffusion_step(config, mesh, batch).trace()
+    program = traced.lower().compile()
   except jax.errors.JaxRuntimeError as error:
     if "RESOURCE_EXHAUSTED" not in str(error):
       raise
@@ -90,44 +86,24 @@ def absent_mesh(topology: str, config: MeshConfig) -> Mesh:
   devices = absent_devices(topology)
   sizes = axis_sizes(config, len(devices))
   grid = np.asarray(devices).reshape(sizes)
-  return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+  return Mesh(grid, AXES, axis_types=AXIS_TYPES)
 
 
-def compile_step(
-  config: Config, mesh: Mesh, batch: int
-) -> tuple[Traced, Compiled]:
-  """Traces and compiles an update of the diffusion stage for a mesh's devices.
+def diffusion_step(config: Config, mesh: Mesh, batch: int) -> Step:
+  """The diffusion stage's step, as the train loop would compile it.
 
   Args:
-    config: of the run.
+    config: configuration of the run.
     mesh: the devices.
-    batch: windows on all of them.
+    batch: number of windows on all devices together.
   """
-  model = DiffMVR(config=config.model)
-  stage, size = config.diffusion_stage, config.data.image_size
-  optimizer = make_optimizer(stage.optimizer, stage.steps)
-  shapes = jax.eval_shape(
-    lambda params: init_state(params, trained_networks(config), optimizer),
-    model.shapes(size),
-  )
   encoded = config.data.encoded is not None
-  encode = read_encoded(model) if encoded else encode_images(model)
-  update = make_update(
-    diffusion_loss(model, config, encode),
-    optimizer,
-    stage.optimizer,
-    shapes,
-    mesh,
+  stage = dataclasses.replace(
+    diffusion_stage(config, encoded=encoded), batch_size=batch
   )
-  lead, sharding = (batch, config.data.window), batch_sharding(mesh)
-  inputs = encoded_shapes(config, lead) if encoded else image_shapes(size, lead)
-  placed = {
-    name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-    for name, x in inputs.items()
-  }
-  seed = jax.eval_shape(lambda: jax.random.key(config.seed))
-  traced = update.trace(shapes, placed, seed)
-  return traced, traced.lower().compile()
+  networks = DiffMVR(config=config.model).shapes(config.data.image_size)
+  shapes = expected_shapes(config, batch, encoded=encoded)
+  return assemble(stage, networks, shapes, mesh)
 
 
 def memory_sizes(program: Compiled) -> dict[str, float]:
@@ -148,7 +124,7 @@ def memory_sizes(program: Compiled) -> dict[str, float]:
 def work_rows(
   traced: Traced, program: Compiled, chip: Chip, chips: int
 ) -> dict[str, str]:
-  """What a program does on one of so many chips, and how long at least."""
+  """What a program does on one of `chips` chips, and how long it must take."""
   platform = "cuda" if chip.gpu else "tpu"
   useful = traced_flops(traced, platform) / chips
   done = traced_flops(traced, platform, recomputed=True) / chips
@@ -171,8 +147,8 @@ def work_rows(
     rows[f"{kind}, MiB"] = f"{size / 2**20:.1f}"
   for name, value in seconds.items():
     rows[f"least time by {name}, ms"] = f"{1e3 * value:.2f}"
-  most = useful / (chip.tflops * 1e12) / max(seconds.values())
-  rows["most MFU by these bounds"] = f"{most:.0%}"
+  highest = useful / (chip.tflops * 1e12) / max(seconds.values())
+  rows["most MFU by these bounds"] = f"{highest:.0%}"
   return rows
 
 

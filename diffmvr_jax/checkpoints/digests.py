@@ -20,8 +20,8 @@ class DamagedError(ValueError):
 def write_missing_digests(folder: Path) -> None:
   """Writes the digests of every checkpoint in `folder` that has none yet.
 
-  Called when Orbax has written all files and before it renames the step's
-  folder, so that a finished checkpoint always has them.
+  It is called after Orbax has written all files and before it renames the
+  step's folder, so that a finished checkpoint always has digests.
   """
   for step in folder.iterdir():
     number = step.name.partition(_PENDING)[0]
@@ -37,7 +37,7 @@ def write_missing_digests(folder: Path) -> None:
 def verify(step: Path) -> None:
   """Compares the files of a finished checkpoint with their digests.
 
-  A checkpoint without digests, of an older version, passes.
+  A checkpoint without digests, which an older version wrote, passes.
 
   Raises:
     DamagedError: naming the first file that is lost or changed.
@@ -56,5 +56,5 @@ def verify(step: Path) -> None:
 
 
 def identity(step: Path) -> str | None:
-  """One SHA-256 for all of a checkpoint; None: it has no digests."""
+  """One SHA-256 for all of a checkpoint; None if it has no digests."""
   return sha256(step / _NAME) if (step / _NAME).exists() else None

@@ -15,7 +15,7 @@ def encoder_fingerprint(params: Params) -> str:
   """SHA-256 over a checksum of every parameter of the frozen encoders.
 
   Args:
-    params: by network; others than the encoders do not count.
+    params: parameters by network, of which only the encoders' count.
   """
   chosen = {name: params[name] for name in ENCODERS if name in params}
   digest = hashlib.sha256()
@@ -26,7 +26,7 @@ def encoder_fingerprint(params: Params) -> str:
 
 
 def _checksum(x: Shaped[Array, "..."]) -> UInt32[Array, ""]:
-  """Integers wrap around, so the order of the additions is of no matter."""
+  """A sum of integers that wrap around, so that their order does not matter."""
   bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
   place = jnp.arange(bits.size, dtype=jnp.uint32) * jnp.uint32(2654435761)
   return jnp.sum(bits.ravel() * (place | 1), dtype=jnp.uint32)

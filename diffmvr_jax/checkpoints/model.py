@@ -1,8 +1,8 @@
 """A model on disk, read whole or one parameter at a time.
 
-Two kinds of folder hold one: what `diffmvr_jax.train` wrote, where the
-averaged parameters count, and what `diffmvr_jax.convert import` wrote, which
-may have only some of the networks.
+Two kinds of folder hold a model. `diffmvr_jax.train` writes the one, of which
+the averaged parameters are read. `diffmvr_jax.convert import` writes the other,
+which may have only some of the networks.
 """
 
 import dataclasses
@@ -29,12 +29,12 @@ class StoredModel:
   """The networks of a checkpoint; nothing is read before it is asked for.
 
   Attributes:
-    config: of the run, or given at the import.
-    step: updates applied; 0 if imported.
-    digest: SHA-256 of the checkpoint; None where it is of an older version.
-    folder: of the arrays, as Orbax writes them.
-    shapes: of the parameters, by network.
-    places: where in the checkpoint each network is.
+    config: configuration of the run, or the one given at the import.
+    step: number of updates applied; 0 if the model was imported.
+    digest: SHA-256 of the checkpoint; None if an older version wrote it.
+    folder: folder of the arrays, as Orbax writes them.
+    shapes: shapes of the parameters, by network.
+    places: keys under which each network is in the checkpoint.
   """
 
   config: Config
@@ -45,7 +45,7 @@ class StoredModel:
   places: dict[str, tuple[str, ...]]
 
   def load(self, networks: Collection[str] | None = None) -> Params:
-    """Networks (default: all there are) as arrays on the first device."""
+    """The named networks, or all of them, as arrays on the first device."""
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     chosen = {
       name: jax.tree.map(
@@ -67,8 +67,8 @@ class StoredModel:
     """Parameters one after another, about `chunk_bytes` in memory at a time.
 
     Args:
-      paths: of parameters, network first, joined by "/".
-      chunk_bytes: what is read at once, and at least one parameter.
+      paths: paths of the parameters, network first, joined by "/".
+      chunk_bytes: bytes that are read at once; one parameter may be more.
     """
     chunk: list[tuple[str, ...]] = []
     size = 0
@@ -105,7 +105,7 @@ class StoredModel:
 
 
 def open_model(workdir: str | Path) -> StoredModel:
-  """Finds the model in a folder of `train` or of `convert import`.
+  """Finds the model that `train` or `convert import` wrote in a folder.
 
   Raises:
     InputError: there is no finished checkpoint.
@@ -126,11 +126,11 @@ def open_model(workdir: str | Path) -> StoredModel:
   shapes = DiffMVR(config=config.model).shapes(config.data.image_size)
   item = folder.absolute() / str(step) / ("state" if trained else "params")
   if trained:
-    ours = trained_networks(config)
-    places = {n: ("ema",) if n in ours else ("frozen",) for n in shapes}
+    averaged = trained_networks(config)
+    places = {n: ("ema" if n in averaged else "frozen",) for n in shapes}
   else:
-    stored = ocp.PyTreeCheckpointHandler().metadata(epath.Path(item)).tree
-    places = {name: () for name in shapes if name in stored}
+    present = ocp.PyTreeCheckpointHandler().metadata(epath.Path(item)).tree
+    places = {name: () for name in shapes if name in present}
     shapes = {name: shapes[name] for name in places}
   return StoredModel(
     config=config,
@@ -146,21 +146,21 @@ def open_for_inference(workdir: str | Path) -> StoredModel:
   """Finds a whole model.
 
   Args:
-    workdir: of `diffmvr_jax.train`, or of an import of every network.
+    workdir: directory of a training, or of an import of every network.
 
   Raises:
     InputError: there is no finished checkpoint, or it lacks networks.
   """
-  stored = open_model(workdir)
-  config = stored.config
+  model = open_model(workdir)
+  config = model.config
   needed = DiffMVR(config=config.model).shapes(config.data.image_size)
-  lacking = sorted(needed.keys() - stored.shapes.keys())
+  lacking = sorted(needed.keys() - model.shapes.keys())
   if lacking:
     raise InputError(
       f"{workdir}: an imported model without {', '.join(lacking)}; train from "
       f"it with init_from={workdir}"
     )
-  return stored
+  return model
 
 
 def save_model(
@@ -169,10 +169,10 @@ def save_model(
   """Writes a model without optimizer state, whole or not at all.
 
   Args:
-    workdir: where `open_model` will find it.
-    config: stored with it.
+    workdir: directory in which `open_model` will find it.
+    config: configuration that is saved with it.
     params: some or all networks, as JAX arrays, which Orbax does not copy.
-    step: updates applied.
+    step: number of updates applied.
   """
   options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
   # Weights hardly compress, and compressed they would be in memory twice.
@@ -195,6 +195,7 @@ def save_model(
 
 
 def _put(tree: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
+  """Puts a value into nested dictionaries, which are made as needed."""
   for key in keys[:-1]:
     tree = tree.setdefault(key, {})
   tree[keys[-1]] = value

@@ -1,7 +1,9 @@
-"""Checkpoints: state, data position and config, written by Orbax.
+"""The state of a training, and its checkpoints, which Orbax writes.
 
-*step* means updates applied. A run that resumes from a checkpoint ends with
-the same parameters, bit for bit, as one that was never interrupted.
+A checkpoint holds the state, the position in the data and the config. *step*
+means the number of updates that were applied. A run that resumes from a
+checkpoint ends with the same parameters, bit for bit, as one that was never
+interrupted.
 """
 
 import dataclasses
@@ -14,7 +16,9 @@ from typing import Any
 import grain
 import jax
 import numpy as np
+import optax
 import orbax.checkpoint as ocp
+from flax import struct
 from jax.experimental import multihost_utils
 
 from diffmvr_jax.checkpoints.digests import (
@@ -24,10 +28,12 @@ from diffmvr_jax.checkpoints.digests import (
 )
 from diffmvr_jax.config import CheckpointConfig, Config
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.training.step import TrainState
+from diffmvr_jax.models.diffmvr import Params
+
+TEACHER = "teacher"  # a distillation's frozen U-Net, among the parameters
 
 # A resumed run may differ from its checkpoint in these, and in nothing else.
-_FREE = (
+_MAY_DIFFER = (
   "name",
   "init_from",
   "log_every",
@@ -44,17 +50,44 @@ _FREE = (
 )
 
 
+@struct.dataclass
+class TrainState:
+  """Everything that a resumed run needs, except the position in the data.
+
+  Leaves are arrays, or shapes or shardings in place of arrays.
+
+  Attributes:
+    step: number of updates applied, int32.
+    params: networks that this stage trains, by name.
+    ema: their moving average.
+    frozen: the other networks, by name.
+    opt_state: state of the optimizer.
+  """
+
+  step: Any
+  params: Params
+  ema: Params
+  frozen: Params
+  opt_state: optax.OptState
+
+  def inference_params(self) -> Params:
+    """Averaged and frozen parameters together, without a teacher's."""
+    kept = {k: v for k, v in self.frozen.items() if k != TEACHER}
+    return {**kept, **self.ema}
+
+
 class Checkpoints:
   """The checkpoints of one stage.
 
-  A checkpoint that cannot be written, because the disk is full, costs a
-  warning: the training goes on, and the one before stays. One that cannot be
-  read is moved to `damaged/`, with a warning, and the one before is taken.
+  If a checkpoint cannot be written because the disk is full, a warning is
+  printed, the training goes on, and the previous checkpoint stays. One that
+  cannot be read is moved to `damaged/` with a warning, and the previous one is
+  used.
 
   Args:
-    folder: where they are; made if it does not exist.
-    config: of the run; stored with each checkpoint.
-    options: how many are kept.
+    folder: directory of the checkpoints; made if it does not exist.
+    config: configuration of the run, which is saved in each checkpoint.
+    options: how many checkpoints are kept.
 
   Raises:
     InputError: the folder holds checkpoints of another configuration.
@@ -75,7 +108,7 @@ class Checkpoints:
         _verify_for_all(self._folder / str(step))
         saved = _saved_config(self._manager, step)
       except Exception as error:  # whatever Orbax makes of a damaged file
-        self._put_aside(step, error)
+        self._move_to_damaged(step, error)
         continue
       _refuse_other_config(folder, saved, self._config)
       break
@@ -106,11 +139,11 @@ class Checkpoints:
   def restore(
     self, state: TrainState, data: grain.DatasetIterator | None
   ) -> TrainState | None:
-    """Loads the newest checkpoint that can be read; None: there is none.
+    """Loads the newest checkpoint that can be read; None if there is none.
 
     Args:
-      state: shapes and shardings of what to load.
-      data: is moved to where it was; None leaves it out.
+      state: shapes and shardings of the state to load.
+      data: iterator that is moved to the saved position, or None.
     """
     items: dict[str, Any] = {"state": ocp.args.StandardRestore(state)}
     if data is not None:
@@ -119,7 +152,7 @@ class Checkpoints:
       try:
         restored = self._manager.restore(step, args=ocp.args.Composite(**items))
       except Exception as error:
-        self._put_aside(step, error)
+        self._move_to_damaged(step, error)
         continue
       if data is not None:
         data.set_state(restored["data"])
@@ -141,26 +174,26 @@ class Checkpoints:
   def _open(self) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(self._folder, options=self._options)
 
-  def _put_aside(self, step: int, error: Exception) -> None:
-    aside = self._folder.parent / "damaged" / f"{self._folder.name}-{step}"
+  def _move_to_damaged(self, step: int, error: Exception) -> None:
+    place = self._folder.parent / "damaged" / f"{self._folder.name}-{step}"
     alone = jax.process_count() == 1
     if not alone and not isinstance(error, DamagedError):
       # The others may have been able to read it.
       raise InputError(
         f"{self._folder / str(step)}: cannot be read ({_first_line(error)}); "
-        f"move it to {aside} and run again"
+        f"move it to {place} and run again"
       ) from error
     _warn(
       f"{self._folder / str(step)}: cannot be read ({_first_line(error)}); "
-      f"moved to {aside}, going back to the checkpoint before"
+      f"moved to {place}, going back to the checkpoint before"
     )
     self._manager.close()
     if jax.process_index() == 0:
-      aside.parent.mkdir(exist_ok=True)
-      shutil.rmtree(aside, ignore_errors=True)
-      (self._folder / str(step)).rename(aside)
+      place.parent.mkdir(exist_ok=True)
+      shutil.rmtree(place, ignore_errors=True)
+      (self._folder / str(step)).rename(place)
     if not alone:
-      multihost_utils.sync_global_devices("a damaged checkpoint is put aside")
+      multihost_utils.sync_global_devices("a damaged checkpoint is moved")
     self._manager = self._open()
 
   def _warn_unwritten(self, error: Exception) -> None:
@@ -205,8 +238,10 @@ def _refuse_other_config(
 ) -> None:
   old, new = _flatten(saved), _flatten(current)
   for key in sorted(old.keys() | new.keys()):
-    free = any(key == name or key.startswith(f"{name}.") for name in _FREE)
-    if not free and old.get(key) != new.get(key):
+    may_differ = any(
+      key == name or key.startswith(f"{name}.") for name in _MAY_DIFFER
+    )
+    if not may_differ and old.get(key) != new.get(key):
       raise InputError(
         f"{folder}: holds checkpoints of another config: {key} is "
         f"{old.get(key)!r} there and {new.get(key)!r} here; choose another "
@@ -215,6 +250,7 @@ def _refuse_other_config(
 
 
 def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+  """Nested settings by dotted key."""
   if not isinstance(values, Mapping):
     # JSON knows no tuples.
     value = list(values) if isinstance(values, tuple) else values

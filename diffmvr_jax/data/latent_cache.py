@@ -1,4 +1,4 @@
-"""What the frozen encoders make of a data set, computed once, read by rows.
+"""Encoded frames: what frozen encoders made of a data set, read by rows.
 
 A folder of NumPy arrays, float16, a row per frame of the split `train`:
 
@@ -7,8 +7,9 @@ A folder of NumPy arrays, float16, a row per frame of the split `train`:
   BRANCH.clip, BRANCH.latents       what f_mlp takes of a guidance image
   past_row                          the row of `past.*` that a frame needs
 
-`past.*` has a row per frame that is some frame's past, so each is encoded
-once. `encoded.json` is written last and says what all this was made from.
+`past.*` has a row per frame that is the past frame of others, so that each is
+encoded once. `encoded.json` is written last; it says what the arrays were made
+from.
 """
 
 import json
@@ -49,7 +50,7 @@ class EncodedWriter:
       array.flush()
 
   def write(self, name: str, start: int, rows: np.ndarray, total: int) -> None:
-    """Writes rows from `start` on, of `total` in the end."""
+    """Writes rows from `start` on into an array that will have `total` rows."""
     if name not in self._arrays:
       self._arrays[name] = np.lib.format.open_memmap(
         self._folder / f"{name}.npy",
@@ -72,12 +73,12 @@ class EncodedWindows:
   """The windows of a `WindowSource`, read from encoded rows.
 
   Args:
-    windows: which frames a window has.
-    records: that `windows` is made of.
-    folder: of the encoded frames.
+    windows: says which frames a window has.
+    records: records that `windows` reads.
+    folder: folder of the encoded frames.
 
   Raises:
-    InputError: the folder is not complete, or of other records.
+    InputError: the folder is not complete, or it is of other records.
   """
 
   def __init__(
@@ -108,15 +109,15 @@ class EncodedWindows:
     """Arrays (window, frame, …) by name, and `window_id`.
 
     Args:
-      indices: which windows.
-      flips: none of them may be mirrored: latents of a mirrored image are
-        not mirrored latents.
+      indices: numbers of the windows.
+      flips: all False, because latents of a mirrored image are not mirrored
+        latents.
     """
     assert not any(flips)
     positions = np.stack([self._windows.positions(i) for i in indices])
     past = self._arrays["past_row"][positions]
     batch = {
-      # Where there is no past frame any row will do: it is masked out.
+      # Any row will do if there is no past frame: it is masked out.
       name: array[
         np.maximum(past, 0) if name.startswith("past.") else positions
       ]
@@ -130,13 +131,13 @@ class EncodedWindows:
 
 def past_rows(records: RecordSource) -> tuple[list[int], np.ndarray]:
   """Positions of all past frames, and each frame's row among them, or −1."""
-  rows: dict[int, int] = {}
-  mine = np.full(len(records), -1, np.int32)
+  row_of_past: dict[int, int] = {}
+  row_of_frame = np.full(len(records), -1, np.int32)
   for i in range(len(records)):
     past = records.past_position(i)
     if past is not None:
-      mine[i] = rows.setdefault(past, len(rows))
-  return list(rows), mine
+      row_of_frame[i] = row_of_past.setdefault(past, len(row_of_past))
+  return list(row_of_past), row_of_frame
 
 
 def describe_records(records: RecordSource) -> dict[str, Any]:

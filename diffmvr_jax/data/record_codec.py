@@ -20,7 +20,7 @@ class FrameRecord:
     video_id: the video; its frames share it.
     frame_index: position in the source video, from 0.
     fps: average frames per second of the source, exact.
-    time: of the frame's presentation, in seconds, exact.
+    time: when the frame is shown, in seconds, exact.
     image: (h, w, 3) uint8, the frame as filmed or with a pasted occluder.
     target: (h, w, 3) uint8, the unoccluded truth; None for real occlusions.
     mask: (h, w) uint8, 1 on the occlusion, else 0.
@@ -31,7 +31,7 @@ class FrameRecord:
     crop_transform: (2, 3) float32, affine map from source to crop pixels.
     landmarks: (k, 2) float32, in crop pixels; k may be 0.
     source_path: where the video came from.
-    source_sha256: of the source file.
+    source_sha256: SHA-256 of the source file.
   """
 
   video_id: str
@@ -89,15 +89,15 @@ def encode_frame(record: FrameRecord) -> bytes:
     ("landmarks", record.landmarks.ravel()),
   ):
     feature[key].float_list.value.extend(float(x) for x in numbers)
-  # Equal records must give equal bytes; protobuf maps have no order of theirs.
+  # Equal records must give equal bytes, and protobuf's maps have no order.
   return example.SerializeToString(deterministic=True)
 
 
 class EncodedFrame:
   """A serialised frame, whose parts are decoded when they are asked for.
 
-  Every accessor raises ValueError where its key of the contract is missing or
-  its value does not decode.
+  Every accessor raises a ValueError if its key is missing or if the value does
+  not decode.
 
   Raises:
     ValueError: not a `tf.train.Example`.
@@ -122,7 +122,7 @@ class EncodedFrame:
     return self._bytes(key).decode()
 
   def numbers(self, key: str, columns: int) -> np.ndarray:
-    """A float32 array of so many columns."""
+    """A float32 array with `columns` columns."""
     values = self._feature[key].float_list.value
     return np.asarray(values, np.float32).reshape(-1, columns)
 

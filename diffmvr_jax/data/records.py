@@ -89,7 +89,7 @@ class ShardWriter:
 
 
 def index_path(shard: Path) -> Path:
-  """Where a shard's index lies."""
+  """Path of a shard's index."""
   return shard.with_name(shard.name + ".index.json")
 
 
@@ -171,7 +171,7 @@ class RecordSource:
     return self._position[video_id, frame_index]
 
   def past_position(self, i: int) -> int | None:
-    """Where the past frame of a frame stands; None: it has none."""
+    """Where the past frame of a frame stands; None if it has none."""
     past = self.index.past_index[i]
     return self.position(self.index.video_id[i], past) if past >= 0 else None
 
@@ -184,10 +184,10 @@ class RecordSource:
     return self.read(i, decode_frame)
 
   def read(self, i: int, decode: Callable[[EncodedFrame], Result]) -> Result:
-    """Reads what `decode` takes of one frame.
+    """Reads what `decode` takes from one frame.
 
     Raises:
-      InputError: as above; `decode` says what is damaged by a ValueError.
+      InputError: the record is damaged, or `decode` raised a ValueError.
     """
     number = self._shard[i]
     offset, length = self.index.offset[i], self.index.length[i]

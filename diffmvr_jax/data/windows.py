@@ -1,11 +1,12 @@
 """Windows of adjacent frames, shuffled and batched by grain.
 
-The order is a function of the seed alone. Each process reads the rows of the
-global batch that its devices need, so the batch is the same on any number of
+The order depends on the seed alone. Each process reads the rows of the global
+batch that its devices need, so the batch is the same on any number of
 processes, and the iterator's state is one integer.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import cv2
@@ -32,7 +33,7 @@ class WindowSource:
     window: frames per window.
     stride: distance between the frames of a window.
     image_size: expected height and width of the crops.
-    occluded_only: leave out windows in which nothing is occluded.
+    occluded_only: leaves out windows in which nothing is occluded.
 
   Raises:
     InputError: no video is long enough.
@@ -135,58 +136,81 @@ def _empty(shape: tuple[int, ...], size: int) -> Window:
   return images | {name: np.empty(shape, bool) for name in FLAGS}
 
 
+class _FrameReader:
+  """Decodes frames straight into the arrays of a window.
+
+  Reading is bound by copies and fresh pages, so that each image is decoded
+  once and written once.
+
+  Args:
+    records: where the frames are.
+    window: arrays (frame, …) to fill.
+    flip: mirror everything left to right.
+  """
+
+  def __init__(self, records: RecordSource, window: Window, *, flip: bool):
+    self._records, self._window, self._flip = records, window, flip
+    self._decoded: dict[int, np.ndarray] = {}  # images by their position
+
+  def read(self, k: int, position: int) -> bool:
+    """Fills place k of the window; returns whether the frame has a target.
+
+    Raises:
+      InputError: a record is damaged or of another size.
+    """
+    has_target = self._records.read(position, partial(self._put_frame, k))
+    self._decoded[position] = self._window["frame"][k]
+    self._put_past(k, self._records.past_position(position))
+    return has_target
+
+  def _put_frame(self, k: int, frame: EncodedFrame) -> bool:
+    window, has_target = self._window, "target" in frame
+    window["symmetric_valid"][k] = frame.integers("symmetric_valid")[0]
+    self._put(window["frame"][k], frame.picture("image"))
+    self._put(window["symmetric"][k], frame.picture("symmetric"))
+    self._put(window["mask"][k, ..., 0], frame.mask("mask"))
+    if has_target:
+      self._put(window["target"][k], frame.picture("target"))
+    return has_target
+
+  def _put_past(self, k: int, position: int | None) -> None:
+    place = self._window["past"][k]
+    self._window["past_valid"][k] = position is not None
+    if position is None:
+      place.fill(0)
+    elif position in self._decoded:
+      np.copyto(place, self._decoded[position])
+    else:
+      self._put(place, self._records.read(position, _image))
+      self._decoded[position] = place
+
+  def _put(self, place: np.ndarray, image: np.ndarray) -> None:
+    if len(image) != len(place):
+      raise InputError(
+        f"{self._records.shards[0].parent}: crops are {len(image)} px, "
+        f"data.image_size is {len(place)}"
+      )
+    if self._flip:
+      cv2.flip(image, 1, place)
+    else:
+      np.copyto(place, image)
+
+
+def _image(frame: EncodedFrame) -> np.ndarray:
+  return frame.picture("image")
+
+
 def _fill(
   window: Window,
   records: RecordSource,
-  positions: list[int],
+  positions: Sequence[int],
   *,
   flip: bool = False,
 ) -> bool:
-  """Decodes frames straight into a window; returns whether all have a target.
-
-  What training reads is bound by copies and fresh pages: each image is
-  decoded once and written once.
-  """
-  size = window["frame"].shape[1]
-
-  def put(slot: np.ndarray, image: np.ndarray) -> None:
-    if len(image) != size:
-      raise InputError(
-        f"{records.shards[0].parent}: crops are {len(image)} px, "
-        f"data.image_size is {size}"
-      )
-    if flip:
-      cv2.flip(image, 1, slot)
-    else:
-      np.copyto(slot, image)
-
-  placed: dict[int, np.ndarray] = {}  # slots by the position they show
-  complete = True
-  for k, position in enumerate(positions):
-    slots = {n: value[k] for n, value in window.items() if value.ndim > 1}
-
-    def place(frame: EncodedFrame, slots: Window = slots, k: int = k) -> None:
-      nonlocal complete
-      window["symmetric_valid"][k] = frame.integers("symmetric_valid")[0]
-      complete &= "target" in frame
-      put(slots["frame"], frame.picture("image"))
-      put(slots["symmetric"], frame.picture("symmetric"))
-      put(slots["mask"][..., 0], frame.mask("mask"))
-      if complete:
-        put(slots["target"], frame.picture("target"))
-
-    records.read(position, place)
-    placed[position] = slots["frame"]
-    past = records.past_position(position)
-    window["past_valid"][k] = past is not None
-    if past is None:
-      slots["past"].fill(0)
-    elif past in placed:
-      np.copyto(slots["past"], placed[past])
-    else:
-      put(slots["past"], records.read(past, lambda f: f.picture("image")))
-      placed[past] = slots["past"]
-  return complete
+  """Reads frames into a window; returns whether all of them have a target."""
+  reader = _FrameReader(records, window, flip=flip)
+  have_target = [reader.read(k, i) for k, i in enumerate(positions)]
+  return all(have_target)
 
 
 def stack_frames(
@@ -196,7 +220,7 @@ def stack_frames(
 
   Args:
     frames: adjacent frames of one video.
-    past: gives a frame's past image; called only where it has one.
+    past: gives a frame's past image; called only for frames that have one.
 
   Returns:
     Masks are (frame, h, w, 1); `target` is there if every frame has one.
@@ -228,7 +252,7 @@ class _RandomFlip(grain.transforms.RandomMap):
 
 
 class _Rows(grain.MapDataset):
-  """Of each batch of the parent's elements, these rows alone."""
+  """Keeps only some rows of each batch of the parent's elements."""
 
   def __init__(
     self, parent: grain.MapDataset, batch_size: int, rows: Sequence[int]
@@ -246,7 +270,7 @@ class _Rows(grain.MapDataset):
 
 @runtime_checkable
 class Windows(Protocol):
-  """What batches are made of: images, or what was made of them before."""
+  """What batches are made of: images, or encoded frames."""
 
   def __len__(self) -> int:
     """How many windows there are."""
@@ -272,7 +296,7 @@ def training_batches(
     config: flipping and reader threads.
     batch_size: windows per step over all processes.
     seed: decides order and flips.
-    rows: of the batch, which this process feeds; None: all.
+    rows: rows of the batch that this process feeds; None: all of them.
 
   Returns:
     An iterator of `Window`s with a leading batch axis; `get_state()` and

@@ -31,9 +31,10 @@ def denoising_loss(
 
   Args:
     output: what the network predicts.
-    target: what it should.
-    weight: relative weight of each position, broadcast over channels; None,
-      as in the paper, weighs all alike. The mean is over a frame's weights.
+    target: what it should predict.
+    weight: relative weight of each position, broadcast over channels. None
+      weighs all positions alike, as the paper does. Each frame's error is
+      divided by the sum of its weights.
 
   Example:
     >>> denoising_loss(jnp.zeros((2, 3)), jnp.full((2, 3), 2.0))
@@ -76,7 +77,7 @@ def motion_subject(
     schedule: the noise schedule.
     noisy: y_{t,T}.
     output: the network's output.
-    timesteps: T of each frame.
+    timesteps: timestep T of each frame.
   """
   if on == "noisy":
     return noisy
@@ -93,9 +94,9 @@ def motion_loss(
   """L_motion, Eq. (4), averaged over the batch; 0 for windows of one frame.
 
   Args:
-    latents: what is compared across adjacent frames.
-    reference: latents whose true differences are subtracted, so that real
-      motion is not punished; None as printed.
+    latents: latents that are compared across adjacent frames.
+    reference: latents whose differences are subtracted, so that real motion
+      is not punished; None subtracts nothing, as printed.
 
   Example:
     >>> motion_loss(jnp.array([[[0.0], [1.0]]]))

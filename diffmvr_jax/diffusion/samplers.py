@@ -16,7 +16,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from diffmvr_jax.diffusion.schedule import Schedule, alpha_bar, posterior
+from diffmvr_jax.diffusion.schedule import (
+  Schedule,
+  alpha_bar,
+  implied_noise,
+  posterior,
+)
 
 Denoise = Callable[[jax.Array, jax.Array], jax.Array]
 Draw = Callable[[jax.Array, jax.Array], jax.Array]
@@ -36,7 +41,7 @@ class Sampler(Protocol):
     noisy: Float[Array, "n *s"],
     key: jax.Array,
     schedule: Schedule,
-    timesteps: Int[Array, " k"],
+    timesteps: Int[Array, " steps"],
     eta: float = ...,
     draw: Draw = ...,
   ) -> Float[Array, "n *s"]:
@@ -61,7 +66,7 @@ def ddpm(
   noisy: Float[Array, "n *s"],
   key: jax.Array,
   schedule: Schedule,
-  timesteps: Int[Array, " k"],
+  timesteps: Int[Array, " steps"],
   eta: float = 1.0,
   draw: Draw = independent,
 ) -> Float[Array, "n *s"]:
@@ -85,7 +90,7 @@ def ddim(
   noisy: Float[Array, "n *s"],
   key: jax.Array,
   schedule: Schedule,
-  timesteps: Int[Array, " k"],
+  timesteps: Int[Array, " steps"],
   eta: float = 0.0,
   draw: Draw = independent,
 ) -> Float[Array, "n *s"]:
@@ -95,7 +100,7 @@ def ddim(
     timestep, previous, step_key = inputs
     a, b = alpha_bar(schedule, timestep), alpha_bar(schedule, previous)
     clean = denoise(x, timestep)
-    epsilon = (x - jnp.sqrt(a) * clean) / jnp.sqrt(1 - a)
+    epsilon = implied_noise(schedule, x, clean, timestep)
     variance = eta**2 * (1 - b) / (1 - a) * (1 - a / b)
     noise = draw(step_key, x)
     x = jnp.sqrt(b) * clean + jnp.sqrt(1 - b - variance) * epsilon
@@ -109,7 +114,7 @@ def dpmpp_2m(
   noisy: Float[Array, "n *s"],
   key: jax.Array,
   schedule: Schedule,
-  timesteps: Int[Array, " k"],
+  timesteps: Int[Array, " steps"],
   eta: float = 0.0,
   draw: Draw = independent,
 ) -> Float[Array, "n *s"]:
@@ -152,7 +157,7 @@ def lcm(
   noisy: Float[Array, "n *s"],
   key: jax.Array,
   schedule: Schedule,
-  timesteps: Int[Array, " k"],
+  timesteps: Int[Array, " steps"],
   eta: float = 1.0,
   draw: Draw = independent,
 ) -> Float[Array, "n *s"]:
@@ -174,8 +179,8 @@ def lcm(
 
 
 def consistency_weights(
-  timestep: Int[Array, "*b"],
-) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
+  timestep: Int[Array, "*s"],
+) -> tuple[Float[Array, "*s"], Float[Array, "*s"]]:
   """c_skip and c_out of LCM: σ_data 0.5, timesteps scaled by 10.
 
   Example:
@@ -203,45 +208,7 @@ def lcm_timesteps(
 def _scan(
   step: Callable, start: Any, key: jax.Array, timesteps: jax.Array
 ) -> Any:
+  """Takes a step from each timestep to the next, and from the last to −1."""
   previous = jnp.append(timesteps[1:], -1)
   keys = jax.random.split(key, timesteps.shape[0])
   return jax.lax.scan(step, start, (timesteps, previous, keys))[0]
-
-
-def frame_noise(
-  key: jax.Array, frame_index: Int[Array, " n"], share: float, like: jax.Array
-) -> Float[Array, "n *s"]:
-  """Unit noise that follows from a frame's number, not from its neighbours.
-
-  So a frame is restored alike in whatever window it is.
-
-  Args:
-    key: random key.
-    frame_index: of each frame, in its video.
-    share: of the variance that is common to all frames of all videos.
-    like: latents of the shape (n, …).
-  """
-  common_key, own_key = jax.random.split(key)
-
-  def own(index: jax.Array) -> jax.Array:
-    shape = like.shape[1:]
-    return jax.random.normal(jax.random.fold_in(own_key, index), shape)
-
-  common = jax.random.normal(common_key, like.shape[1:])
-  return share**0.5 * common + (1 - share) ** 0.5 * jax.vmap(own)(frame_index)
-
-
-def window_noise(
-  key: jax.Array, shape: tuple[int, ...], share: float
-) -> Float[Array, "b f *s"]:
-  """Unit noise of which `share` of the variance is common to a window.
-
-  Args:
-    key: random key.
-    shape: (batch, frame, …).
-    share: 0, independent frames; 1, the same noise in every frame.
-  """
-  common_key, own_key = jax.random.split(key)
-  common = jax.random.normal(common_key, (shape[0], 1, *shape[2:]))
-  own = jax.random.normal(own_key, shape)
-  return share**0.5 * common + (1 - share) ** 0.5 * own

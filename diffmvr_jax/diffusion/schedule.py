@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from diffmvr_jax.config import DiffusionConfig
 
-Timesteps = Int[Array, " b"] | Int[Array, ""]  # one per example, or for all
+Timesteps = Int[Array, " n"] | Int[Array, ""]  # one per image, or for all
 
 
 @struct.dataclass
@@ -47,8 +47,8 @@ def make_schedule(config: DiffusionConfig) -> Schedule:
 
 
 def alpha_bar(
-  schedule: Schedule, timesteps: Int[Array, "*b"]
-) -> Float[Array, "*b"]:
+  schedule: Schedule, timesteps: Int[Array, "*s"]
+) -> Float[Array, "*s"]:
   """ᾱ_T; a negative timestep is clean data, ᾱ = 1."""
   values = schedule.alphas_cumprod[jnp.maximum(timesteps, 0)]
   return jnp.where(timesteps < 0, 1.0, values)
@@ -56,57 +56,69 @@ def alpha_bar(
 
 def add_noise(
   schedule: Schedule,
-  clean: Float[Array, "b *s"],
-  noise: Float[Array, "b *s"],
+  clean: Float[Array, "n *s"],
+  noise: Float[Array, "n *s"],
   timesteps: Timesteps,
-) -> Float[Array, "b *s"]:
+) -> Float[Array, "n *s"]:
   """Eq. (1)."""
-  a = _align(alpha_bar(schedule, timesteps), clean)
+  a = aligned(alpha_bar(schedule, timesteps), clean)
   return jnp.sqrt(a) * clean + jnp.sqrt(1 - a) * noise
 
 
 def training_target(
   schedule: Schedule,
-  clean: Float[Array, "b *s"],
-  noise: Float[Array, "b *s"],
+  clean: Float[Array, "n *s"],
+  noise: Float[Array, "n *s"],
   timesteps: Timesteps,
-) -> Float[Array, "b *s"]:
+) -> Float[Array, "n *s"]:
   """What the network should output: ε, or v of Eq. (3)."""
   if schedule.prediction == "epsilon":
     return noise
-  a = _align(alpha_bar(schedule, timesteps), clean)
+  a = aligned(alpha_bar(schedule, timesteps), clean)
   return jnp.sqrt(a) * noise - jnp.sqrt(1 - a) * clean
 
 
 def predict_clean(
   schedule: Schedule,
-  noisy: Float[Array, "b *s"],
-  output: Float[Array, "b *s"],
+  noisy: Float[Array, "n *s"],
+  output: Float[Array, "n *s"],
   timesteps: Timesteps,
-) -> Float[Array, "b *s"]:
+) -> Float[Array, "n *s"]:
   """The y_0 that a network output implies, by Eqs. (1) and (3)."""
-  a = _align(alpha_bar(schedule, timesteps), noisy)
+  a = aligned(alpha_bar(schedule, timesteps), noisy)
   if schedule.prediction == "epsilon":
     return (noisy - jnp.sqrt(1 - a) * output) / jnp.sqrt(a)
   return jnp.sqrt(a) * noisy - jnp.sqrt(1 - a) * output
 
 
+def implied_noise(
+  schedule: Schedule,
+  noisy: Float[Array, "n *s"],
+  clean: Float[Array, "n *s"],
+  timesteps: Timesteps,
+) -> Float[Array, "n *s"]:
+  """The ε that leads from `clean` to `noisy`, by Eq. (1)."""
+  a = aligned(alpha_bar(schedule, timesteps), noisy)
+  return (noisy - jnp.sqrt(a) * clean) / jnp.sqrt(1 - a)
+
+
 def posterior(
   schedule: Schedule,
-  noisy: Float[Array, "b *s"],
-  clean: Float[Array, "b *s"],
+  noisy: Float[Array, "n *s"],
+  clean: Float[Array, "n *s"],
   timesteps: Timesteps,
   previous: Timesteps,
-) -> tuple[Float[Array, "b *s"], Float[Array, "..."]]:
+) -> tuple[Float[Array, "n *s"], Float[Array, "..."]]:
   """Mean and variance of Eq. (2), for any earlier timestep `previous`."""
   a, b = alpha_bar(schedule, timesteps), alpha_bar(schedule, previous)
   ratio = a / b  # α of the step; 1 − α is its β
   clean_weight = jnp.sqrt(b) * (1 - ratio) / (1 - a)
   noisy_weight = jnp.sqrt(ratio) * (1 - b) / (1 - a)
-  mean = _align(clean_weight, clean) * clean
-  mean += _align(noisy_weight, noisy) * noisy
+  mean = aligned(clean_weight, clean) * clean
+  mean += aligned(noisy_weight, noisy) * noisy
   return mean, (1 - b) / (1 - a) * (1 - ratio)
 
 
-def _align(values: jax.Array, like: jax.Array) -> jax.Array:
+def aligned(values: Float[Array, "..."], like: jax.Array) -> jax.Array:
+  """One value per image, with axes of length 1 for the others of `like`."""
   return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))

@@ -19,13 +19,13 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from diffmvr_jax.config import AutoencoderConfig, ModelConfig, SamplingConfig
+from diffmvr_jax.diffusion.noise import frame_noise
 from diffmvr_jax.diffusion.samplers import (
   Denoise,
   Sampler,
   ddim,
   ddpm,
   dpmpp_2m,
-  frame_noise,
   lcm,
   lcm_timesteps,
   spaced_timesteps,
@@ -37,6 +37,8 @@ from diffmvr_jax.models.diffmvr import (
   DiffMVR,
   Observation,
   Params,
+)
+from diffmvr_jax.models.frames import (
   flatten_frames,
   split_frames,
   to_float,

@@ -1,4 +1,4 @@
-"""Attention of the latent U-Net, with twin cross-attention over guidance.
+"""Attention of the latent U-Net, with twin cross-attention.
 
 Twin cross-attention (DiffMVR): one query attends to the tokens of each
 guidance image through that image's own keys and values,
@@ -29,23 +29,23 @@ from diffmvr_jax.models.kernels.blockwise import (
 )
 from diffmvr_jax.models.kernels.cudnn import cudnn_attention, cudnn_takes
 
-# Keys and values (frame, token, channel) of a branch, by layer.
+# Keys and values of a branch, by layer; every layer has its own width.
 KeysValues = dict[str, tuple[Float[Array, "_ _ _"], Float[Array, "_ _ _"]]]
-# What a branch is attended to by: its tokens, or what was made of them.
-Context = Mapping[str, Float[Array, "b _ d"] | KeysValues]
+# By branch: context tokens, or the keys and values that were made of them.
+Context = Mapping[str, Float[Array, "n _ d"] | KeysValues]
 
 # Scores per head from which a CPU is faster one head at a time.
 _BLOCKWISE_FROM = 2**16
 
 
 def attend(
-  query: Float[Array, "b q c"],
-  key: Float[Array, "b k c"],
-  value: Float[Array, "b k c"],
+  query: Float[Array, "n q c"],
+  key: Float[Array, "n k c"],
+  value: Float[Array, "n k c"],
   heads: int,
   *,
   causal: bool = False,
-) -> Float[Array, "b q c"]:
+) -> Float[Array, "n q c"]:
   """Scaled dot-product attention over `heads`; the softmax is in float32."""
 
   def split(x: jax.Array) -> jax.Array:
@@ -93,8 +93,8 @@ class SelfAttention(nn.Module):
   dtype: Dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:
-    """Mixes the n positions of each example."""
+  def __call__(self, x: Float[Array, "n q c"]) -> Float[Array, "n q c"]:
+    """Mixes the positions of each image."""
     width = x.shape[-1]
 
     def linear(name: str) -> jax.Array:
@@ -105,10 +105,11 @@ class SelfAttention(nn.Module):
 
 
 class TwinCrossAttention(nn.Module):
-  """Cross-attention over one or more guidance branches, Eqs. (1) and (2).
+  """Cross-attention over one or more branches, Eqs. (1) and (2).
 
   Attributes:
-    branches: branch names; each has its own `to_k_NAME` and `to_v_NAME`.
+    branches: names of the branches; each has its own `to_k_NAME` and
+      `to_v_NAME`.
     alpha: the branches' weights α.
     learned_alpha: α is a parameter of this layer, initialised with `alpha`.
   """
@@ -122,16 +123,16 @@ class TwinCrossAttention(nn.Module):
   @nn.compact
   def __call__(
     self,
-    x: Float[Array, "b n c"],
+    x: Float[Array, "n q c"],
     context: Context,
-    valid: Mapping[str, Float[Array, " b"]],
-  ) -> Float[Array, "b n c"]:
-    """Attends from x to each branch's tokens and fuses the results.
+    valid: Mapping[str, Float[Array, " n"]],
+  ) -> Float[Array, "n q c"]:
+    """Attends from x to each branch's context tokens and fuses the results.
 
     Args:
       x: image features.
-      context: of each branch, tokens or `keys_and_values` of them.
-      valid: 1 where the branch's guidance image exists, 0 where it does not.
+      context: context tokens, or their `keys_and_values`, by branch.
+      valid: 1 where the branch has a guidance image, else 0, by branch.
     """
     width = x.shape[-1]
 
@@ -139,42 +140,42 @@ class TwinCrossAttention(nn.Module):
       layer = nn.Dense(width, use_bias=False, dtype=self.dtype, name=name)
       return layer(inputs)
 
+    def key_and_value(branch: str) -> tuple[jax.Array, jax.Array]:
+      given = context[branch]
+      if isinstance(given, dict):  # they were made once for all steps
+        return given["/".join(self.path)]
+      return linear(f"to_k_{branch}", given), linear(f"to_v_{branch}", given)
+
     alpha = jnp.asarray(self.alpha, jnp.float32)
     if self.learned_alpha:
       alpha = self.param("alpha", lambda _: alpha)
     weights = branch_weights(
-      alpha, jnp.stack([valid[name] for name in self.branches], axis=-1)
+      alpha, jnp.stack([valid[branch] for branch in self.branches], axis=-1)
     )
     query = linear("to_q", x)
     fused = jnp.zeros_like(query)
-    for i, name in enumerate(self.branches):
-      guide = context[name]
-      if isinstance(guide, dict):
-        key, value = guide["/".join(self.path)]
-      else:
-        key = linear(f"to_k_{name}", guide)
-        value = linear(f"to_v_{name}", guide)
-      branch = attend(query, key, value, self.heads)
-      fused += weights[:, i, None, None].astype(query.dtype) * branch
+    for i, branch in enumerate(self.branches):
+      attended = attend(query, *key_and_value(branch), self.heads)
+      fused += weights[:, i, None, None].astype(query.dtype) * attended
     return nn.Dense(width, dtype=self.dtype, name="to_out_0")(fused)
 
 
 def keys_and_values(
   unet: Mapping[str, Any],
   branch: str,
-  tokens: Float[Array, "b k d"],
+  tokens: Float[Array, "n k d"],
   dtype: Dtype,
 ) -> KeysValues:
-  """What every cross-attention of a U-Net makes of a branch's tokens.
+  """Keys and values that a U-Net's cross-attentions make of context tokens.
 
   They stay the same over all sampling steps, and from window to window for as
   long as the guidance image does.
 
   Args:
-    unet: the U-Net's parameters.
-    branch: the branch's name.
-    tokens: of its guidance images.
-    dtype: the network's.
+    unet: parameters of the U-Net.
+    branch: name of the branch.
+    tokens: context tokens of the branch's guidance images.
+    dtype: what the U-Net computes in.
   """
   kernels: dict[str, Any] = dict(
     traverse_util.flatten_dict(dict(unet), sep="/")
@@ -192,12 +193,12 @@ def keys_and_values(
 
 
 def branch_weights(
-  alpha: Float[Array, " k"], valid: Float[Array, "b k"]
-) -> Float[Array, "b k"]:
-  """α with the share of missing branches handed evenly to those present.
+  alpha: Float[Array, " branch"], valid: Float[Array, "n branch"]
+) -> Float[Array, "n branch"]:
+  """α, with the share of missing branches handed evenly to those present.
 
-  Where no branch is present α stays as it is: the tokens are then the null
-  token's. Nothing is divided by α, so a learned α may pass through zero.
+  If no branch is present, α stays as it is: every context token is then the
+  null token. Nothing is divided by α, so a learned α may pass through zero.
 
   Example:
     >>> branch_weights(jnp.array([0.25, 0.75]), jnp.array([[1.0, 0.0]]))
@@ -212,14 +213,14 @@ def branch_weights(
 class GatedLinear(nn.Module):
   """A linear layer, half of whose output gates the other half: GEGLU.
 
-  The halves' products are apart, so that their gradients need not be joined.
+  Each half is a product of its own, so that their gradients need not be joined.
   """
 
   width: int
   dtype: Dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n w"]:
+  def __call__(self, x: Float[Array, "n q c"]) -> Float[Array, "n q o"]:
     """Returns `width` channels."""
     shape = (x.shape[-1], 2 * self.width)
     kernel = self.param("kernel", nn.linear.default_kernel_init, shape)
@@ -244,7 +245,7 @@ class FeedForward(nn.Module):
   dtype: Dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:
+  def __call__(self, x: Float[Array, "n q c"]) -> Float[Array, "n q c"]:
     """Widens fourfold, gates, and projects back."""
     width = x.shape[-1]
     gated = GatedLinear(4 * width, self.dtype, name="net_0_proj")(x)
@@ -261,18 +262,18 @@ class TransformerBlock(nn.Module):
   @nn.compact
   def __call__(
     self,
-    x: Float[Array, "b n c"],
+    x: Float[Array, "n q c"],
     context: Context,
-    valid: Mapping[str, Float[Array, " b"]],
-    position: Float[Array | np.ndarray, "n c"] | None,
-  ) -> Float[Array, "b n c"]:
+    valid: Mapping[str, Float[Array, " n"]],
+    position: Float[Array | np.ndarray, "q c"] | None,
+  ) -> Float[Array, "n q c"]:
     """One block.
 
     Args:
       x: image features.
       context: as in `TwinCrossAttention`.
-      valid: likewise.
-      position: code that is added to what the guidance is queried with.
+      valid: as in `TwinCrossAttention`.
+      position: code that is added to the queries of the cross-attention.
     """
     config = self.config
 
@@ -287,11 +288,11 @@ class TransformerBlock(nn.Module):
     if position is not None:
       query += position.astype(query.dtype)
     x += TwinCrossAttention(
-      self.heads,
-      config.branches,
-      config.alpha,
-      config.alpha_mode == "learned",
-      self.dtype,
+      heads=self.heads,
+      branches=config.branches,
+      alpha=config.alpha,
+      learned_alpha=config.alpha_mode == "learned",
+      dtype=self.dtype,
       name="attn2",
     )(query, context, valid)
     return x + FeedForward(self.dtype, name="ff")(norm("norm3"))
@@ -310,10 +311,10 @@ class SpatialTransformer(nn.Module):
   @nn.compact
   def __call__(
     self,
-    x: Float[Array, "b h w c"],
+    x: Float[Array, "n h w c"],
     context: Context,
-    valid: Mapping[str, Float[Array, " b"]],
-  ) -> Float[Array, "b h w c"]:
+    valid: Mapping[str, Float[Array, " n"]],
+  ) -> Float[Array, "n h w c"]:
     """Adds what the block computes to the feature map."""
     batch, height, width, channels = x.shape
     position = None
@@ -331,7 +332,7 @@ class SpatialTransformer(nn.Module):
     tokens = nn.Dense(channels, dtype=self.dtype, name="proj_in")(tokens)
     tokens = TransformerBlock(
       self.config, self.heads, self.dtype, name="transformer_blocks_0"
-    )(tokens, context, valid, position)
+    )(x=tokens, context=context, valid=valid, position=position)
     tokens = nn.Dense(
       channels,
       kernel_init=nn.initializers.zeros,

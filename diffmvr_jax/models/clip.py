@@ -20,8 +20,8 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def preprocess(
-  image: Float[Array, "b h w 3"], size: int
-) -> Float[Array, "b s s 3"]:
+  image: Float[Array, "n h w 3"], size: int
+) -> Float[Array, "n side side 3"]:
   """Images in [−1, 1] to CLIP's input.
 
   As transformers' `CLIPImageProcessor`: the shorter side is resized to `size`
@@ -60,7 +60,7 @@ class EncoderLayer(nn.Module):
   dtype: Dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:
+  def __call__(self, x: Float[Array, "n k c"]) -> Float[Array, "n k c"]:
     """Returns tokens of the same shape."""
     width = x.shape[-1]
 
@@ -109,8 +109,8 @@ class ClipVision(nn.Module):
 
   @nn.compact
   def __call__(
-    self, image: Float[Array, "b s s 3"]
-  ) -> tuple[Float[Array, "b n c"], Float[Array, "b p"]]:
+    self, image: Float[Array, "n side side 3"]
+  ) -> tuple[Float[Array, "n k c"], Float[Array, "n d"]]:
     """Encodes preprocessed images.
 
     Returns:
@@ -168,7 +168,7 @@ class ClipText(nn.Module):
   dtype: Dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, tokens: Int[Array, "b n"]) -> Float[Array, "b n c"]:
+  def __call__(self, tokens: Int[Array, "n k"]) -> Float[Array, "n k c"]:
     """The normalised hidden states of the last layer."""
     config, init = self.config, nn.initializers.normal(0.02)
     vocabulary = self.param(

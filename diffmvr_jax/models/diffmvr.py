@@ -1,33 +1,35 @@
 """DiffMVR: the networks put together, as pure functions of parameters.
 
-Windows are `(batch, frame, height, width, channel)`; the networks see
-`(batch · frame, …)`. Parameters are one dictionary with an entry per network,
-`unet`, `guidance`, `clip` and `autoencoder`, the scalar `scaling_factor`, and
-for the text-guided baseline `prompt`, the text tower's output for its prompt.
+Parameters are one dictionary with an entry per network, `unet`, `guidance`
+(f_mlp), `clip` and `autoencoder`, the scalar `scaling_factor`, and for the
+text-guided baseline `prompt`, the text tower's output for its prompt.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from einops import rearrange
 from flax import linen as nn
 from flax import struct
-from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Bool, Float, Int, Shaped, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from diffmvr_jax.config import ModelConfig, is_guided
 from diffmvr_jax.models.attention import Context, KeysValues, keys_and_values
 from diffmvr_jax.models.clip import ClipVision, preprocess
+from diffmvr_jax.models.frames import flatten_frames, to_float
 from diffmvr_jax.models.guidance_tokens import GuidanceTokens
 from diffmvr_jax.models.tiny_vae import TinyAutoencoder
 from diffmvr_jax.models.unet import UNet
 from diffmvr_jax.models.vae import Autoencoder
 
 Params = dict[str, Any]
+
+# Of a guidance image: CLIP's tokens and scaled latents, each None where f_mlp
+# takes none.
+Features = tuple[jax.Array | None, jax.Array | None]
 
 _PROMPT_LENGTH = 77  # of CLIP's text tower
 
@@ -56,48 +58,36 @@ class Observation:
 
 @struct.dataclass
 class Encoded:
-  """What the frozen encoders make of windows; n is batch · frame.
+  """What the frozen encoders make of windows.
 
   Attributes:
     mask: the mask at the latents' resolution.
     masked_latents: scaled latents of the frame with the occlusion greyed out.
-    features: of each branch's guidance image: CLIP's tokens and scaled
-      latents, each None where f_mlp takes none.
-    exists: whether a branch's guidance image exists.
+    features: encodings of the guidance images, by branch.
+    exists: whether the guidance image exists, by branch.
   """
 
   mask: Float[Array, "n i j 1"]
   masked_latents: Float[Array, "n i j l"]
-  features: Mapping[str, tuple[jax.Array | None, jax.Array | None]]
+  features: Mapping[str, Features]
   exists: Mapping[str, Bool[Array, " n"]]
 
 
 @struct.dataclass
 class Conditioning:
-  """What the U-Net is told, computed once per window; n is batch · frame.
+  """What the U-Net is told, computed once per window.
 
   Attributes:
     mask: the mask at the latents' resolution.
     masked_latents: scaled latents of the frame with the occlusion greyed out.
-    context: by branch, guidance tokens or what attention makes of them.
-    valid: 1 where a branch's guidance exists, by branch.
+    context: context tokens, or the keys and values of them, by branch.
+    valid: 1 where the branch has a guidance image, else 0, by branch.
   """
 
   mask: Float[Array, "n i j 1"]
   masked_latents: Float[Array, "n i j l"]
   context: Context
   valid: Mapping[str, Float[Array, " n"]]
-
-
-def to_float(image: UInt8[Array, "*shape"]) -> Float[Array, "*shape"]:
-  """uint8 in [0, 255] to float32 in [−1, 1]."""
-  return image.astype(jnp.float32) / 127.5 - 1
-
-
-def to_uint8(image: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:
-  """Float in [−1, 1] to uint8, clipped and rounded."""
-  scaled = jnp.round((image + 1) * 127.5)
-  return jnp.clip(scaled, 0, 255).astype(jnp.uint8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,37 +143,48 @@ class DiffMVR:
     """Random parameters of every network."""
     keys = jax.random.split(key, 4)
     image = jnp.zeros((1, image_size, image_size, 3))
-    params: Params = {
-      "autoencoder": self.autoencoder.init(keys[0], image)["params"]
-    }
     scaling_factor = self.config.autoencoder.scaling_factor
-    params["scaling_factor"] = jnp.float32(scaling_factor or 1.0)
-    branches = self.config.unet.branches
-    context = {}
+    params: Params = {
+      "autoencoder": self.autoencoder.init(keys[0], image)["params"],
+      "scaling_factor": jnp.float32(scaling_factor or 1.0),
+    }
+    branches, context = self.config.unet.branches, {}
     if is_guided(branches):
-      if self.config.guidance.encoder != "latent":
-        size = self.config.clip.image_size
-        clip_image = jnp.zeros((1, size, size, 3))
-        params["clip"] = self.clip.init(keys[1], clip_image)["params"]
-      inputs = self.guidance_features(params, image)
-      params["guidance"] = self.guidance.init(keys[2], *inputs)["params"]
-      tokens, _ = _apply(self.guidance, params["guidance"], *inputs)
+      params |= self._init_guidance(params, keys[1], keys[2], image)
+      features = self.guidance_features(params, image)
+      tokens, _ = _apply(self.guidance, params["guidance"], *features)
       context = dict.fromkeys(branches, tokens)
     if "text" in branches:
       shape = (_PROMPT_LENGTH, self.config.unet.context_dim)
-      params["prompt"] = 0.02 * jax.random.normal(
-        jax.random.fold_in(key, 4), shape
-      )
+      prompt_key = jax.random.fold_in(key, 4)
+      params["prompt"] = 0.02 * jax.random.normal(prompt_key, shape)
       context["text"] = params["prompt"][None]
     size = image_size // self.factor
     params["unet"] = self.unet.init(
       keys[3],
-      jnp.zeros((1, size, size, self.config.unet.in_channels)),
-      jnp.zeros(1, jnp.int32),
-      context,
-      dict.fromkeys(branches, jnp.ones(1)),
+      sample=jnp.zeros((1, size, size, self.config.unet.in_channels)),
+      timesteps=jnp.zeros(1, jnp.int32),
+      context=context,
+      valid=dict.fromkeys(branches, jnp.ones(1)),
     )["params"]
     return params
+
+  def _init_guidance(
+    self,
+    params: Params,
+    clip_key: jax.Array,
+    guidance_key: jax.Array,
+    image: Float[Array, "n h w 3"],
+  ) -> Params:
+    """CLIP, where f_mlp takes its tokens, and f_mlp."""
+    fresh: Params = {}
+    if self.config.guidance.encoder != "latent":
+      size = self.config.clip.image_size
+      clip_image = jnp.zeros((1, size, size, 3))
+      fresh["clip"] = self.clip.init(clip_key, clip_image)["params"]
+    features = self.guidance_features(params | fresh, image)
+    fresh["guidance"] = self.guidance.init(guidance_key, *features)["params"]
+    return fresh
 
   def moments(
     self, params: Params, image: Float[Array, "n h w 3"]
@@ -221,27 +222,21 @@ class DiffMVR:
     flat = jax.tree.map(flatten_frames, vars(observation))
     frame, mask = to_float(flat["frame"]), flat["mask"].astype(jnp.float32)
     masked = frame * (1 - mask)
-    images = {
-      "symmetric": to_float(flat["symmetric"]),
-      "present": masked,
-    }
+    images = {"symmetric": to_float(flat["symmetric"]), "present": masked}
     if observation.past is not None:
       images["past"] = to_float(flat["past"])
-    exists = {
-      "symmetric": flat["symmetric_valid"],
-      "past": flat["past_valid"],
-      "present": jnp.ones_like(flat["past_valid"]),
-    }
-    branches = [b for b in self.config.unet.branches if b in exists]
+    exists = existing_images(
+      self.config.unet.branches, flat["symmetric_valid"], flat["past_valid"]
+    )
     return Encoded(
       mask=mask[:, :: self.factor, :: self.factor],
       masked_latents=self.encode(params, masked),
       features={
-        b: self.guidance_features(params, images[b])
-        for b in branches
-        if b in images
+        branch: self.guidance_features(params, images[branch])
+        for branch in exists
+        if branch in images
       },
-      exists={b: exists[b] for b in branches},
+      exists=exists,
     )
 
   def contextualise(
@@ -250,26 +245,29 @@ class DiffMVR:
     encoded: Encoded,
     keep: Mapping[str, Bool[Array, " b"]] | None = None,
   ) -> Conditioning:
-    """Turns features into context tokens, by f_mlp.
+    """Turns the encodings of guidance images into context tokens, by f_mlp.
 
     Args:
-      params: all parameters.
-      encoded: the windows.
-      keep: by branch, windows whose guidance is not dropped (training).
+      params: parameters of all networks.
+      encoded: what the encoders made of the windows.
+      keep: by branch, the windows whose guidance images are not dropped; None
+        keeps all of them. Training drops some.
     """
-    context, valid = {}, {}
-    for name in self.config.unet.branches:
-      if name == "text":
-        prompt, n = params["prompt"], encoded.mask.shape[0]
-        context[name] = jnp.broadcast_to(prompt, (n, *prompt.shape))
-        valid[name] = jnp.ones(n, bool)
-        continue
-      valid[name] = encoded.exists[name]
-      if keep is not None:
-        frames = valid[name].size // keep[name].size
-        valid[name] &= jnp.repeat(keep[name], frames)
-      if name in encoded.features:
-        context[name] = self.tokens(params, encoded.features[name], valid[name])
+    count = encoded.mask.shape[0]
+    valid = dict(encoded.exists)
+    if keep is not None:
+      valid = {
+        branch: exists & jnp.repeat(keep[branch], count // keep[branch].size)
+        for branch, exists in valid.items()
+      }
+    context: dict[str, jax.Array] = {
+      branch: self.tokens(params, features, valid[branch])
+      for branch, features in encoded.features.items()
+    }
+    if "text" in self.config.unet.branches:
+      prompt = params["prompt"]
+      context["text"] = jnp.broadcast_to(prompt, (count, *prompt.shape))
+      valid["text"] = jnp.ones(count, bool)
     return Conditioning(
       mask=encoded.mask,
       masked_latents=encoded.masked_latents,
@@ -280,17 +278,18 @@ class DiffMVR:
   def tokens(
     self,
     params: Params,
-    features: tuple[jax.Array | None, jax.Array | None],
+    features: Features,
     valid: Bool[Array, " n"],
   ) -> Float[Array, "n k d"]:
     """Context tokens of guidance images.
 
-    A missing one's are the null token. They count only where the frame has no
-    guidance at all, since attention gives a missing branch no weight.
+    The null token takes the place of every token of a missing image. It only
+    counts where a frame has no guidance image at all, because attention gives
+    a branch without an image no weight.
 
     Args:
-      params: all parameters.
-      features: as `guidance_features` gives them.
+      params: parameters of all networks.
+      features: the images' encodings, from `guidance_features`.
       valid: whether the guidance image exists.
     """
     tokens, null = _apply(self.guidance, params["guidance"], *features)
@@ -299,7 +298,7 @@ class DiffMVR:
   def attended(
     self, params: Params, branch: str, tokens: Float[Array, "n k d"]
   ) -> KeysValues:
-    """Keys and values of a branch's tokens, for all sampling steps."""
+    """Keys and values of a branch's context tokens, for all sampling steps."""
     dtype = jnp.dtype(self.config.dtype)
     return keys_and_values(params["unet"], branch, tokens, dtype)
 
@@ -311,35 +310,52 @@ class DiffMVR:
     conditioning: Conditioning,
   ) -> Float[Array, "n i j l"]:
     """The U-Net's output for noisy latents: ε or v."""
-    if self.config.mask_conditioning == "concat":
-      noisy = jnp.concatenate(
-        [noisy, conditioning.mask, conditioning.masked_latents], axis=-1
-      )
     return _apply(
       self.unet,
       params["unet"],
-      noisy,
-      timesteps,
-      conditioning.context,
-      conditioning.valid,
+      sample=self.unet_input(noisy, conditioning),
+      timesteps=timesteps,
+      context=conditioning.context,
+      valid=conditioning.valid,
+    )
+
+  def unet_input(
+    self, noisy: Float[Array, "n i j l"], conditioning: Conditioning
+  ) -> Float[Array, "n i j c"]:
+    """The noisy latents, joined with what else the U-Net sees of a frame."""
+    if self.config.mask_conditioning == "blend":
+      return noisy
+    return jnp.concatenate(
+      [noisy, conditioning.mask, conditioning.masked_latents], axis=-1
     )
 
   def guidance_features(
     self, params: Params, image: Float[Array, "n h w 3"]
-  ) -> tuple[jax.Array | None, jax.Array | None]:
-    """CLIP's tokens and the scaled latents, each if f_mlp takes them."""
+  ) -> Features:
+    """Encodings of guidance images, those that f_mlp takes."""
     encoder, clip, latents = self.config.guidance.encoder, None, None
     if encoder in ("clip", "both"):
-      patch, pooled = _apply(
-        self.clip,
-        params["clip"],
-        preprocess(image, self.config.clip.image_size),
-      )
+      clip_image = preprocess(image, self.config.clip.image_size)
+      patch, pooled = _apply(self.clip, params["clip"], clip_image)
       is_patch = self.config.guidance.tokens == "patch"
       clip = patch if is_patch else pooled[:, None]
     if encoder in ("latent", "both"):
       latents = self.encode(params, image)
     return clip, latents
+
+
+def existing_images(
+  branches: Sequence[str],
+  symmetric_valid: Bool[Array, " n"],
+  past_valid: Bool[Array, " n"],
+) -> dict[str, Bool[Array, " n"]]:
+  """Whether the guidance image of each branch exists; text has none."""
+  exists = {
+    "symmetric": symmetric_valid,
+    "past": past_valid,
+    "present": jnp.ones_like(past_valid),
+  }
+  return {branch: exists[branch] for branch in branches if branch in exists}
 
 
 @lru_cache
@@ -350,28 +366,13 @@ def _shapes(model: DiffMVR, image_size: int) -> Params:
 
 
 def _apply(
-  module: nn.Module, params: Any, *inputs: Any, method: Any = None
+  module: nn.Module,
+  params: Any,
+  *inputs: Any,
+  method: Any = None,
+  **named_inputs: Any,
 ) -> Any:
   """`Module.apply` for modules whose only state is their parameters."""
-  return module.apply({"params": params}, *inputs, method=method)
-
-
-def flatten_frames(x: Shaped[Array, "b f *s"]) -> Shaped[Array, "n *s"]:
-  """Merges batch and frame.
-
-  Within a mesh that spreads frames over devices, every device gets its share:
-  left alone, the compiler would compute all frames of several windows on each.
-  """
-  flat = x.reshape(-1, *x.shape[2:])
-  mesh = jax.sharding.get_abstract_mesh()
-  # A part of an accumulated batch can be too small for all devices.
-  if mesh.shape.get("frame", 1) == 1 or flat.shape[0] % mesh.size:
-    return flat
-  return jax.lax.with_sharding_constraint(flat, P(("data", "fsdp", "frame")))
-
-
-def split_frames(
-  x: Shaped[Array, "n *s"], frames: int
-) -> Shaped[Array, "b f *s"]:
-  """Undoes `flatten_frames`."""
-  return rearrange(x, "(b f) ... -> b f ...", f=frames)
+  return module.apply(
+    {"params": params}, *inputs, method=method, **named_inputs
+  )

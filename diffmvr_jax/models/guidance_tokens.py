@@ -1,7 +1,7 @@
 """f_mlp: from the encodings of a guidance image to context tokens.
 
-One module serves both branches, as in the paper. CLIP tokens carry meaning,
-latent tokens carry detail; either or both can be used.
+One module serves both branches, as in the paper. CLIP's tokens carry meaning,
+latents carry detail; either or both can be used.
 """
 
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from diffmvr_jax.models.attention import position_code
 
 
 class GuidanceTokens(nn.Module):
-  """Linear, GELU, linear, LayerNorm on CLIP tokens; latent tokens beside.
+  """Linear, GELU, linear, LayerNorm on CLIP's tokens; patches of latents join.
 
   Example:
     >>> import jax
@@ -33,18 +33,18 @@ class GuidanceTokens(nn.Module):
   @nn.compact
   def __call__(
     self,
-    clip: Float[Array, "b n c"] | None,
-    latents: Float[Array, "b h w l"] | None,
-  ) -> tuple[Float[Array, "b m d"], Float[Array, " d"]]:
-    """Maps a guidance image's encodings to tokens.
+    clip: Float[Array, "n k c"] | None,
+    latents: Float[Array, "n i j l"] | None,
+  ) -> tuple[Float[Array, "n _ d"], Float[Array, " d"]]:
+    """Maps the encodings of guidance images to context tokens.
 
     Args:
-      clip: CLIP tokens, if the configuration uses them.
-      latents: scaled autoencoder latents, likewise.
+      clip: CLIP's tokens, if the configuration uses them.
+      latents: scaled latents, if the configuration uses them.
 
     Returns:
       Context tokens, and the learned null token that stands in where a frame
-      has no guidance at all.
+      has no guidance image at all.
     """
     tokens = []
     if clip is not None:

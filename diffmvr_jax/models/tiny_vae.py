@@ -25,7 +25,7 @@ class Block(nn.Module):
   dtype: Dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+  def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
     """Returns features of the same shape."""
     channels = x.shape[-1]
     if self.pooled:
@@ -82,7 +82,7 @@ class TinyEncoder(nn.Module):
   dtype: Dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, image: Float[Array, "b h w 3"]) -> Float[Array, "b i j l"]:
+  def __call__(self, image: Float[Array, "n h w 3"]) -> Float[Array, "n i j l"]:
     """Takes images in [−1, 1]."""
     config, levels = self.config, len(self.config.block_channels)
     x = conv(config.block_channels[0], self.dtype, "layers_0")((image + 1) / 2)
@@ -108,8 +108,8 @@ class TinyDecoder(nn.Module):
 
   @nn.compact
   def __call__(
-    self, latents: Float[Array, "b i j l"]
-  ) -> Float[Array, "b h w 3"]:
+    self, latents: Float[Array, "n i j l"]
+  ) -> Float[Array, "n h w 3"]:
     """Returns images in about [−1, 1], not clipped; latents saturate at 3."""
     config, channels = self.config, self.config.block_channels[::-1]
     x = 3 * jnp.tanh(latents / 3)
@@ -156,8 +156,8 @@ class TinyAutoencoder(nn.Module):
     self.decoder = TinyDecoder(self.config, self.dtype)
 
   def encode(
-    self, image: Float[Array, "b h w 3"]
-  ) -> tuple[Float[Array, "b i j l"], Float[Array, "b i j l"]]:
+    self, image: Float[Array, "n h w 3"]
+  ) -> tuple[Float[Array, "n i j l"], Float[Array, "n i j l"]]:
     """Returns the latents and, as they are no distribution, log-variance −30.
 
     That is where `Autoencoder` clips it, a deviation of 3e-7.
@@ -165,10 +165,10 @@ class TinyAutoencoder(nn.Module):
     latents = self.encoder(image)
     return latents, jnp.full_like(latents, -30.0)
 
-  def decode(self, latents: Float[Array, "b i j l"]) -> Float[Array, "b h w 3"]:
+  def decode(self, latents: Float[Array, "n i j l"]) -> Float[Array, "n h w 3"]:
     """Returns the image of latents."""
     return self.decoder(latents)
 
-  def __call__(self, image: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+  def __call__(self, image: Float[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
     """Round trip."""
     return self.decode(self.encode(image)[0])

@@ -1,4 +1,4 @@
-"""The latent U-Net of Stable Diffusion, conditioned on guidance branches.
+"""The latent U-Net of Stable Diffusion, conditioned on context tokens.
 
 Layer for layer and name for name that of diffusers'
 `UNet2DConditionModel`, so that imported weights give the same output; only
@@ -6,7 +6,7 @@ the cross-attention has one key and value projection per branch.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +16,18 @@ from jaxtyping import Array, Float, Int
 
 from diffmvr_jax.config import UNetConfig
 from diffmvr_jax.models.attention import Context, SpatialTransformer
-from diffmvr_jax.models.kernels.convolution import convolve, convolve_doubled
+from diffmvr_jax.models.blocks import (
+  Downsample,
+  ResnetBlock,
+  Upsample,
+  normed_silu,
+  rematerialised,
+)
 
 
 def timestep_embedding(
-  timesteps: Int[Array, " b"], width: int
-) -> Float[Array, "b w"]:
+  timesteps: Int[Array, " n"], width: int
+) -> Float[Array, "n e"]:
   """Sinusoids of the timestep, cosines first, as LDM's.
 
   Example:
@@ -40,143 +46,10 @@ class TimeEmbedding(nn.Module):
   width: int
 
   @nn.compact
-  def __call__(self, sinusoids: Float[Array, "b s"]) -> Float[Array, "b e"]:
+  def __call__(self, sinusoids: Float[Array, "n c"]) -> Float[Array, "n e"]:
     """Returns embeddings of the given width."""
     x = nn.Dense(self.width, name="linear_1")(sinusoids)
     return nn.Dense(self.width, name="linear_2")(nn.silu(x))
-
-
-class GroupNormSilu(nn.GroupNorm):
-  """SiLU after a GroupNorm, both in float32; only the result is rounded.
-
-  Attributes:
-    rounded: what the result is rounded to.
-  """
-
-  rounded: Dtype = jnp.float32
-
-  def __call__(
-    self,
-    x: Float[Array, "b h w c"],
-    shift: Float[Array, "b 1 1 c"] | None = None,
-  ) -> Float[Array, "b h w c"]:
-    """Returns features of the same shape; x is shifted first."""
-    x = x.astype(jnp.float32)
-    x = super().__call__(x if shift is None else x + shift)
-    return nn.silu(x).astype(self.rounded)
-
-
-def normed_silu(
-  x: Float[Array, "b h w c"],
-  groups: int,
-  epsilon: float,
-  dtype: Dtype,
-  name: str,
-  shift: Float[Array, "b 1 1 c"] | None = None,
-) -> Float[Array, "b h w c"]:
-  """`GroupNormSilu` of the calling module's; 0 groups: SiLU of x alone."""
-  if not groups:
-    return nn.silu(x.astype(jnp.float32)).astype(dtype)
-  # The gradient makes them again from x: less is written and read.
-  norm = nn.remat(GroupNormSilu)(
-    groups, epsilon=epsilon, use_fast_variance=False, rounded=dtype, name=name
-  )
-  return norm(x, shift)
-
-
-class ResnetBlock(nn.Module):
-  """Two normalised 3×3 convolutions around the timestep embedding.
-
-  `conv2` starts at zero, so that the block starts as its shortcut.
-  """
-
-  channels: int
-  norm_groups: int
-  epsilon: float = 1e-5
-  dtype: Dtype = jnp.float32
-
-  @nn.compact
-  def __call__(
-    self,
-    x: Float[Array, "b h w c"],
-    embedding: Float[Array, "b e"] | None = None,
-  ) -> Float[Array, "b h w d"]:
-    """Returns features with `channels` channels; d is `channels`."""
-
-    def norm(
-      name: str, inputs: jax.Array, shift: jax.Array | None = None
-    ) -> jax.Array:
-      return normed_silu(
-        inputs, self.norm_groups, self.epsilon, self.dtype, name, shift
-      )
-
-    hidden = nn.Conv(
-      self.channels,
-      (3, 3),
-      padding=1,
-      dtype=self.dtype,
-      conv_general_dilated=convolve,
-      name="conv1",
-    )(norm("norm1", x))
-    shift = None
-    if embedding is not None:
-      shift = nn.Dense(self.channels, name="time_emb_proj")(nn.silu(embedding))
-      shift = shift[:, None, None, :]
-    hidden = nn.Conv(
-      self.channels,
-      (3, 3),
-      padding=1,
-      kernel_init=nn.initializers.zeros,
-      dtype=self.dtype,
-      conv_general_dilated=convolve,
-      name="conv2",
-    )(norm("norm2", hidden, shift))
-    if x.shape[-1] != self.channels:
-      x = nn.Conv(
-        self.channels,
-        (1, 1),
-        dtype=self.dtype,
-        conv_general_dilated=convolve,
-        name="conv_shortcut",
-      )(x)
-    return x + hidden
-
-
-class Downsample(nn.Module):
-  """Halves height and width with a strided convolution."""
-
-  padding: tuple[int, int] = (1, 1)
-  dtype: Dtype = jnp.float32
-
-  @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
-    """Pads (before, after) by `padding` on both axes, then strides by 2."""
-    return nn.Conv(
-      x.shape[-1],
-      (3, 3),
-      strides=2,
-      padding=(self.padding, self.padding),
-      dtype=self.dtype,
-      name="conv",
-    )(x)
-
-
-class Upsample(nn.Module):
-  """Doubles height and width: nearest neighbour, then a convolution."""
-
-  dtype: Dtype = jnp.float32
-
-  @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
-    """Returns features of twice the height and width."""
-    return nn.Conv(
-      x.shape[-1],
-      (3, 3),
-      padding=1,
-      dtype=self.dtype,
-      conv_general_dilated=convolve_doubled,
-      name="conv",
-    )(x)
 
 
 class Block(nn.Module):
@@ -186,10 +59,8 @@ class Block(nn.Module):
   """
 
   config: UNetConfig
-  channels: int
-  heads: int
+  level: int  # 0 is the highest resolution
   layers: int
-  attention: bool
   resample: str  # "down", "up" or "none"
   dtype: Dtype = jnp.float32
   remat: str = "none"
@@ -197,29 +68,30 @@ class Block(nn.Module):
   @nn.compact
   def __call__(
     self,
-    x: Float[Array, "b h w c"],
+    x: Float[Array, "n h w c"],
     skips: list[jax.Array],
-    embedding: Float[Array, "b e"],
+    embedding: Float[Array, "n e"],
     context: Context,
-    valid: Mapping[str, Float[Array, " b"]],
+    valid: Mapping[str, Float[Array, " n"]],
     *,
     upward: bool,
-  ) -> Float[Array, "b i j _"]:
+  ) -> Float[Array, "n i j _"]:
     """Pushes features onto `skips` going down, pops them going up."""
+    config, level = self.config, self.level
     resnet = rematerialised(ResnetBlock, self.remat)
     transformer = rematerialised(SpatialTransformer, self.remat)
     for i in range(self.layers):
       if upward:
         x = jnp.concatenate([x, skips.pop()], axis=-1)
       x = resnet(
-        self.channels,
-        self.config.norm_groups,
+        config.block_channels[level],
+        config.norm_groups,
         dtype=self.dtype,
         name=f"resnets_{i}",
       )(x, embedding)
-      if self.attention:
+      if config.attention[level]:
         x = transformer(
-          self.config, self.heads, self.dtype, name=f"attentions_{i}"
+          config, config.heads[level], self.dtype, name=f"attentions_{i}"
         )(x, context, valid)
       if not upward:
         skips.append(x)
@@ -241,11 +113,11 @@ class MidBlock(nn.Module):
   @nn.compact
   def __call__(
     self,
-    x: Float[Array, "b h w c"],
-    embedding: Float[Array, "b e"],
+    x: Float[Array, "n h w c"],
+    embedding: Float[Array, "n e"],
     context: Context,
-    valid: Mapping[str, Float[Array, " b"]],
-  ) -> Float[Array, "b h w c"]:
+    valid: Mapping[str, Float[Array, " n"]],
+  ) -> Float[Array, "n h w c"]:
     """Returns features of the same shape."""
 
     def resnet(name: str) -> nn.Module:
@@ -260,18 +132,8 @@ class MidBlock(nn.Module):
     return resnet("resnets_1")(x, embedding)
 
 
-def rematerialised(
-  module: type[nn.Module], remat: str
-) -> Callable[..., nn.Module]:
-  """A module that keeps less for its backward pass, see `ModelConfig.remat`."""
-  if remat == "none":
-    return module
-  policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-  return nn.remat(module, policy=policy if remat == "dots" else None)
-
-
 class UNet(nn.Module):
-  """Predicts noise (or v) from noisy latents, timestep and guidance.
+  """Predicts noise (or v) from noisy latents, timestep and context tokens.
 
   Example:
     >>> unet = UNet(UNetConfig())
@@ -291,18 +153,18 @@ class UNet(nn.Module):
   @nn.compact
   def __call__(
     self,
-    sample: Float[Array, "b h w c"],
-    timesteps: Int[Array, " b"],
+    sample: Float[Array, "n h w c"],
+    timesteps: Int[Array, " n"],
     context: Context,
-    valid: Mapping[str, Float[Array, " b"]],
-  ) -> Float[Array, "b h w o"]:
+    valid: Mapping[str, Float[Array, " n"]],
+  ) -> Float[Array, "n h w o"]:
     """Runs the network; the output is float32.
 
     Args:
       sample: noisy latents, with the conditioning channels concatenated.
       timesteps: one per frame, in [0, steps).
-      context: by branch, guidance tokens or `keys_and_values` of them.
-      valid: 1 where a branch's guidance exists, else 0, by branch.
+      context: context tokens, or their `keys_and_values`, by branch.
+      valid: 1 where the branch has a guidance image, else 0, by branch.
     """
     config, levels = self.config, len(self.config.block_channels)
     width = config.block_channels[0]
@@ -313,35 +175,35 @@ class UNet(nn.Module):
     x = nn.Conv(width, (3, 3), padding=1, name="conv_in")(sample)
     x = x.astype(self.dtype)
     skips = [x]
-    for i, channels in enumerate(config.block_channels):
+    told = {"embedding": embedding, "context": context, "valid": valid}
+    for level in range(levels):
       x = Block(
         config,
-        channels,
-        config.heads[i],
-        config.layers_per_block,
-        config.attention[i],
-        "down" if i < levels - 1 else "none",
-        self.dtype,
-        self.remat,
-        name=f"down_blocks_{i}",
-      )(x, skips, embedding, context, valid, upward=False)
-    x = MidBlock(config, self.dtype, self.remat, name="mid_block")(
-      x, embedding, context, valid
-    )
-    for i in range(levels):
-      level = levels - 1 - i
+        level=level,
+        layers=config.layers_per_block,
+        resample="down" if level < levels - 1 else "none",
+        dtype=self.dtype,
+        remat=self.remat,
+        name=f"down_blocks_{level}",
+      )(x=x, skips=skips, upward=False, **told)
+    x = MidBlock(config, self.dtype, self.remat, name="mid_block")(x=x, **told)
+    for i, level in enumerate(reversed(range(levels))):
       x = Block(
         config,
-        config.block_channels[level],
-        config.heads[level],
-        config.layers_per_block + 1,
-        config.attention[level],
-        "up" if level > 0 else "none",
-        self.dtype,
-        self.remat,
+        level=level,
+        layers=config.layers_per_block + 1,
+        resample="up" if level > 0 else "none",
+        dtype=self.dtype,
+        remat=self.remat,
         name=f"up_blocks_{i}",
-      )(x, skips, embedding, context, valid, upward=True)
-    x = normed_silu(x, config.norm_groups, 1e-5, self.dtype, "conv_norm_out")
+      )(x=x, skips=skips, upward=True, **told)
+    x = normed_silu(
+      x,
+      groups=config.norm_groups,
+      epsilon=1e-5,
+      dtype=self.dtype,
+      name="conv_norm_out",
+    )
     return nn.Conv(
       config.out_channels,
       (3, 3),

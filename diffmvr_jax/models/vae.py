@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from diffmvr_jax.config import AutoencoderConfig
 from diffmvr_jax.models.attention import attend
-from diffmvr_jax.models.unet import (
+from diffmvr_jax.models.blocks import (
   Downsample,
   ResnetBlock,
   Upsample,
@@ -26,7 +26,7 @@ class MidAttention(nn.Module):
   dtype: Dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+  def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
     """Adds what attention gathers to the feature map."""
     width = x.shape[-1]
     tokens = nn.GroupNorm(
@@ -53,7 +53,7 @@ class MidBlock(nn.Module):
   dtype: Dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+  def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
     """Returns features of the same shape."""
     groups = self.config.norm_groups
     x = resnet(self.config, x.shape[-1], self.dtype, "resnets_0")(x)
@@ -72,8 +72,8 @@ class Level(nn.Module):
   dtype: Dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j d"]:
-    """Returns features with `channels` channels; d is `channels`."""
+  def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n i j o"]:
+    """Returns features with `channels` channels."""
     for i in range(self.layers):
       x = resnet(self.config, self.channels, self.dtype, f"resnets_{i}")(x)
     if self.resample == "down":
@@ -87,7 +87,9 @@ def resnet(
   config: AutoencoderConfig, channels: int, dtype: Dtype, name: str
 ) -> ResnetBlock:
   """A ResNet block with the autoencoder's epsilon."""
-  return ResnetBlock(channels, config.norm_groups, 1e-6, dtype, name=name)
+  return ResnetBlock(
+    channels, config.norm_groups, epsilon=1e-6, dtype=dtype, name=name
+  )
 
 
 class Encoder(nn.Module):
@@ -97,18 +99,18 @@ class Encoder(nn.Module):
   dtype: Dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, image: Float[Array, "b h w 3"]) -> Float[Array, "b i j m"]:
-    """Returns the moments, mean first; m is twice the latent channels."""
+  def __call__(self, image: Float[Array, "n h w 3"]) -> Float[Array, "n i j o"]:
+    """Returns the means, then the log-variances, along the channels."""
     channels, config = self.config.block_channels, self.config
     x = _conv(channels[0], jnp.float32, "conv_in")(image)
     for i, width in enumerate(channels):
       resample = "down" if i < len(channels) - 1 else "none"
       x = Level(
         config,
-        width,
-        config.layers_per_block,
-        resample,
-        self.dtype,
+        channels=width,
+        layers=config.layers_per_block,
+        resample=resample,
+        dtype=self.dtype,
         name=f"down_blocks_{i}",
       )(x)
     x = MidBlock(config, self.dtype, name="mid_block")(x)
@@ -124,8 +126,8 @@ class Decoder(nn.Module):
 
   @nn.compact
   def __call__(
-    self, latents: Float[Array, "b i j l"]
-  ) -> Float[Array, "b h w 3"]:
+    self, latents: Float[Array, "n i j l"]
+  ) -> Float[Array, "n h w 3"]:
     """Returns images in about [−1, 1], not clipped."""
     channels, config = self.config.block_channels[::-1], self.config
     x = _conv(channels[0], jnp.float32, "conv_in")(latents)
@@ -134,10 +136,10 @@ class Decoder(nn.Module):
       resample = "up" if i < len(channels) - 1 else "none"
       x = Level(
         config,
-        width,
-        config.layers_per_block + 1,
-        resample,
-        self.dtype,
+        channels=width,
+        layers=config.layers_per_block + 1,
+        resample=resample,
+        dtype=self.dtype,
         name=f"up_blocks_{i}",
       )(x)
     x = _out(config, x, self.dtype)
@@ -149,7 +151,13 @@ def _conv(channels: int, dtype: Dtype, name: str) -> nn.Conv:
 
 
 def _out(config: AutoencoderConfig, x: jax.Array, dtype: Dtype) -> jax.Array:
-  return normed_silu(x, config.norm_groups, 1e-6, dtype, "conv_norm_out")
+  return normed_silu(
+    x,
+    groups=config.norm_groups,
+    epsilon=1e-6,
+    dtype=dtype,
+    name="conv_norm_out",
+  )
 
 
 def _quiet_bias(key: jax.Array, shape: tuple, dtype: Dtype) -> jax.Array:
@@ -183,17 +191,17 @@ class Autoencoder(nn.Module):
     self.post_quant_conv = nn.Conv(latent, (1, 1))
 
   def encode(
-    self, image: Float[Array, "b h w 3"]
-  ) -> tuple[Float[Array, "b i j l"], Float[Array, "b i j l"]]:
+    self, image: Float[Array, "n h w 3"]
+  ) -> tuple[Float[Array, "n i j l"], Float[Array, "n i j l"]]:
     """Returns mean and log-variance (in [−30, 20]) of the latents."""
     moments = self.quant_conv(self.encoder(image))
     mean, log_variance = jnp.split(moments, 2, axis=-1)
     return mean, jnp.clip(log_variance, -30.0, 20.0)
 
-  def decode(self, latents: Float[Array, "b i j l"]) -> Float[Array, "b h w 3"]:
+  def decode(self, latents: Float[Array, "n i j l"]) -> Float[Array, "n h w 3"]:
     """Returns the image of unscaled latents."""
     return self.decoder(self.post_quant_conv(latents))
 
-  def __call__(self, image: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+  def __call__(self, image: Float[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
     """Round trip through the mean latents."""
     return self.decode(self.encode(image)[0])

@@ -16,12 +16,12 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def keep_memory() -> None:
-  """What this process frees it keeps, where JAX computes on a CPU.
+  """Makes this process keep the memory that it frees, if JAX runs on a CPU.
 
-  It must come before anything else that JAX does, but for
+  Call it before anything else that JAX does except
   `jax.distributed.initialize`. Other backends and other C libraries are left
-  as they are. Of memory that threads have allocated only the main thread's is
-  kept, so programs run on the thread that calls them.
+  as they are. Only the main thread's memory is kept, so programs run on the
+  thread that calls them.
 
   Example:
     >>> keep_memory()

@@ -1,6 +1,6 @@
-"""What devices can do at most, from their vendors' data sheets."""
+"""The highest arithmetic rates of devices, from their vendors' data sheets."""
 
-# Dense bfloat16 TFLOP/s by how the name of the device kind starts.
+# Dense bfloat16 TFLOP/s, by the start of the device kind's name.
 _PEAK_TFLOPS = {
   "TPU v4": 275.0,
   "TPU v5 lite": 197.0,
@@ -13,13 +13,13 @@ _PEAK_TFLOPS = {
 
 
 def peak_tflops(device_kind: str) -> float | None:
-  """Dense bfloat16 peak of one device; None: it is not known.
+  """Highest dense bfloat16 rate of a device; None if it is not known.
 
   Example:
     >>> peak_tflops("NVIDIA H100 80GB HBM3")
     989.0
   """
-  for name, peak in _PEAK_TFLOPS.items():
+  for name, tflops in _PEAK_TFLOPS.items():
     if device_kind.startswith(name):
-      return peak
+      return tflops
   return None

@@ -11,9 +11,9 @@ from typing import Any
 from jax.extend.core import JaxprEqn, jaxprs_in_params
 from jax.stages import Traced
 
-# What a GPU's programs are lowered for.
+# The platform that a GPU's programs are lowered for.
 _LOWERED = {"gpu": "cuda"}
-# JAX's name for what a gradient computes once more.
+# JAX's name for what a gradient computes again.
 _AGAIN = "rematted_computation"
 
 
@@ -22,14 +22,16 @@ def traced_flops(
 ) -> int:
   """FLOPs on all devices together, a multiplication and an addition being two.
 
-  The body of a loop counts as often as it runs, which has to be known: that of
-  a `while_loop` counts once. Of the branches of a condition the largest counts.
+  The body of a loop counts as often as it runs. That number has to be known:
+  the body of a `while_loop` counts once. Of the branches of a condition the
+  largest counts.
 
   Args:
-    traced: what `jax.jit(…).trace(…)` gives.
-    platform: such as `tpu`, where code depends on it.
-    recomputed: counts also what is computed again for gradients; the usual
-      definition of MFU (Chowdhery et al. 2022, PaLM, appendix B) does not.
+    traced: result of `jax.jit(…).trace(…)`.
+    platform: platform whose code is counted, such as `tpu`.
+    recomputed: whether to count what is computed again for gradients; the
+      usual definition of MFU (Chowdhery et al. 2022, PaLM, appendix B) does
+      not.
 
   Example:
     >>> import jax

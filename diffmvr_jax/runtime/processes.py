@@ -9,9 +9,9 @@ from diffmvr_jax.errors import InputError
 
 
 def initialize(environment: Mapping[str, str] = os.environ) -> None:
-  """Connects this process with the others; does nothing where it is alone.
+  """Connects this process with the others; does nothing if it is alone.
 
-  The first of these that is there decides:
+  The first of these variables that is set decides:
 
   - `JAX_NUM_PROCESSES`, with `JAX_PROCESS_ID` and `JAX_COORDINATOR_ADDRESS`,
     as the Kubernetes and the local launcher set them;
@@ -19,7 +19,7 @@ def initialize(environment: Mapping[str, str] = os.environ) -> None:
   - `TPU_WORKER_HOSTNAMES` with several hosts, or `DIFFMVR_DISTRIBUTED=1`, as
     the TPU launcher sets it: JAX asks the pod itself.
 
-  It must come before anything else that JAX does.
+  Call it before anything else that JAX does.
 
   Raises:
     InputError: a variable is missing or not a number.

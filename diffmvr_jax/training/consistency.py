@@ -10,30 +10,34 @@ teacher's DDIM step from z at t_n to t_m, the student learns
 in the pseudo-Huber metric √(d² + c²) − c of Song and Dhariwal 2023, who also
 show that the student's own parameters, not their average, do on the right.
 Below the grid's last timestep lies clean data, where f is the identity. Only
-the U-Net is trained: the student is guided by what the teacher's f_mlp says.
+the U-Net is trained: the student's context tokens are the teacher's.
 """
 
 import jax
 import jax.numpy as jnp
 
+from diffmvr_jax.checkpoints.training_state import TEACHER
 from diffmvr_jax.config import Config
 from diffmvr_jax.diffusion.losses import denoising_loss
 from diffmvr_jax.diffusion.samplers import consistency_weights
 from diffmvr_jax.diffusion.schedule import (
   add_noise,
+  aligned,
   alpha_bar,
+  implied_noise,
   make_schedule,
   predict_clean,
 )
-from diffmvr_jax.models.diffmvr import (
-  DiffMVR,
-  Params,
-  flatten_frames,
-  split_frames,
+from diffmvr_jax.models.diffmvr import DiffMVR, Params
+from diffmvr_jax.models.frames import flatten_frames
+from diffmvr_jax.training.inputs import Batch, Encode
+from diffmvr_jax.training.objectives import (
+  Loss,
+  Metrics,
+  clean_latents,
+  latent_weight,
+  window_draws,
 )
-from diffmvr_jax.training.objectives import Batch, Encode, Loss, Metrics, draw
-
-TEACHER = "teacher"
 
 
 def with_teacher(params: Params) -> Params:
@@ -46,8 +50,8 @@ def consistency_loss(model: DiffMVR, config: Config, encode: Encode) -> Loss:
 
   Args:
     model: the networks.
-    config: of the run.
-    encode: what makes latents and guidance of a batch.
+    config: configuration of the run.
+    encode: makes latents and encodings of guidance images from a batch.
 
   Returns:
     A loss of parameters that hold the teacher's U-Net as `TEACHER`.
@@ -61,11 +65,10 @@ def consistency_loss(model: DiffMVR, config: Config, encode: Encode) -> Loss:
   ) -> tuple[jax.Array, Metrics]:
     del step
     sample = encode(params, batch)
-    frames = sample.mean.shape[0] // keys.shape[0]
-    windows = split_frames(sample.mean, frames)
-    draws = draw(config, keys, windows.shape[1:], 0.0)
-    clean = sample.mean + sample.deviation * flatten_frames(draws.sample)
+    draws = window_draws(config, keys, sample)
+    clean = clean_latents(sample, draws)
     place = draws.timesteps // spacing  # on the grid, counted from below
+    frames = clean.shape[0] // keys.shape[0]
     high = jnp.repeat((place + 1) * spacing - 1, frames)
     low = high - spacing
     noisy = add_noise(schedule, clean, flatten_frames(draws.noise), high)
@@ -75,32 +78,29 @@ def consistency_loss(model: DiffMVR, config: Config, encode: Encode) -> Loss:
       output = model.predict(params | {"unet": unet}, z, t, conditioning)
       return predict_clean(schedule, z, output, t)
 
-    def consistent(unet: Params, z: jax.Array, t: jax.Array) -> jax.Array:
-      skip, out = (_per_frame(c, z) for c in consistency_weights(t))
-      return skip * z + out * clean_of(unet, z, t)
+    def consistent(z: jax.Array, t: jax.Array) -> jax.Array:
+      skip, out = (aligned(c, z) for c in consistency_weights(t))
+      return skip * z + out * clean_of(params["unet"], z, t)
 
-    guess = clean_of(params[TEACHER], noisy, high)
-    a, b = (_per_frame(alpha_bar(schedule, t), noisy) for t in (high, low))
-    epsilon = (noisy - jnp.sqrt(a) * guess) / jnp.sqrt(1 - a)
-    stepped = jnp.sqrt(b) * guess + jnp.sqrt(1 - b) * epsilon
+    def teacher_step(z: jax.Array) -> jax.Array:
+      """DDIM from t_n to t_m."""
+      guess = clean_of(params[TEACHER], z, high)
+      b = aligned(alpha_bar(schedule, low), z)
+      epsilon = implied_noise(schedule, z, guess, high)
+      return jnp.sqrt(b) * guess + jnp.sqrt(1 - b) * epsilon
+
+    stepped = teacher_step(noisy)
     target = jax.lax.stop_gradient(
       jnp.where(
-        _per_frame(low, stepped) < 0,
+        aligned(low, stepped) < 0,
         stepped,
-        consistent(params["unet"], stepped, jnp.maximum(low, 0)),
+        consistent(stepped, jnp.maximum(low, 0)),
       )
     )
+    weight = latent_weight(config, conditioning.mask)
+    squared = denoising_loss(consistent(noisy, high), target, weight)
     c = settings.huber
-    mask_weight = config.diffusion_stage.mask_weight
-    weight = 1 + (mask_weight - 1) * conditioning.mask
-    squared = denoising_loss(
-      consistent(params["unet"], noisy, high), target, weight
-    )
     total = jnp.mean(jnp.sqrt(squared + c**2) - c)
     return total, {"loss": total, "squared": jnp.mean(squared)}
 
   return loss
-
-
-def _per_frame(values: jax.Array, like: jax.Array) -> jax.Array:
-  return values.reshape(-1, *[1] * (like.ndim - 1))

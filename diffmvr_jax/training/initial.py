@@ -11,22 +11,22 @@ from diffmvr_jax.checkpoints.model import open_model
 from diffmvr_jax.config import Config
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.models.diffmvr import DiffMVR, Params, to_float
+from diffmvr_jax.models.diffmvr import DiffMVR, Params
+from diffmvr_jax.models.frames import to_float
 
 
 def initial_params(model: DiffMVR, config: Config, seed: jax.Array) -> Params:
-  """The networks of `config.init_from`, where it has them, others at random.
+  """The networks that `config.init_from` has, and random ones for the others.
 
   Raises:
     InputError: `init_from` has no model, or one of other shapes.
   """
-  given: Params = {}
-  if config.init_from is not None:
-    given = open_model(config.init_from).load()
-
   size = config.data.image_size
   shapes = model.shapes(size)
-  given = {name: given[name] for name in given if name in shapes}
+  given: Params = {}
+  if config.init_from is not None:
+    saved = open_model(config.init_from).load()
+    given = {name: saved[name] for name in saved if name in shapes}
   for name, network in given.items():
     refuse_other_shapes(config.init_from, name, network, shapes[name])
   return _draw(model, size, frozenset(shapes.keys() - given), seed) | given
@@ -43,7 +43,7 @@ def _draw(
 def refuse_other_shapes(
   source: str | None, name: str, network: Any, expected: Any
 ) -> None:
-  """Refuses a network whose parameters are not those that are expected.
+  """Refuses a network whose parameters have other shapes than expected.
 
   Raises:
     InputError: naming the first parameter that differs.
@@ -65,8 +65,8 @@ def measure_scale(
 ) -> Params:
   """Sets `scaling_factor` so that latents have unit variance.
 
-  Measured on 64 frames spread evenly over the training records; a factor that
-  the configuration gives is left as it is.
+  It is measured on 64 frames that are spread evenly over the training records.
+  A factor that the configuration gives is left as it is.
   """
   if config.model.autoencoder.scaling_factor is not None:
     return params

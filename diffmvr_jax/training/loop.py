@@ -1,73 +1,54 @@
-"""The train loop: one readable function, the same for both stages."""
+"""The train loop, the same for both stages.
 
-import dataclasses
+`train` runs the stages; each is set up, compiled and looped over by a function
+of its own.
+"""
+
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import grain
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh
+from jax.stages import Compiled, Traced
 from orbax.checkpoint import multihost
 
 from diffmvr_jax.checkpoints.fingerprint import encoder_fingerprint
-from diffmvr_jax.checkpoints.training_state import Checkpoints
-from diffmvr_jax.config import Config, OptimizerConfig, trained_networks
+from diffmvr_jax.checkpoints.training_state import Checkpoints, TrainState
+from diffmvr_jax.config import Config
 from diffmvr_jax.data.latent_cache import EncodedWindows
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import Windows, WindowSource, training_batches
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.runtime.flops import traced_flops
-from diffmvr_jax.training.consistency import consistency_loss, with_teacher
-from diffmvr_jax.training.initial import initial_params, measure_scale
-from diffmvr_jax.training.objectives import (
-  Loss,
-  Metrics,
-  autoencoder_loss,
-  diffusion_loss,
-  encode_images,
-  read_encoded,
+from diffmvr_jax.training.assemble import (
+  Stage,
+  Step,
+  assemble,
+  autoencoder_stage,
+  diffusion_stage,
 )
-from diffmvr_jax.training.optimizer import make_optimizer
-from diffmvr_jax.training.progress import MetricLog, Progress
+from diffmvr_jax.training.initial import initial_params, measure_scale
+from diffmvr_jax.training.inputs import (
+  open_training_windows,
+  open_windows,
+  shapes_of,
+)
+from diffmvr_jax.training.progress import LaterReport, MetricLog, Progress
 from diffmvr_jax.training.sharding import (
-  batch_sharding,
   local_part,
   make_mesh,
   replicated,
   shard_batch,
-  state_shardings,
 )
-from diffmvr_jax.training.step import TrainState, init_state, make_update
 from diffmvr_jax.training.validation import Validation
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Stage:
-  """One of the two trainings that a run consists of.
-
-  `initial` is called only where nothing is resumed. `encoders` is the
-  fingerprint that the frozen encoders must have, where `windows` holds what
-  they made. `taught` says that the initial U-Net stays, as a teacher.
-  """
-
-  name: str
-  steps: int
-  batch_size: int
-  trained: tuple[str, ...]
-  loss: Loss
-  optimizer: OptimizerConfig
-  initial: Callable[[], Params]
-  windows: Windows
-  window: int
-  validation: WindowSource | None = None
-  encoders: str | None = None
-  taught: bool = False
 
 
 class Preempted(Exception):
@@ -75,9 +56,9 @@ class Preempted(Exception):
 
 
 def train(config: Config, workdir: Path) -> None:
-  """Trains the autoencoder, where the config asks for it, then the rest.
+  """Trains the autoencoder if the config asks for it, then the rest.
 
-  Everything is written below `workdir`; what is already there is resumed.
+  Everything is written below `workdir`. A training that is there is resumed.
 
   Raises:
     InputError: bad data, or a workdir of another configuration.
@@ -85,157 +66,186 @@ def train(config: Config, workdir: Path) -> None:
     Preempted: SIGTERM arrived; the state is saved.
   """
   workdir.mkdir(parents=True, exist_ok=True)
-  model = DiffMVR(config=config.model)
-  seed = jax.random.key(config.seed)
   records = RecordSource(config.data.path, "train")
-  windows: Windows = _windows(config, records)
-  encode, encoders = encode_images(model), None
-  if config.data.encoded is not None:
-    windows = EncodedWindows(windows, records, Path(config.data.encoded))
-    encode, encoders = read_encoded(model), windows.encoders
-  held_out = None
+  windows, held_out = open_training_windows(config, records), None
   if config.validation.every:
-    held_out = _windows(config, RecordSource(config.data.path, "validation"))
-
-  params: Callable[[], Params] = partial(initial_params, model, config, seed)
+    held_out = open_windows(
+      config, RecordSource(config.data.path, "validation")
+    )
+  initial = _initial_networks(config)
   if config.autoencoder_stage.steps:
-    params = fit_autoencoder(config, workdir)
-  taught = config.diffusion_stage.objective == "consistency"
-  objective = consistency_loss if taught else diffusion_loss
-  stage = Stage(
-    name="diffusion",
-    steps=config.diffusion_stage.steps,
-    batch_size=config.diffusion_stage.batch_size,
-    trained=trained_networks(config),
-    loss=objective(model, config, encode),
-    optimizer=config.diffusion_stage.optimizer,
-    initial=params,
-    windows=windows,
-    window=config.data.window,
-    validation=held_out,
-    encoders=encoders,
-    taught=taught,
-  )
-  fit(stage, config, workdir)
+    initial = fit_autoencoder(config, workdir)
+  stage = diffusion_stage(config, encoded=config.data.encoded is not None)
+  fit(stage, config, workdir, initial, windows, held_out)
 
 
 def fit_autoencoder(config: Config, workdir: Path) -> Callable[[], Params]:
   """Runs or resumes the first stage.
 
   Returns:
-    What gives all networks, with the trained autoencoder and its scale.
+    A function that gives all networks, with the trained autoencoder and its
+    scale.
 
   Raises:
     As `train`.
   """
-  model = DiffMVR(config=config.model)
   records = RecordSource(config.data.path, "train")
-  stage = Stage(
-    name="autoencoder",
-    steps=config.autoencoder_stage.steps,
-    batch_size=config.autoencoder_stage.batch_size,
-    trained=("autoencoder",),
-    loss=autoencoder_loss(model, config.autoencoder_stage.kl_weight),
-    optimizer=config.autoencoder_stage.optimizer,
-    initial=partial(initial_params, model, config, jax.random.key(config.seed)),
-    # Unrelated frames teach it more than adjacent ones.
-    windows=_windows(config, records, window=1, occluded_only=False),
-    window=1,
-  )
-  state = fit(stage, config, workdir)
+  # Unrelated frames teach it more than adjacent ones.
+  windows = open_windows(config, records, window=1, occluded_only=False)
+  stage, initial = autoencoder_stage(config), _initial_networks(config)
+  state = fit(stage, config, workdir, initial, windows)
+  model = DiffMVR(config=config.model)
   return lambda: measure_scale(model, state.inference_params(), config, records)
 
 
-def _windows(
+def _initial_networks(config: Config) -> Callable[[], Params]:
+  model, seed = DiffMVR(config=config.model), jax.random.key(config.seed)
+  return partial(initial_params, model, config, seed)
+
+
+def fit(
+  stage: Stage,
   config: Config,
-  records: RecordSource,
-  *,
-  window: int | None = None,
-  occluded_only: bool = True,
-) -> WindowSource:
-  """Windows of `data.window` frames, or of so many as are given."""
-  return WindowSource(
-    records,
-    window=window or config.data.window,
-    stride=config.data.stride,
-    image_size=config.data.image_size,
-    occluded_only=occluded_only,
-  )
+  workdir: Path,
+  initial: Callable[[], Params],
+  windows: Windows,
+  held_out: WindowSource | None = None,
+) -> TrainState:
+  """Runs or resumes one stage and returns its final state.
+
+  Args:
+    stage: what is trained.
+    config: configuration of the run.
+    workdir: directory of the run.
+    initial: gives the networks to start from; called only if there is no
+      checkpoint to resume.
+    windows: windows to train on.
+    held_out: windows to validate on; None: there is no validation.
+  """
+  run = set_up(stage, config, workdir, initial, windows)
+  if int(run.state.step) < stage.steps:
+    traced, program = compile_update(run.step)
+    run_updates(run, traced, program, config, workdir, held_out)
+  run.checkpoints.close()
+  reached = int(run.state.step)
+  if reached < stage.steps:
+    raise Preempted(f"saved step {reached} of the {stage.name} stage")
+  return run.state
 
 
-def fit(stage: Stage, config: Config, workdir: Path) -> TrainState:
-  """Runs or resumes one stage and returns its final state."""
+@dataclass
+class Run:
+  """A stage that is ready to be trained, or is being trained.
+
+  Attributes:
+    step: the assembled step.
+    data: iterator over this process's batches.
+    checkpoints: checkpoints of the stage.
+    state: newest state.
+  """
+
+  step: Step
+  data: grain.DatasetIterator
+  checkpoints: Checkpoints
+  state: TrainState
+
+
+def set_up(
+  stage: Stage,
+  config: Config,
+  workdir: Path,
+  initial: Callable[[], Params],
+  windows: Windows,
+) -> Run:
+  """Assembles the step, and resumes the newest checkpoint or starts afresh.
+
+  Args:
+    stage: what is trained.
+    config: configuration of the run.
+    workdir: directory of the run.
+    initial: gives the networks to start from.
+    windows: windows to train on.
+
+  Raises:
+    InputError: settings, checkpoints or windows do not fit each other.
+  """
   mesh = make_mesh(config.mesh)
-  if stage.window % mesh.shape["frame"]:
-    raise InputError("data.window is not a multiple of mesh.frame")
-  if stage.batch_size % (mesh.shape["data"] * mesh.shape["fsdp"]):
-    raise InputError(
-      f"{stage.name}_stage.batch_size is not a multiple of mesh data × fsdp"
-    )
-  if stage.batch_size % stage.optimizer.accumulate:
-    raise InputError(
-      f"{stage.name}_stage.batch_size is not a multiple of its "
-      "optimizer.accumulate"
-    )
+  step = assemble(
+    stage,
+    DiffMVR(config=config.model).shapes(config.data.image_size),
+    shapes_of(windows, stage.batch_size),
+    mesh,
+  )
   rows, _ = local_part(mesh, stage.batch_size, stage.window)
   data = training_batches(
-    stage.windows,
+    windows,
     config.data,
     batch_size=stage.batch_size,
     seed=config.seed,
     rows=rows,
   )
-
-  optimizer = make_optimizer(stage.optimizer, stage.steps)
   checkpoints = Checkpoints(workdir / stage.name, config, config.checkpoint)
-  model = DiffMVR(config=config.model)
-
-  def begin(params: Params) -> TrainState:
-    if stage.taught:
-      params = with_teacher(params)
-    return init_state(params, stage.trained, optimizer)
-
-  shapes = jax.eval_shape(begin, model.shapes(config.data.image_size))
-  shardings = state_shardings(shapes, mesh)
-  with_shardings = jax.tree.map(
-    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-    shapes,
-    shardings,
-  )
-  state = checkpoints.restore(with_shardings, data)
+  state = checkpoints.restore(step.state, data)
   if state is None:
-    state = jax.jit(begin, out_shardings=shardings)(
-      jax.tree.map(_replicable, stage.initial())
-    )
+    begin = jax.jit(step.begin, out_shardings=step.shardings)
+    state = begin(jax.tree.map(_replicable, initial()))
+  if isinstance(windows, EncodedWindows):
+    _refuse_other_encoders(windows, state)
+  return Run(step=step, data=data, checkpoints=checkpoints, state=state)
 
-  if stage.encoders not in (None, encoder_fingerprint(state.frozen)):
+
+def _replicable(value: Any) -> Any:
+  """An input that every process may feed to a program of all of them."""
+  if jax.process_count() > 1 and getattr(value, "is_fully_addressable", True):
+    return np.asarray(value)
+  return value
+
+
+def _refuse_other_encoders(windows: EncodedWindows, state: TrainState) -> None:
+  if windows.encoders != encoder_fingerprint(state.frozen):
     raise InputError(
-      f"{config.data.encoded}: made by other encoders than those of this run; "
+      f"{windows.folder}: made by other encoders than those of this run; "
       "encode the records again"
     )
-  step = int(state.step)
-  if step >= stage.steps:
-    checkpoints.close()
-    return state
-  # Made on the devices: a process may not place a key on those of others.
-  seed = jax.jit(
-    lambda: jax.random.fold_in(jax.random.key(config.seed), len(stage.name)),
-    out_shardings=replicated(mesh),
-  )()
-  update = make_update(stage.loss, optimizer, stage.optimizer, shapes, mesh)
-  traced = update.trace(
-    shapes, batch_shapes(stage.windows, stage.batch_size, mesh), seed
-  )
-  compiled = traced.lower().compile()
+
+
+def compile_update(step: Step) -> tuple[Traced, Compiled]:
+  """Compiles the update in every process."""
+  traced = step.trace()
+  program = traced.lower().compile()
   # Collectives wait half a minute for the others, a compilation takes longer.
   multihost.sync_global_processes(
-    f"{stage.name} is compiled", processes=set(range(jax.process_count()))
+    f"{step.stage.name} is compiled", processes=set(range(jax.process_count()))
   )
+  return traced, program
+
+
+def run_updates(
+  run: Run,
+  traced: Traced,
+  program: Compiled,
+  config: Config,
+  workdir: Path,
+  held_out: WindowSource | None,
+) -> None:
+  """Updates `run.state` until the stage ends or SIGTERM arrives, and saves it.
+
+  Args:
+    run: the stage, set up.
+    traced: traced update, which is counted.
+    program: compiled update.
+    config: configuration of the run.
+    workdir: directory of the run.
+    held_out: windows to validate on, or None.
+  """
+  stage, mesh, step = run.step.stage, run.step.mesh, int(run.state.step)
+  seed = _stage_seed(run.step, config)
   with ExitStack() as stack:
     validation = None
-    if stage.validation is not None:
+    if held_out is not None:
+      shardings = run.step.shardings
       validation = stack.enter_context(
-        Validation(config, stage.validation, mesh, shardings, workdir, step)
+        Validation(config, held_out, mesh, shardings, workdir, step)
       )
     log = stack.enter_context(MetricLog(workdir, stage.name, step))
     progress = stack.enter_context(
@@ -249,73 +259,42 @@ def fit(stage: Stage, config: Config, workdir: Path) -> TrainState:
         every=config.log_every,
       )
     )
+    reports = LaterReport(progress)
     sigterm = stack.enter_context(_SigTerm())
     if validation is not None and validation.missed:
-      validation(state, step, sigterm.received)
+      validation(run.state, step, sigterm.received)
       progress.skip_time(step)
-    pending = None
     while step < stage.steps and not sigterm.arrived(step):
       with progress.waiting():
-        batch = next(data)
-      windows_of_batch = batch.pop("window_id")
-      state, metrics = compiled(
-        state, shard_batch(batch, mesh, stage.batch_size), seed
+        batch = next(run.data)
+      window_ids = batch.pop("window_id")
+      run.state, metrics = program(
+        run.state, shard_batch(batch, mesh, stage.batch_size), seed
       )
       step += 1
-      # Step n is on its way before the metrics of step n − 1 are waited for.
-      if pending is not None:
-        _report(progress, *pending)
-      pending = (step, metrics, windows_of_batch)
+      reports.add(step, metrics, window_ids)
       if validation is not None and validation.due(step):
-        _report(progress, *pending)
-        pending = None
-        validation(state, step, sigterm.received)
+        reports.flush()
+        validation(run.state, step, sigterm.received)
         progress.skip_time(step)
       if step % config.checkpoint.every == 0:
-        if pending is not None:
-          _report(progress, *pending)  # never save a state that is not finite
-          pending = None
-        checkpoints.save(state, data)
-    if pending is not None:
-      _report(progress, *pending)
-    checkpoints.save(state, data)
-  checkpoints.close()
-  if step < stage.steps:
-    raise Preempted(f"saved step {step} of the {stage.name} stage")
-  return state
+        reports.flush()  # never save a state that is not finite
+        run.checkpoints.save(run.state, run.data)
+    reports.flush()
+    run.checkpoints.save(run.state, run.data)
 
 
-def _replicable(value: Any) -> Any:
-  """An input that every process may feed to a program of all of them."""
-  if jax.process_count() > 1 and getattr(value, "is_fully_addressable", True):
-    return np.asarray(value)
-  return value
+def _stage_seed(step: Step, config: Config) -> jax.Array:
+  """The key that every update's key is folded from.
 
-
-def batch_shapes(
-  windows: Windows, batch_size: int, mesh: Mesh
-) -> dict[str, jax.ShapeDtypeStruct]:
-  """Shapes and shardings of a training batch, without making one."""
-  batch = windows.read([0], [False])
-  batch.pop("window_id")
-  return {
-    name: jax.ShapeDtypeStruct(
-      (batch_size, *value.shape[1:]), value.dtype, sharding=batch_sharding(mesh)
-    )
-    for name, value in batch.items()
-  }
-
-
-def _report(
-  progress: Progress, step: int, metrics: Metrics, window_ids: np.ndarray
-) -> None:
-  values = {name: float(value) for name, value in metrics.items()}
-  try:
-    progress.report(step, values)
-  except FloatingPointError as error:
-    raise FloatingPointError(
-      f"{error}; its windows are {window_ids.tolist()}"
-    ) from error
+  It is made on the devices: a process may not place a key on those of others.
+  """
+  fold = len(step.stage.name)
+  make = jax.jit(
+    lambda: jax.random.fold_in(jax.random.key(config.seed), fold),
+    out_shardings=replicated(step.mesh),
+  )
+  return make()
 
 
 class _SigTerm:

@@ -5,7 +5,6 @@ on any mesh and with any accumulation.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,64 +12,38 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from diffmvr_jax.config import Config
-from diffmvr_jax.data.windows import CHANNELS, FLAGS
 from diffmvr_jax.diffusion.losses import (
   denoising_loss,
   min_snr_weight,
   motion_loss,
   motion_subject,
 )
-from diffmvr_jax.diffusion.samplers import window_noise
+from diffmvr_jax.diffusion.noise import window_noise
 from diffmvr_jax.diffusion.schedule import (
   add_noise,
   make_schedule,
   training_target,
 )
-from diffmvr_jax.models.diffmvr import (
-  DiffMVR,
-  Encoded,
-  Observation,
-  Params,
-  flatten_frames,
-  split_frames,
-  to_float,
-)
+from diffmvr_jax.models.diffmvr import DiffMVR, Params
+from diffmvr_jax.models.frames import flatten_frames, split_frames, to_float
+from diffmvr_jax.training.inputs import Batch, Encode, Sample
 
-Batch = dict[str, Any]
 Metrics = dict[str, Float[Array, ""]]
-# Of parameters, a batch, one key per window, and the updates applied so far.
+# Takes parameters, a batch, one key per window, and the updates applied so far.
 Loss = Callable[
   [Params, Batch, jax.Array, jax.Array], tuple[jax.Array, Metrics]
 ]
 
 
 @struct.dataclass
-class Sample:
-  """Windows as the diffusion stage takes them; n is batch · frame.
-
-  Attributes:
-    mean: of the unoccluded frames' scaled latents.
-    deviation: of the same.
-    encoded: what is known of the occluded ones.
-  """
-
-  mean: Float[Array, "n i j l"]
-  deviation: Float[Array, "n i j l"]
-  encoded: Encoded
-
-
-Encode = Callable[[Params, Batch], Sample]
-
-
-@struct.dataclass
 class Draws:
-  """All that is random in the loss of b windows of f frames.
+  """All that is random in the loss of a batch.
 
   Attributes:
-    sample: picks the clean latents from their distribution.
-    noise: what they are noised with.
-    timesteps: one per window: Eq. (4) compares frames at the same T.
-    keep: by window and branch, whether the guidance is not dropped.
+    sample: noise that picks the clean latents from their distribution.
+    noise: noise that is added to the clean latents.
+    timesteps: one per window, because Eq. (4) compares frames at the same T.
+    keep: whether a branch's guidance images are not dropped.
   """
 
   sample: Float[Array, "b f i j l"]
@@ -104,83 +77,16 @@ def autoencoder_loss(model: DiffMVR, kl_weight: float) -> Loss:
   return loss
 
 
-def encode_images(model: DiffMVR) -> Encode:
-  """Takes batches of images, named as in the data contract."""
-
-  def encode(params: Params, batch: Batch) -> Sample:
-    target = flatten_frames(to_float(batch["target"]))
-    mean, deviation = model.moments(params, target)
-    inputs = {name: batch[name] for name in Observation.__annotations__}
-    return Sample(
-      mean=mean,
-      deviation=deviation,
-      encoded=model.observe(params, Observation(**inputs)),
-    )
-
-  return encode
-
-
-def image_shapes(
-  size: int, lead: tuple[int, ...]
-) -> dict[str, jax.ShapeDtypeStruct]:
-  """Shapes of a batch of images.
-
-  Args:
-    size: of the crops.
-    lead: leading axes, (window, frame).
-  """
-  images = {
-    name: jax.ShapeDtypeStruct((*lead, size, size, channels), jnp.uint8)
-    for name, channels in CHANNELS.items()
-  }
-  return images | dict.fromkeys(FLAGS, jax.ShapeDtypeStruct(lead, bool))
-
-
-def read_encoded(model: DiffMVR) -> Encode:
-  """Takes batches of `diffmvr_jax.data.latent_cache`: no encoder runs."""
-
-  def encode(params: Params, batch: Batch) -> Sample:
-    del params
-    flat = {name: flatten_frames(x) for name, x in batch.items()}
-    exists = {
-      "symmetric": flat["symmetric_valid"],
-      "past": flat["past_valid"],
-      "present": jnp.ones_like(flat["past_valid"]),
-    }
-    branches = [b for b in model.config.unet.branches if b in exists]
-
-    def full(name: str) -> jax.Array:
-      return flat[name].astype(jnp.float32)
-
-    def feature(name: str) -> jax.Array | None:
-      return full(name) if name in flat else None
-
-    return Sample(
-      mean=full("mean"),
-      deviation=full("deviation"),
-      encoded=Encoded(
-        mask=full("mask"),
-        masked_latents=full("masked_latents"),
-        features={
-          b: (feature(f"{b}.clip"), feature(f"{b}.latents")) for b in branches
-        },
-        exists={b: exists[b] for b in branches},
-      ),
-    )
-
-  return encode
-
-
 def draw(
   config: Config, keys: jax.Array, shape: tuple[int, ...], dropout: float
 ) -> Draws:
-  """All that is random of some windows.
+  """Draws all that is random for some windows.
 
   Args:
-    config: of the run.
-    keys: one per window.
-    shape: of a window's latents, (f, i, j, l).
-    dropout: how likely it is that a branch's guidance is left out.
+    config: configuration of the run.
+    keys: one key per window.
+    shape: shape of a window's latents, (frame, row, column, channel).
+    dropout: probability that a branch's guidance images are dropped.
   """
   branches = len(config.model.unet.branches)
 
@@ -197,6 +103,27 @@ def draw(
   return Draws(sample=sample, noise=noise, timesteps=timesteps, keep=keep)
 
 
+def window_draws(
+  config: Config, keys: jax.Array, sample: Sample, dropout: float = 0.0
+) -> Draws:
+  """What `draw` gives for the windows of a sample, one key per window."""
+  frames = sample.mean.shape[0] // keys.shape[0]
+  latents = split_frames(sample.mean, frames)
+  return draw(config, keys, latents.shape[1:], dropout)
+
+
+def clean_latents(sample: Sample, draws: Draws) -> Float[Array, "n i j l"]:
+  """Latents of the unoccluded frames, drawn from their distribution."""
+  return sample.mean + sample.deviation * flatten_frames(draws.sample)
+
+
+def latent_weight(
+  config: Config, mask: Float[Array, "n i j 1"]
+) -> Float[Array, "n i j 1"]:
+  """Weight of each latent in L_diff: `mask_weight` where occluded, else 1."""
+  return 1 + (config.diffusion_stage.mask_weight - 1) * mask
+
+
 def loss_terms(
   model: DiffMVR, config: Config, params: Params, sample: Sample, draws: Draws
 ) -> tuple[Float[Array, " n"], Float[Array, ""]]:
@@ -205,14 +132,14 @@ def loss_terms(
   schedule = make_schedule(config.diffusion)
   frames = draws.noise.shape[1]
   noise = flatten_frames(draws.noise)
-  clean = sample.mean + sample.deviation * flatten_frames(draws.sample)
+  clean = clean_latents(sample, draws)
   timesteps = jnp.repeat(draws.timesteps, frames)
   noisy = add_noise(schedule, clean, noise, timesteps)
   keep: dict[str, jax.Array] = dict(zip(branches, draws.keep.T, strict=True))
   conditioning = model.contextualise(params, sample.encoded, keep)
   output = model.predict(params, noisy, timesteps, conditioning)
   target = training_target(schedule, clean, noise, timesteps)
-  weight = 1 + (stage.mask_weight - 1) * conditioning.mask
+  weight = latent_weight(config, conditioning.mask)
   denoising = denoising_loss(output, target, weight)
   if stage.min_snr_gamma is not None:
     denoising *= min_snr_weight(schedule, timesteps, stage.min_snr_gamma)
@@ -229,21 +156,20 @@ def diffusion_loss(model: DiffMVR, config: Config, encode: Encode) -> Loss:
   """L_diff + λ L_motion, Eq. (3)."""
   motion, dropout = config.diffusion_stage.motion, config.model.guidance.dropout
 
+  def warmed_up(step: jax.Array) -> jax.Array | float:
+    """Share of λ that counts after so many updates."""
+    if not motion.warmup_steps:
+      return 1.0
+    return jnp.minimum(1.0, step / motion.warmup_steps)
+
   def loss(
     params: Params, batch: Batch, keys: jax.Array, step: jax.Array
   ) -> tuple[jax.Array, Metrics]:
     sample = encode(params, batch)
-    windows = split_frames(sample.mean, sample.mean.shape[0] // keys.shape[0])
-    draws = draw(config, keys, windows.shape[1:], dropout)
-    each, consistency = loss_terms(model, config, params, sample, draws)
-    denoising = jnp.mean(each)
-    rise = jnp.minimum(1.0, step / max(motion.warmup_steps, 1))
-    scale = rise if motion.warmup_steps else 1.0
-    total = denoising + motion.weight * scale * consistency
-    return total, {
-      "loss": total,
-      "denoising": denoising,
-      "motion": consistency,
-    }
+    draws = window_draws(config, keys, sample, dropout)
+    of_frames, of_motion = loss_terms(model, config, params, sample, draws)
+    denoising = jnp.mean(of_frames)
+    total = denoising + motion.weight * warmed_up(step) * of_motion
+    return total, {"loss": total, "denoising": denoising, "motion": of_motion}
 
   return loss

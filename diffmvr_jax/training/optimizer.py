@@ -15,21 +15,21 @@ from diffmvr_jax.errors import InputError
 
 def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
   """Linear warm-up, then constant, or cosine to zero at `steps`."""
-  peak, warmup = config.learning_rate, config.warmup_steps
+  highest, warmup = config.learning_rate, config.warmup_steps
   if config.decay == "cosine":
-    after = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
+    after = optax.cosine_decay_schedule(highest, max(steps - warmup, 1))
   else:
-    after = optax.constant_schedule(peak)
+    after = optax.constant_schedule(highest)
   if not warmup:  # optax would stay at 0 for ever
     return after
-  rise = optax.linear_schedule(0.0, peak, warmup)
-  return optax.join_schedules([rise, after], [warmup])
+  rising = optax.linear_schedule(0.0, highest, warmup)
+  return optax.join_schedules([rising, after], [warmup])
 
 
 def make_optimizer(
   config: OptimizerConfig, steps: int
 ) -> optax.GradientTransformation:
-  """Clips by global norm, then AdamW or Adafactor; frozen parameters rest.
+  """Clips by global norm, then AdamW or Adafactor; some parameters may rest.
 
   Example:
     >>> optimizer = make_optimizer(OptimizerConfig(), steps=10)

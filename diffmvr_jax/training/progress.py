@@ -22,13 +22,13 @@ class Progress:
   """Reports on process 0; does nothing on the others.
 
   Args:
-    name: of the stage.
-    start: updates applied before this run.
-    total: updates at the end.
-    windows: per update.
-    flops: of one update on one device.
-    log: where the metrics go.
-    every: updates between two lines of it.
+    name: name of the stage.
+    start: number of updates applied before this run.
+    total: number of updates at the end.
+    windows: number of windows per update.
+    flops: FLOPs of one update on one device.
+    log: log that the metrics are written to.
+    every: number of updates between two lines of the log.
   """
 
   def __init__(
@@ -65,13 +65,13 @@ class Progress:
 
   @contextmanager
   def waiting(self) -> Iterator[None]:
-    """Around what the devices may have to wait for: the next batch."""
+    """Measures how long the devices may have to wait for the next batch."""
     start = time.perf_counter()
     yield
     self._waited += time.perf_counter() - start
 
   def skip_time(self, step: int) -> None:
-    """Leaves what happened since the last step out of the speed."""
+    """Leaves the time since the last step out of the speed."""
     self._clock, self._since, self._waited = time.perf_counter(), step, 0.0
 
   def report(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -91,22 +91,61 @@ class Progress:
     speed = {"windows/s": rate * self._windows} | self._device_speed(rate)
     speed["data_wait"] = self._waited / elapsed
     self.skip_time(step)
-    shown = {k: f"{v:.4g}" for k, v in (*metrics.items(), *speed.items())}
-    self._bar.set_postfix(shown)
+    rounded = {k: f"{v:.4g}" for k, v in (*metrics.items(), *speed.items())}
+    self._bar.set_postfix(rounded)
     self._log.write(step, {**metrics, **speed})
 
   def _device_speed(self, rate: float) -> dict[str, float]:
     tflops = rate * self._flops / 1e12
-    peak = peak_tflops(jax.local_devices()[0].device_kind)
-    share = {"MFU": tflops / peak} if peak else {}
+    highest = peak_tflops(jax.local_devices()[0].device_kind)
+    share = {"MFU": tflops / highest} if highest else {}
     return {"TFLOP/s/device": tflops, **share}
+
+
+class LaterReport:
+  """Reports an update's metrics when the next update is on its way.
+
+  So the devices do not wait for the metrics to be read.
+  """
+
+  def __init__(self, progress: Progress):
+    self._progress = progress
+    self._waiting: tuple[int, Mapping[str, Any], np.ndarray] | None = None
+
+  def add(
+    self, step: int, metrics: Mapping[str, Any], window_ids: np.ndarray
+  ) -> None:
+    """Takes the metrics of the update that led to `step`, and its windows.
+
+    Raises:
+      FloatingPointError: a metric of the update before is not finite.
+    """
+    self.flush()
+    self._waiting = (step, metrics, window_ids)
+
+  def flush(self) -> None:
+    """Reports what is still waiting.
+
+    Raises:
+      FloatingPointError: a metric is not finite; names the update's windows.
+    """
+    if self._waiting is None:
+      return
+    step, metrics, window_ids = self._waiting
+    self._waiting = None
+    try:
+      self._progress.report(step, {k: float(v) for k, v in metrics.items()})
+    except FloatingPointError as error:
+      raise FloatingPointError(
+        f"{error}; its windows are {window_ids.tolist()}"
+      ) from error
 
 
 class MetricLog:
   """`WORKDIR/NAME.jsonl` and TensorBoard's events of the same name.
 
-  Written by process 0; does nothing on the others. Lines after `start`, which
-  a run that was killed left there, are dropped.
+  Process 0 writes; the others do nothing. Lines after `start`, which a run that
+  was killed left there, are dropped.
   """
 
   def __init__(self, workdir: Path, name: str, start: int):
@@ -129,20 +168,20 @@ class MetricLog:
       self._board.close()
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
-    """Writes a line, and a point of each value's curve."""
+    """Writes a line, and a point on the curve of each value."""
     if self._active:
       self._file.write(json.dumps({"step": step, **values}) + "\n")
       self._file.flush()
       for name, value in values.items():
         self._board.add_scalar(name, value, step)
 
-  def show(self, step: int, name: str, image: np.ndarray) -> None:
+  def write_image(self, step: int, name: str, image: np.ndarray) -> None:
     """Writes an (h, w, 3) uint8 image for TensorBoard."""
     if self._active:
       self._board.add_image(name, image, step, dataformats="HWC")
 
   def read(self) -> list[dict[str, Any]]:
-    """All lines; none on other processes than the first."""
+    """All lines; on other processes than the first none."""
     if not self._active:
       return []
     return [json.loads(line) for line in self._path.read_text().splitlines()]

@@ -1,27 +1,23 @@
-"""The device mesh, and where batches and parameters live on it."""
+"""Makes the device mesh, and says where batches and parameters live on it."""
 
 import math
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from diffmvr_jax.config import MeshConfig
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.runtime.mesh import AXES, AXIS_TYPES, FRAME, FSDP, WINDOW_AXES
 
 # Smaller parameters are replicated: gathering them costs more than it saves.
 MIN_SHARDED_BYTES = 4 * 2**20
 
 
-AXES = ("data", "frame", "fsdp")
-
-
 def axis_sizes(config: MeshConfig, devices: int) -> tuple[int, ...]:
-  """The mesh's size along each of `AXES`; −1 takes what remains.
+  """The mesh's size along each of `AXES`; −1 takes the devices that remain.
 
   Raises:
     InputError: the sizes do not multiply to the number of devices.
@@ -51,29 +47,16 @@ def make_mesh(config: MeshConfig) -> Mesh:
     ('data', 'frame', 'fsdp')
   """
   sizes = axis_sizes(config, jax.device_count())
-  # Auto: the compiler lays activations out. Explicit, the default, would want
-  # a sharding at every reshape of the networks.
-  return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+  return jax.make_mesh(sizes, AXES, axis_types=AXIS_TYPES)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
   """Windows over `data` and `fsdp`, their frames over `frame`."""
-  return NamedSharding(mesh, P(("data", "fsdp"), "frame"))
-
-
-def spread_over(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
-  """Tells a function that is compiled of the mesh, for `flatten_frames`."""
-
-  @wraps(function)
-  def spread(*inputs: Any) -> Any:
-    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-      return function(*inputs)
-
-  return spread
+  return NamedSharding(mesh, P(WINDOW_AXES, FRAME))
 
 
 def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
-  """The whole on every device."""
+  """The whole array on every device."""
   return NamedSharding(mesh, P())
 
 
@@ -84,8 +67,8 @@ def local_part(
 
   Args:
     mesh: the devices.
-    windows: of the global batch.
-    frames: of a window.
+    windows: number of windows in the global batch.
+    frames: number of frames in a window.
   """
   indices = batch_sharding(mesh).addressable_devices_indices_map(
     (windows, frames)
@@ -107,7 +90,7 @@ def shard_batch(
   Args:
     batch: arrays (window, frame, …), whole windows.
     mesh: the devices.
-    windows: of the global batch.
+    windows: number of windows in the global batch.
   """
   sharding = batch_sharding(mesh)
   frames = next(iter(batch.values())).shape[1]
@@ -120,6 +103,22 @@ def shard_batch(
   }
 
 
+def placed(shapes: Any, shardings: Any) -> Any:
+  """A tree of shapes that have shardings.
+
+  Args:
+    shapes: tree of `jax.ShapeDtypeStruct`s.
+    shardings: the same tree of shardings, or one sharding for all.
+  """
+  if isinstance(shardings, NamedSharding):
+    shardings = jax.tree.map(lambda _: shardings, shapes)
+  return jax.tree.map(
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+    shapes,
+    shardings,
+  )
+
+
 def state_shardings(state: Any, mesh: Mesh | AbstractMesh) -> Any:
   """Shards large leaves over `fsdp`, along their largest divisible axis.
 
@@ -130,7 +129,7 @@ def state_shardings(state: Any, mesh: Mesh | AbstractMesh) -> Any:
   Returns:
     The same tree, of `NamedSharding`s.
   """
-  parts = mesh.shape["fsdp"]
+  parts = mesh.shape[FSDP]
 
   def sharding(leaf: jax.ShapeDtypeStruct) -> NamedSharding:
     size = math.prod(leaf.shape) * leaf.dtype.itemsize
@@ -138,6 +137,6 @@ def state_shardings(state: Any, mesh: Mesh | AbstractMesh) -> Any:
     if parts == 1 or size < MIN_SHARDED_BYTES or not axes:
       return replicated(mesh)
     largest = max(axes, key=lambda i: leaf.shape[i])
-    return NamedSharding(mesh, P(*[None] * largest, "fsdp"))
+    return NamedSharding(mesh, P(*[None] * largest, FSDP))
 
   return jax.tree.map(sharding, state)

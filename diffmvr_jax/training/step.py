@@ -1,4 +1,4 @@
-"""Train state, and the jitted update.
+"""A fresh train state, and the jitted update.
 
 The update is `jax.jit` with explicit shardings and a donated state: what
 `pmap` compiles to today, without its reshapes. Each window of the global batch
@@ -13,46 +13,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 from jax.sharding import Mesh
+from jax.stages import Wrapped
 
+from diffmvr_jax.checkpoints.training_state import TrainState
 from diffmvr_jax.config import OptimizerConfig
 from diffmvr_jax.models.diffmvr import Params
-from diffmvr_jax.training.consistency import TEACHER
-from diffmvr_jax.training.objectives import Batch, Loss, Metrics
+from diffmvr_jax.runtime.mesh import spread_over
+from diffmvr_jax.training.inputs import Batch
+from diffmvr_jax.training.objectives import Loss, Metrics
 from diffmvr_jax.training.optimizer import update_ema
 from diffmvr_jax.training.sharding import (
   batch_sharding,
   replicated,
-  spread_over,
   state_shardings,
 )
-
-
-@struct.dataclass
-class TrainState:
-  """Everything that a resumed run needs, but for the data's position.
-
-  Leaves are arrays, or in their place shapes or shardings.
-
-  Attributes:
-    step: updates applied, int32.
-    params: what this stage trains, by network.
-    ema: their moving average.
-    frozen: the other networks.
-    opt_state: of the optimizer.
-  """
-
-  step: Any
-  params: Params
-  ema: Params
-  frozen: Params
-  opt_state: optax.OptState
-
-  def inference_params(self) -> Params:
-    """Averaged and frozen parameters, together; not a teacher's."""
-    kept = {k: v for k, v in self.frozen.items() if k != TEACHER}
-    return {**kept, **self.ema}
 
 
 def init_state(
@@ -75,8 +50,9 @@ def accumulated(gradient: Callable, parts: int) -> Callable:
   """Computes a mean over the batch in parts that follow one another.
 
   Args:
-    gradient: of (params, batch, keys), a tree of means over the batch.
-    parts: divides the batch.
+    gradient: function of (params, batch, keys) that gives a tree of means over
+      the batch.
+    parts: number of parts; it divides the batch.
   """
   if parts == 1:
     return gradient
@@ -104,21 +80,21 @@ def make_update(
   config: OptimizerConfig,
   state: TrainState,
   mesh: Mesh,
-) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
-  """Compiles one update.
+) -> Wrapped:
+  """Makes the jitted update.
 
   Args:
-    loss: the stage's loss.
-    optimizer: of the stage.
-    config: its settings, for EMA and accumulation.
+    loss: loss of the stage.
+    optimizer: optimizer of the stage.
+    config: the optimizer's settings, for EMA and accumulation.
     state: the state or its shapes, for the shardings.
     mesh: the devices.
 
   Returns:
     A jitted function from (state, batch, seed) to the next state and scalar
-    metrics; the state that is passed in is donated. `seed` is the key that
-    every step's key is folded from: an argument, so that runs which differ
-    in nothing else share the compiled program.
+    metrics. The state that is passed in is donated. Every step's key is folded
+    from the key `seed`, which is an argument so that runs that only differ in
+    it share the compiled program.
   """
 
   def update(

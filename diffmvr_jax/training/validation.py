@@ -17,46 +17,38 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from diffmvr_jax.checkpoints.model import save_model
+from diffmvr_jax.checkpoints.training_state import TrainState
 from diffmvr_jax.config import Config
 from diffmvr_jax.data.windows import Window, WindowSource
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.inference.sampling import restore_window
 from diffmvr_jax.media.contact_sheet import contact_sheet
-from diffmvr_jax.models.diffmvr import (
-  DiffMVR,
-  Observation,
-  Params,
-  split_frames,
-)
-from diffmvr_jax.training.objectives import (
-  Batch,
-  draw,
-  encode_images,
-  loss_terms,
-)
+from diffmvr_jax.models.diffmvr import DiffMVR, Observation, Params
+from diffmvr_jax.runtime.mesh import spread_over
+from diffmvr_jax.training.inputs import Batch, encode_images
+from diffmvr_jax.training.objectives import loss_terms, window_draws
 from diffmvr_jax.training.progress import MetricLog
 from diffmvr_jax.training.sharding import (
   batch_sharding,
   local_part,
   replicated,
   shard_batch,
-  spread_over,
 )
-from diffmvr_jax.training.step import TrainState
 
 
 class Validation:
-  """Measures, shows, and keeps the best.
+  """Measures the losses, draws a sheet, and keeps the best parameters.
 
-  `missed` says that the validation after the `start` updates was given up.
+  `missed` says that the validation after `start` updates was not finished.
 
   Args:
-    config: of the run.
-    windows: held out; so many as are needed are taken evenly spaced.
+    config: configuration of the run.
+    windows: held-out windows, of which evenly spaced ones are used.
     mesh: the devices.
-    shardings: of the train state.
-    workdir: gets `validation.jsonl`, TensorBoard's events, and `best/`.
-    start: updates applied before this run.
+    shardings: shardings of the train state.
+    workdir: directory that gets `validation.jsonl`, TensorBoard's events, and
+      `best/`.
+    start: number of updates applied before this run.
   """
 
   def __init__(
@@ -96,7 +88,7 @@ class Validation:
     )
 
   def due(self, step: int) -> bool:
-    """Whether it is time, after so many updates."""
+    """Whether to validate after `step` updates."""
     if step == 0:
       return False
     return self._last(step) or step % self._config.validation.every == 0
@@ -107,29 +99,30 @@ class Validation:
   def __call__(
     self, state: TrainState, step: int, stopped: Callable[[], bool]
   ) -> None:
-    """Validates the state, which has `step` updates.
+    """Validates the state after `step` updates.
 
-    Gives up between two batches once `stopped`; the run that resumes here
-    does it then. The last validation, which no run would resume, is finished.
+    Returns between two batches as soon as `stopped()`; the run that resumes
+    here validates first. The last validation is always finished, because no
+    run would resume it.
     """
-    params, every = state.inference_params(), []
+    params, losses = state.inference_params(), []
     key = jax.random.key(self._config.seed)
     for number in range(self._config.validation.batches):
       if stopped() and not self._last(step):
         return
       batch = self._placed(self._batch(number))
-      losses = self._losses(params, batch, jax.random.fold_in(key, number))
-      every.append(np.asarray(losses))
-    denoising, motion = np.mean(every, axis=0)
+      batch_key = jax.random.fold_in(key, number)
+      losses.append(np.asarray(self._losses(params, batch, batch_key)))
+    denoising, motion = np.mean(losses, axis=0)
     values = {"loss": float(denoising.mean()), "motion": float(motion.mean())}
     for number, value in enumerate(denoising):
       values[f"loss/{bucket_name(self._config, number)}"] = float(value)
     if values["loss"] < self._least:
       self._least = values["loss"]
-      self._keep(params, step)
+      self._replace_best(params, step)
     self._log.write(step, values)
     if self._config.validation.restored:
-      self._log.show(step, "restored", self._sheet(params, key))
+      self._log.write_image(step, "restored", self._sheet(params, key))
 
   def __enter__(self) -> "Validation":
     return self
@@ -168,16 +161,16 @@ class Validation:
     rows["restored"] = list(np.asarray(restored)[:count, middle])
     return np.asarray(contact_sheet(rows))
 
-  def _keep(self, params: Params, step: int) -> None:
+  def _replace_best(self, params: Params, step: int) -> None:
     """Replaces `best/`; a kill leaves the old or the new one."""
     fresh, old = (self._best.with_name(n) for n in ("best.new", "best.old"))
     first = jax.process_index() == 0
     if first:
       for folder in (fresh, old):
         shutil.rmtree(folder, ignore_errors=True)
-    _together("cleared")
+    _wait_for_all("best checkpoint cleared")
     save_model(fresh, self._config, params, step)
-    _together("saved")
+    _wait_for_all("best checkpoint saved")
     if first:
       if self._best.exists():
         self._best.rename(old)
@@ -191,27 +184,25 @@ def bucket_losses(
   """L_diff and L_motion with each window in each range of timesteps.
 
   Args:
-    config: of the run.
-    params: of all networks.
+    config: configuration of the run.
+    params: parameters of all networks.
     batch: images, named as in the data contract.
     key: the same key gives the same noise and timesteps.
   """
   model = DiffMVR(config=config.model)
   sample = encode_images(model)(params, batch)
-  windows, frames = batch["mask"].shape[:2]
-  latents = split_frames(sample.mean, frames)
-  keys = jax.random.split(key, windows)
-  draws = draw(config, keys, latents.shape[1:], 0.0)
+  keys = jax.random.split(key, len(batch["mask"]))
+  draws = window_draws(config, keys, sample)
   edges = bucket_edges(config)
 
   def bucket(bounds: jax.Array) -> jax.Array:
     low, high = bounds
     share = draws.timesteps / config.diffusion.steps
     timesteps = low + (share * (high - low)).astype(int)
-    each, motion = loss_terms(
+    of_frames, of_motion = loss_terms(
       model, config, params, sample, draws.replace(timesteps=timesteps)
     )
-    return jnp.stack([jnp.mean(each), motion])
+    return jnp.stack([jnp.mean(of_frames), of_motion])
 
   return jax.lax.map(bucket, jnp.stack([edges[:-1], edges[1:]], 1)).T
 
@@ -228,6 +219,6 @@ def bucket_name(config: Config, number: int) -> str:
   return f"{low:03d}-{high - 1:03d}"
 
 
-def _together(what: str) -> None:
+def _wait_for_all(what: str) -> None:
   if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(f"best checkpoint {what}")
+    multihost_utils.sync_global_devices(what)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from diffmvr_jax.config import DiffusionConfig
+from diffmvr_jax.diffusion.noise import window_noise
 from diffmvr_jax.diffusion.samplers import (
   ddim,
   ddpm,
   dpmpp_2m,
   spaced_timesteps,
-  window_noise,
 )
 from diffmvr_jax.diffusion.schedule import alpha_bar, make_schedule
 

@@ -15,7 +15,8 @@ from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference import sampling as module
 from diffmvr_jax.inference.crop_restorer import CropRestorer
 from diffmvr_jax.inference.sampling import Region, restore_window
-from diffmvr_jax.models.diffmvr import DiffMVR, to_uint8
+from diffmvr_jax.models.diffmvr import DiffMVR
+from diffmvr_jax.models.frames import to_uint8
 from diffmvr_jax.models.tiny_vae import TinyDecoder
 from diffmvr_jax.weights import tables
 from tests.models.test_diffmvr import initial, observation

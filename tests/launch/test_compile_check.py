@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from configs import distill_lcm
+from diffmvr_jax.checkpoints.training_state import TEACHER
+from diffmvr_jax.training.sharding import make_mesh
+from launch.compile_check import diffusion_step
+
 CONFIG = Path(__file__).parents[1] / "tiny_config.py"
 
 
@@ -74,3 +79,11 @@ def test_an_unknown_slice_is_refused_in_one_line(tmp_path):
   run = check("--config", CONFIG, "--topology", "v1:2x2", compiler=tmp_path)
   assert run.returncode == 2
   assert run.stderr.splitlines()[-1].startswith("error: --topology v1:2x2")
+
+
+def test_a_distillation_is_checked_with_its_own_loss(tiny_config):
+  config = distill_lcm.distilled(tiny_config, "teacher")
+  step = diffusion_step(config, make_mesh(config.mesh), batch=2)
+  assert TEACHER in step.state.frozen
+  _, metrics = step.trace().out_info
+  assert metrics.keys() == {"loss", "squared", "grad_norm"}

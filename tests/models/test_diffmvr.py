@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffmvr_jax.models.diffmvr import DiffMVR, Observation, to_float, to_uint8
+from diffmvr_jax.models.diffmvr import DiffMVR, Observation
+from diffmvr_jax.models.frames import to_float, to_uint8
 
 
 def observation(seed=0, symmetric=True, past=True):

@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from diffmvr_jax.config import AutoencoderConfig
 from diffmvr_jax.media.video import read_frames
 from diffmvr_jax.metrics.similarity import psnr
-from diffmvr_jax.models.diffmvr import to_float, to_uint8
+from diffmvr_jax.models.frames import to_float, to_uint8
 from diffmvr_jax.models.tiny_vae import TinyAutoencoder
 from diffmvr_jax.models.vae import Autoencoder
 from diffmvr_jax.weights import tables

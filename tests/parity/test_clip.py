@@ -10,7 +10,7 @@ import transformers
 from diffmvr_jax.config import ClipTextConfig, ClipVisionConfig
 from diffmvr_jax.media.video import read_frames
 from diffmvr_jax.models.clip import CLIP_STD, ClipText, ClipVision, preprocess
-from diffmvr_jax.models.diffmvr import to_float
+from diffmvr_jax.models.frames import to_float
 from diffmvr_jax.weights import tables
 from tests.parity.reference import params_of, randomize
 

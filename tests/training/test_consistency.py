@@ -9,19 +9,17 @@ import pytest
 
 from configs import distill_lcm
 from diffmvr_jax.checkpoints.model import open_for_inference
+from diffmvr_jax.checkpoints.training_state import TEACHER
 from diffmvr_jax.config import DiffusionConfig, check
 from diffmvr_jax.diffusion.samplers import consistency_weights
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.crop_restorer import CropRestorer
 from diffmvr_jax.models.diffmvr import DiffMVR, Encoded
-from diffmvr_jax.training.consistency import (
-  TEACHER,
-  consistency_loss,
-  with_teacher,
-)
+from diffmvr_jax.training.consistency import consistency_loss, with_teacher
+from diffmvr_jax.training.inputs import Sample
 from diffmvr_jax.training.loop import train
-from diffmvr_jax.training.objectives import Sample, draw
+from diffmvr_jax.training.objectives import draw
 
 
 def student_of(config, workdir, **stage):

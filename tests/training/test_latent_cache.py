@@ -12,6 +12,7 @@ from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import WindowSource
 from diffmvr_jax.encode import main as encode
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.training.inputs import expected_shapes, shapes_of
 from diffmvr_jax.training.loop import train
 from tests.conftest import TINY
 
@@ -63,6 +64,15 @@ def test_every_past_frame_is_encoded_once(encoded, tiny_data):
   ]
   for i, valid in zip((5, 0), batch["past_valid"], strict=True):
     np.testing.assert_array_equal(valid, windows[i]["past_valid"])
+
+
+def test_a_batch_has_the_shapes_that_the_config_asks_for(
+  encoded, tiny_config, tiny_data
+):
+  records = RecordSource(tiny_data, "train")
+  windows = WindowSource(records, window=3, stride=1, image_size=32)
+  shapes = shapes_of(EncodedWindows(windows, records, encoded), 5)
+  assert shapes == expected_shapes(tiny_config, 5, encoded=True)
 
 
 def test_other_encoders_are_refused(settings, encoded, tmp_path):

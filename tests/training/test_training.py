@@ -13,7 +13,7 @@ from diffmvr_jax.checkpoints.model import open_for_inference
 from diffmvr_jax.config import MeshConfig, OptimizerConfig
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.models.diffmvr import flatten_frames
+from diffmvr_jax.models.frames import flatten_frames
 from diffmvr_jax.runtime.processes import initialize
 from diffmvr_jax.training.loop import train
 from diffmvr_jax.training.optimizer import learning_rate, update_ema

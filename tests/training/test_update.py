@@ -13,7 +13,8 @@ from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import WindowSource
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR
-from diffmvr_jax.training.objectives import diffusion_loss, encode_images
+from diffmvr_jax.training.inputs import encode_images
+from diffmvr_jax.training.objectives import diffusion_loss
 from diffmvr_jax.training.optimizer import frozen_labels, make_optimizer
 from diffmvr_jax.training.step import accumulated
 

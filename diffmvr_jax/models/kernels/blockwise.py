@@ -25,10 +25,10 @@ _BLOCK_SCORES = 2**20
 
 
 def blockwise_attention(
-  query: Float[Array, "b q h d"],
-  key: Float[Array, "b k h d"],
-  value: Float[Array, "b k h d"],
-) -> Float[Array, "b q h d"]:
+  query: Float[Array, "n q head c"],
+  key: Float[Array, "n k head c"],
+  value: Float[Array, "n k head c"],
+) -> Float[Array, "n q head c"]:
   """`jax.nn.dot_product_attention`, some queries after the others.
 
   For the gradient the scores are made again.
@@ -53,10 +53,10 @@ def blockwise_attention(
 
 @jax.custom_vjp
 def headwise_attention(
-  query: Float[Array, "b q h d"],
-  key: Float[Array, "b k h d"],
-  value: Float[Array, "b k h d"],
-) -> Float[Array, "b q h d"]:
+  query: Float[Array, "n q head c"],
+  key: Float[Array, "n k head c"],
+  value: Float[Array, "n k head c"],
+) -> Float[Array, "n q head c"]:
   """What `jax.nn.dot_product_attention` gives, in float32 throughout.
 
   Example:

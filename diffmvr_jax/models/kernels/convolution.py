@@ -29,17 +29,17 @@ _WINOGRAD_CHANNELS = 128
 
 
 def convolve(
-  inputs: Float[Array, "b h w c"],
-  kernel: Float[Array, "k k c o"],
+  inputs: Float[Array, "n h w c"],
+  kernel: Float[Array, "side side c o"],
   strides: Any,
   padding: Any,
   **options: Any,
-) -> Float[Array, "b h w o"]:
+) -> Float[Array, "n h w o"]:
   """Takes the place of `lax.conv_general_dilated` in `nn.Conv` layers.
 
   Args:
     inputs: feature maps.
-    kernel: weights; k is 1 or 3.
+    kernel: weights; `side` is 1 or 3.
     strides: all 1, as `nn.Conv` passes them.
     padding: such that height and width stay, likewise.
     options: further ones of `lax.conv_general_dilated`.
@@ -75,7 +75,7 @@ def convolve(
   )
 
 
-def double(x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
+def double(x: Float[Array, "n h w c"]) -> Float[Array, "n i j c"]:
   """Every pixel as a square of four.
 
   Example:
@@ -86,12 +86,12 @@ def double(x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
 
 
 def convolve_doubled(
-  inputs: Float[Array, "b h w c"],
+  inputs: Float[Array, "n h w c"],
   kernel: Float[Array, "3 3 c o"],
   strides: Any,
   padding: Any,
   **options: Any,
-) -> Float[Array, "b i j o"]:
+) -> Float[Array, "n i j o"]:
   """Convolves what `double` makes of the inputs; else like `convolve`.
 
   Example:

@@ -14,10 +14,10 @@ _LARGEST_HEAD = 128  # more channels only on some GPUs
 
 
 def cudnn_attention(
-  query: Float[Array, "b q h d"],
-  key: Float[Array, "b k h d"],
-  value: Float[Array, "b k h d"],
-) -> Float[Array, "b q h d"]:
+  query: Float[Array, "n q head c"],
+  key: Float[Array, "n k head c"],
+  value: Float[Array, "n k head c"],
+) -> Float[Array, "n q head c"]:
   """What `jax.nn.dot_product_attention` gives, on a CUDA device only."""
   batch, keys = key.shape[:2]
   if keys % 2 == 0:
@@ -35,7 +35,7 @@ def cudnn_attention(
   )
 
 
-def cudnn_takes(query: Float[Array, "b q h d"]) -> bool:
+def cudnn_takes(query: Float[Array, "n q head c"]) -> bool:
   """Whether `cudnn_attention` can be traced, and takes heads like these.
 
   Example:

@@ -28,8 +28,8 @@ _Matrix = Sequence[_Vector]
 
 
 def winograd_convolution(
-  inputs: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]
-) -> Float[Array, "b h w o"]:
+  inputs: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c o"]
+) -> Float[Array, "n h w o"]:
   """Convolves with zeros around; in float32 to about 1e-6.
 
   What the tiles take is not kept for the gradient but made again. Large maps
@@ -65,8 +65,8 @@ def winograd_convolution(
 
 @jax.checkpoint
 def _convolve_strip(
-  padded: Float[Array, "b p q c"], kernel: Float[Array, "3 3 c o"]
-) -> Float[Array, "b h w o"]:
+  padded: Float[Array, "n i j c"], kernel: Float[Array, "3 3 c o"]
+) -> Float[Array, "n h w o"]:
   """Eq. (1), without padding."""
   batch, height, width, _ = padded.shape
   height, width = height - 2, width - 2

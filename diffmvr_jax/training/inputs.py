@@ -1,0 +1,212 @@
+"""What a training step reads: images, or what the frozen encoders made of them.
+
+A batch is a dictionary of arrays (window, frame, …). Images are named as in the
+data contract. Encoded frames are the rows that `frame_rows` and
+`past_image_rows` make, and that `diffmvr_jax.encode` writes once. A loss takes
+either kind as a `Sample`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float
+
+from diffmvr_jax.config import Config
+from diffmvr_jax.data.latent_cache import EncodedWindows
+from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.data.windows import CHANNELS, FLAGS, Windows, WindowSource
+from diffmvr_jax.models.diffmvr import (
+  DiffMVR,
+  Encoded,
+  Features,
+  Observation,
+  Params,
+  existing_images,
+)
+from diffmvr_jax.models.frames import flatten_frames, to_float
+
+Batch = dict[str, Any]
+Shapes = dict[str, jax.ShapeDtypeStruct]
+
+
+@struct.dataclass
+class Sample:
+  """Windows as the diffusion stage takes them.
+
+  Attributes:
+    mean: mean of the scaled latents of the unoccluded frames.
+    deviation: standard deviation of the same latents.
+    encoded: what the encoders made of the occluded frames.
+  """
+
+  mean: Float[Array, "n i j l"]
+  deviation: Float[Array, "n i j l"]
+  encoded: Encoded
+
+
+Encode = Callable[[Params, Batch], Sample]
+
+
+def open_windows(
+  config: Config,
+  records: RecordSource,
+  *,
+  window: int | None = None,
+  occluded_only: bool = True,
+) -> WindowSource:
+  """Windows of `data.window` frames, or of `window` frames if it is given."""
+  return WindowSource(
+    records,
+    window=window or config.data.window,
+    stride=config.data.stride,
+    image_size=config.data.image_size,
+    occluded_only=occluded_only,
+  )
+
+
+def open_training_windows(config: Config, records: RecordSource) -> Windows:
+  """What the diffusion stage trains on: images, or `data.encoded` if given.
+
+  Raises:
+    InputError: the folder is not complete, or it is of other records.
+  """
+  windows = open_windows(config, records)
+  if config.data.encoded is None:
+    return windows
+  return EncodedWindows(windows, records, Path(config.data.encoded))
+
+
+def shapes_of(windows: Windows, batch_size: int) -> Shapes:
+  """Shapes of a batch of windows, found by reading one window."""
+  batch = windows.read([0], [False])
+  batch.pop("window_id")
+  return {
+    name: jax.ShapeDtypeStruct((batch_size, *value.shape[1:]), value.dtype)
+    for name, value in batch.items()
+  }
+
+
+def expected_shapes(
+  config: Config, batch_size: int, *, encoded: bool
+) -> Shapes:
+  """Shapes of a batch that a config asks for; no data is read.
+
+  Args:
+    config: configuration of the run.
+    batch_size: number of windows.
+    encoded: whether the batch holds encoded frames, not images.
+  """
+  shapes = encoded_shapes if encoded else image_shapes
+  return shapes(config, (batch_size, config.data.window))
+
+
+def image_shapes(config: Config, lead: tuple[int, ...]) -> Shapes:
+  """Shapes of a batch of images with the leading axes (window, frame)."""
+  size = config.data.image_size
+  images = {
+    name: jax.ShapeDtypeStruct((*lead, size, size, channels), jnp.uint8)
+    for name, channels in CHANNELS.items()
+  }
+  return images | dict.fromkeys(FLAGS, jax.ShapeDtypeStruct(lead, bool))
+
+
+def encoded_shapes(config: Config, lead: tuple[int, ...]) -> Shapes:
+  """Shapes of a batch of encoded frames with the same leading axes."""
+  model = DiffMVR(config=config.model)
+  params = model.shapes(config.data.image_size)
+  frame = image_shapes(config, (1, 1))
+  rows = jax.eval_shape(partial(frame_rows, model), params, frame)
+  rows |= jax.eval_shape(partial(past_image_rows, model), params, frame)
+  return {
+    name: jax.ShapeDtypeStruct((*lead, *x.shape[1:]), x.dtype)
+    for name, x in rows.items()
+  } | {"past_valid": jax.ShapeDtypeStruct(lead, bool)}
+
+
+def encode_images(model: DiffMVR) -> Encode:
+  """Takes batches of images, and runs the encoders on them."""
+
+  def encode(params: Params, batch: Batch) -> Sample:
+    target = flatten_frames(to_float(batch["target"]))
+    mean, deviation = model.moments(params, target)
+    inputs = {name: batch[name] for name in Observation.__annotations__}
+    return Sample(
+      mean=mean,
+      deviation=deviation,
+      encoded=model.observe(params, Observation(**inputs)),
+    )
+
+  return encode
+
+
+def read_encoded(model: DiffMVR) -> Encode:
+  """Takes batches of encoded frames: no encoder runs."""
+
+  def encode(params: Params, batch: Batch) -> Sample:
+    del params
+    flat = {name: flatten_frames(x) for name, x in batch.items()}
+    exists = existing_images(
+      model.config.unet.branches, flat["symmetric_valid"], flat["past_valid"]
+    )
+
+    def full(name: str) -> jax.Array:
+      return flat[name].astype(jnp.float32)
+
+    def feature(name: str) -> jax.Array | None:
+      return full(name) if name in flat else None
+
+    return Sample(
+      mean=full("mean"),
+      deviation=full("deviation"),
+      encoded=Encoded(
+        mask=full("mask"),
+        masked_latents=full("masked_latents"),
+        features={
+          branch: (feature(f"{branch}.clip"), feature(f"{branch}.latents"))
+          for branch in exists
+        },
+        exists=exists,
+      ),
+    )
+
+  return encode
+
+
+def frame_rows(model: DiffMVR, params: Params, batch: Batch) -> Batch:
+  """What is written once per frame; `batch` has windows of one frame."""
+  sample = encode_images(model)(params, batch)
+  rows = {
+    "mean": sample.mean,
+    "deviation": sample.deviation,
+    "masked_latents": sample.encoded.masked_latents,
+  }
+  for branch, features in sample.encoded.features.items():
+    if branch != "past":
+      rows |= _named(branch, features)
+  return _halved(rows) | {
+    "mask": sample.encoded.mask.astype(jnp.uint8),
+    "symmetric_valid": batch["symmetric_valid"][:, 0],
+  }
+
+
+def past_image_rows(model: DiffMVR, params: Params, batch: Batch) -> Batch:
+  """What is written once per frame that is the past frame of others."""
+  if "past" not in model.config.unet.branches:
+    return {}
+  images = flatten_frames(to_float(batch["frame"]))
+  return _halved(_named("past", model.guidance_features(params, images)))
+
+
+def _named(branch: str, features: Features) -> dict[str, jax.Array]:
+  names = (f"{branch}.clip", f"{branch}.latents")
+  pairs = zip(names, features, strict=True)
+  return {name: x for name, x in pairs if x is not None}
+
+
+def _halved(rows: dict[str, jax.Array]) -> dict[str, jax.Array]:
+  return {name: x.astype(jnp.float16) for name, x in rows.items()}
