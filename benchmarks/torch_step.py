@@ -20,7 +20,7 @@ from diffmvr_jax.config import Config
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.training.objectives import Batch, Draws
-from diffmvr_jax.weights import tables
+from diffmvr_jax.weights import diffusers_keys
 from tests.parity.reference import params_of
 
 
@@ -242,7 +242,7 @@ def read_params(folder: Path, config: Config) -> Params:
     return {"kernel": array(f"{name}.weight").T, "bias": array(f"{name}.bias")}
 
   return {
-    "unet": params_of(tables.unet(shapes["unet"]), unet),
+    "unet": params_of(diffusers_keys.unet(shapes["unet"]), unet),
     "guidance": {
       "linear_1": dense("0"),
       "linear_2": dense("2"),

@@ -34,11 +34,11 @@ import torch
 
 from benchmarks.torch_step import TorchProcess
 from diffmvr_jax.config import Config, load_config, override, trained_networks
-from diffmvr_jax.encode import encoded_shapes
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.runtime.cpu_memory import keep_memory
 from diffmvr_jax.runtime.device_peaks import peak_tflops
 from diffmvr_jax.runtime.flops import traced_flops
+from diffmvr_jax.training.encode_records import encoded_shapes
 from diffmvr_jax.training.objectives import (
   Batch,
   Draws,

@@ -10,29 +10,11 @@ nor CLIP.
 """
 
 import argparse
-import sys
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from tqdm import tqdm
-
-from diffmvr_jax.checkpoints.fingerprint import ENCODERS, encoder_fingerprint
-from diffmvr_jax.checkpoints.model import open_model
-from diffmvr_jax.config import Config, load_config
-from diffmvr_jax.data.latent_cache import (
-  EncodedWriter,
-  describe_records,
-  past_rows,
-)
-from diffmvr_jax.data.records import RecordSource
-from diffmvr_jax.data.windows import read_frames
-from diffmvr_jax.errors import InputError, run_command
-from diffmvr_jax.models.diffmvr import DiffMVR, Params, flatten_frames, to_float
-from diffmvr_jax.training.objectives import Batch, encode_images, image_shapes
+from diffmvr_jax.config import load_config
+from diffmvr_jax.errors import run_command
+from diffmvr_jax.training.encode_records import encode_records
 
 
 def main(argv: list[str]) -> None:
@@ -44,131 +26,9 @@ def main(argv: list[str]) -> None:
   parser.add_argument("--out", type=Path, required=True)
   parser.add_argument("--batch", type=int, default=8, help="frames at once")
   parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-  arguments = parser.parse_args(argv)
-  config = load_config(arguments.config, arguments.overrides)
-  if config.init_from is None:
-    raise InputError("init_from=START is needed: the encoders' weights")
-  params = open_model(config.init_from).load(ENCODERS)
-  encode(config, params, arguments.out, arguments.batch)
-
-
-def encode(config: Config, params: Params, out: Path, batch: int) -> None:
-  """Encodes the split `train` of `config.data.path`.
-
-  Args:
-    config: model and data.
-    params: of the encoders.
-    out: folder to write.
-    batch: frames at once.
-
-  Raises:
-    InputError: an encoder is missing, or a record cannot be used.
-  """
-  model = DiffMVR(config=config.model)
-  refuse_lacking(config, params)
-  records = RecordSource(config.data.path, "train")
-  past_positions, past_row = past_rows(records)
-  jobs = (
-    (partial(frame_rows, model), list(range(len(records)))),
-    (partial(past_image_rows, model), past_positions),
-  )
-  bar = tqdm(
-    total=sum(len(positions) for _, positions in jobs),
-    unit="frame",
-    file=sys.stderr,
-  )
-  with bar, EncodedWriter(out) as writer:
-    writer.write("past_row", 0, past_row, len(past_row))
-    for program, positions in jobs:
-      compiled = jax.jit(program)
-      for start in range(0, len(positions), batch):
-        chosen = positions[start : start + batch]
-        # The last part is filled up: one compiled shape.
-        frames = read_frames(records, np.resize(chosen, batch).tolist())
-        if "target" not in frames:
-          raise InputError(
-            f"{config.data.path}: frames without a target cannot be trained on"
-          )
-        inputs = {name: jnp.asarray(x)[:, None] for name, x in frames.items()}
-        for name, rows in compiled(params, inputs).items():
-          rows = np.asarray(rows[: len(chosen)])
-          writer.write(name, start, rows, len(positions))
-        bar.update(len(chosen))
-    writer.describe(
-      {
-        "records": describe_records(records),
-        "encoders": encoder_fingerprint(params),
-      }
-    )
-
-
-def frame_rows(model: DiffMVR, params: Params, batch: Batch) -> dict[str, Any]:
-  """What there is one of for every frame; `batch` has windows of one frame."""
-  sample = encode_images(model)(params, batch)
-  rows = {
-    "mean": sample.mean,
-    "deviation": sample.deviation,
-    "masked_latents": sample.encoded.masked_latents,
-  }
-  for branch, features in sample.encoded.features.items():
-    if branch != "past":
-      rows |= _named(branch, features)
-  return {name: x.astype(jnp.float16) for name, x in rows.items()} | {
-    "mask": sample.encoded.mask.astype(jnp.uint8),
-    "symmetric_valid": batch["symmetric_valid"][:, 0],
-  }
-
-
-def past_image_rows(
-  model: DiffMVR, params: Params, batch: Batch
-) -> dict[str, Any]:
-  """What f_mlp takes of a frame that is the past of others."""
-  if "past" not in model.config.unet.branches:
-    return {}
-  images = flatten_frames(to_float(batch["frame"]))
-  rows = _named("past", model.guidance_features(params, images))
-  return {name: x.astype(jnp.float16) for name, x in rows.items()}
-
-
-def encoded_shapes(
-  config: Config, lead: tuple[int, ...]
-) -> dict[str, jax.ShapeDtypeStruct]:
-  """What a batch of encoded windows holds, without encoding any.
-
-  Args:
-    config: of the run.
-    lead: leading axes, (window, frame).
-  """
-  model, size = DiffMVR(config=config.model), config.data.image_size
-  params = model.shapes(size)
-  frame = image_shapes(size, (1, 1))
-  rows = jax.eval_shape(partial(frame_rows, model), params, frame)
-  rows |= jax.eval_shape(partial(past_image_rows, model), params, frame)
-  return {
-    name: jax.ShapeDtypeStruct((*lead, *x.shape[1:]), x.dtype)
-    for name, x in rows.items()
-  } | {"past_valid": jax.ShapeDtypeStruct(lead, bool)}
-
-
-def refuse_lacking(config: Config, params: Params) -> None:
-  """Refuses weights without one of the encoders.
-
-  Raises:
-    InputError: naming what is missing.
-  """
-  lacking = {"autoencoder", "scaling_factor"} - params.keys()
-  if config.model.guidance.encoder != "latent":
-    lacking |= {"clip"} - params.keys()
-  if lacking:
-    raise InputError(f"{config.init_from}: has no {min(lacking)}")
-
-
-def _named(
-  branch: str, features: tuple[jax.Array | None, jax.Array | None]
-) -> dict[str, jax.Array]:
-  names = (f"{branch}.clip", f"{branch}.latents")
-  pairs = zip(names, features, strict=True)
-  return {name: x for name, x in pairs if x is not None}
+  args = parser.parse_args(argv)
+  config = load_config(args.config, args.overrides)
+  encode_records(config, args.out, args.batch)
 
 
 if __name__ == "__main__":

@@ -23,10 +23,10 @@ from jax.sharding import AxisType, Mesh
 from jax.stages import Compiled, Traced
 
 from diffmvr_jax.config import Config, MeshConfig, load_config, trained_networks
-from diffmvr_jax.encode import encoded_shapes
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.models.diffmvr import DiffMVR
 from diffmvr_jax.runtime.flops import traced_flops
+from diffmvr_jax.training.encode_records import encoded_shapes
 from diffmvr_jax.training.objectives import (
   diffusion_loss,
   encode_images,

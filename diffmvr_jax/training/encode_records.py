@@ -1,0 +1,160 @@
+"""Runs the frozen encoders once over a data set.
+
+What they make of each frame is kept as `diffmvr_jax.data.latent_cache` says,
+so that a training needs to run neither autoencoder nor CLIP.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from diffmvr_jax.checkpoints.fingerprint import ENCODERS, encoder_fingerprint
+from diffmvr_jax.checkpoints.model import open_model
+from diffmvr_jax.config import Config
+from diffmvr_jax.data.latent_cache import (
+  EncodedWriter,
+  describe_records,
+  past_rows,
+)
+from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.data.windows import read_frames
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.models.diffmvr import DiffMVR, Params, flatten_frames, to_float
+from diffmvr_jax.training.objectives import Batch, encode_images, image_shapes
+
+
+def encode_records(config: Config, out: Path, batch: int) -> None:
+  """Encodes the split `train` of `config.data.path`.
+
+  Args:
+    config: model and data; `init_from` holds the encoders' weights.
+    out: folder to write.
+    batch: number of frames that are encoded at once.
+
+  Raises:
+    InputError: an encoder is missing, or a record cannot be used.
+  """
+  if config.init_from is None:
+    raise InputError("init_from=START is needed: the encoders' weights")
+  params = open_model(config.init_from).load(ENCODERS)
+  _refuse_missing_encoders(config, params)
+  model = DiffMVR(config=config.model)
+  records = RecordSource(config.data.path, "train")
+  past_positions, past_row = past_rows(records)
+  # Each program encodes the frames at these positions.
+  jobs = (
+    (partial(frame_rows, model), list(range(len(records)))),
+    (partial(past_image_rows, model), past_positions),
+  )
+  bar = tqdm(
+    total=sum(len(positions) for _, positions in jobs),
+    unit="frame",
+    file=sys.stderr,
+  )
+  with bar, EncodedWriter(out) as writer:
+    writer.write("past_row", 0, past_row, len(past_row))
+    for program, positions in jobs:
+      encode = partial(jax.jit(program), params)
+      for start in range(0, len(positions), batch):
+        chosen = positions[start : start + batch]
+        rows = _encode_frames(encode, records, chosen, batch)
+        for name, values in rows.items():
+          writer.write(name, start, values, len(positions))
+        bar.update(len(chosen))
+    writer.describe(
+      {
+        "records": describe_records(records),
+        "encoders": encoder_fingerprint(params),
+      }
+    )
+
+
+def _encode_frames(
+  encode: Callable[[Batch], dict[str, Any]],
+  records: RecordSource,
+  positions: Sequence[int],
+  batch: int,
+) -> dict[str, np.ndarray]:
+  """Encodes frames as windows of one frame, `batch` of them in one program."""
+  # The last part is filled up: one compiled shape.
+  filled = np.resize(positions, batch).tolist()
+  frames = read_frames(records, filled)
+  if "target" not in frames:
+    raise InputError(
+      f"{records.shards[0].parent}: frames without a target cannot be trained "
+      "on"
+    )
+  rows = encode({name: jnp.asarray(x)[:, None] for name, x in frames.items()})
+  return {name: np.asarray(x[: len(positions)]) for name, x in rows.items()}
+
+
+def frame_rows(model: DiffMVR, params: Params, batch: Batch) -> dict[str, Any]:
+  """What is kept of every frame; `batch` has windows of one frame."""
+  sample = encode_images(model)(params, batch)
+  rows = {
+    "mean": sample.mean,
+    "deviation": sample.deviation,
+    "masked_latents": sample.encoded.masked_latents,
+  }
+  for branch, features in sample.encoded.features.items():
+    if branch != "past":
+      rows |= _by_name(branch, features)
+  return {name: x.astype(jnp.float16) for name, x in rows.items()} | {
+    "mask": sample.encoded.mask.astype(jnp.uint8),
+    "symmetric_valid": batch["symmetric_valid"][:, 0],
+  }
+
+
+def past_image_rows(
+  model: DiffMVR, params: Params, batch: Batch
+) -> dict[str, Any]:
+  """What is kept of a frame that is the past of others: what f_mlp takes."""
+  if "past" not in model.config.unet.branches:
+    return {}
+  images = flatten_frames(to_float(batch["frame"]))
+  rows = _by_name("past", model.guidance_features(params, images))
+  return {name: x.astype(jnp.float16) for name, x in rows.items()}
+
+
+def encoded_shapes(
+  config: Config, lead: tuple[int, ...]
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes of a batch of encoded windows, without encoding any.
+
+  Args:
+    config: model and data.
+    lead: leading axes, (window, frame).
+  """
+  model, size = DiffMVR(config=config.model), config.data.image_size
+  params = model.shapes(size)
+  frame = image_shapes(size, (1, 1))
+  rows = jax.eval_shape(partial(frame_rows, model), params, frame)
+  rows |= jax.eval_shape(partial(past_image_rows, model), params, frame)
+  return {
+    name: jax.ShapeDtypeStruct((*lead, *x.shape[1:]), x.dtype)
+    for name, x in rows.items()
+  } | {"past_valid": jax.ShapeDtypeStruct(lead, bool)}
+
+
+def _refuse_missing_encoders(config: Config, params: Params) -> None:
+  needed = {"autoencoder", "scaling_factor"}
+  if config.model.guidance.encoder != "latent":
+    needed |= {"clip"}
+  missing = sorted(needed - params.keys())
+  if missing:
+    raise InputError(f"{config.init_from}: has no {missing[0]}")
+
+
+def _by_name(
+  branch: str, features: tuple[jax.Array | None, jax.Array | None]
+) -> dict[str, jax.Array]:
+  names = (f"{branch}.clip", f"{branch}.latents")
+  pairs = zip(names, features, strict=True)
+  return {name: x for name, x in pairs if x is not None}
