@@ -65,6 +65,7 @@ setup(
       # Makes a network that stands in for SFace.
       "onnx>=1.23.2",
       "diffusers>=0.42.1",
+      "import-linter>=2.17",
       "pyright[nodejs]>=1.1.414",
       "pytest>=9.2",
       "pytest-xdist>=3.8",

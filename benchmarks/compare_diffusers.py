@@ -30,7 +30,7 @@ from diffmvr_jax.models.unet import UNet
 from diffmvr_jax.models.vae import Autoencoder
 from diffmvr_jax.runtime.cpu_memory import keep_memory
 from diffmvr_jax.runtime.device_peaks import peak_tflops
-from diffmvr_jax.weights import tables
+from diffmvr_jax.weights import clip_keys, diffusers_keys
 from tests.parity.reference import params_of
 
 
@@ -197,7 +197,7 @@ def unet(size: int) -> Iterator[Any]:
   inputs = (sample, np.array([500], np.int32), {"text": text})
   valid = {"text": np.ones(1, np.float32)}
   shapes = jax.eval_shape(network.init, jax.random.key(0), *inputs, valid)
-  params = params_of(tables.unet(shapes["params"]), weights)
+  params = params_of(diffusers_keys.unet(shapes["params"]), weights)
 
   def apply(params: Any, inputs: Any) -> jax.Array:
     return network.apply({"params": params}, *inputs, valid)
@@ -270,7 +270,7 @@ def vae(method: str, inputs: np.ndarray) -> tuple[Any, ...]:
   shapes = jax.eval_shape(
     network.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3))
   )
-  params = params_of(tables.autoencoder(shapes["params"]), weights)
+  params = params_of(diffusers_keys.autoencoder(shapes["params"]), weights)
 
   def apply(params: Any, inputs: Any) -> Any:
     return network.apply({"params": params}, inputs, method=method)
@@ -335,7 +335,7 @@ def clip() -> Case:
   )
   network, image = ClipVision(ClipVisionConfig(), dtype), normal(2, 224, 224, 3)
   shapes = jax.eval_shape(network.init, jax.random.key(0), image)
-  params = params_of(tables.clip_vision(shapes["params"]), weights)
+  params = params_of(clip_keys.vision(shapes["params"]), weights)
   pixels = tensor(image, image=True)
   run = fast(lambda x: module(x).image_embeds)
 

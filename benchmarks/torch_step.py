@@ -21,7 +21,7 @@ from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.training.inputs import Batch
 from diffmvr_jax.training.objectives import Draws
-from diffmvr_jax.weights import tables
+from diffmvr_jax.weights import diffusers_keys
 from tests.parity.reference import params_of
 
 
@@ -243,7 +243,7 @@ def read_params(folder: Path, config: Config) -> Params:
     return {"kernel": array(f"{name}.weight").T, "bias": array(f"{name}.bias")}
 
   return {
-    "unet": params_of(tables.unet(shapes["unet"]), unet),
+    "unet": params_of(diffusers_keys.unet(shapes["unet"]), unet),
     "guidance": {
       "linear_1": dense("0"),
       "linear_2": dense("2"),

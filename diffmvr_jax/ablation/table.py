@@ -5,10 +5,12 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
+import jax
 import numpy as np
 from scipy import stats
 
 from diffmvr_jax.ablation.spec import Claim, Sweep
+from diffmvr_jax.files import write_atomically
 from diffmvr_jax.metrics.accumulators import Scores
 from diffmvr_jax.metrics.definitions import DEFINITIONS
 
@@ -16,6 +18,38 @@ from diffmvr_jax.metrics.definitions import DEFINITIONS
 Results = Mapping[str, Mapping[int, Scores]]
 
 _SURE = 0.95  # confidence of a verdict
+
+
+def write_tables(
+  sweep: Sweep, results: Mapping[str, Results], workdir: Path, name: str
+) -> str:
+  """Writes `NAME.md`, `NAME.csv` and a plot `NAME-SPLIT.png` for each split.
+
+  Args:
+    sweep: what was run.
+    results: scores by split, variant and seed.
+    workdir: folder for the files.
+    name: beginning of their names.
+
+  Returns:
+    The Markdown.
+  """
+  stage = sweep.base.diffusion_stage
+  text = [
+    f"## {sweep.title}",
+    f"`{sweep.base.name}`, {stage.steps} updates of {stage.batch_size} windows "
+    f"for every variant, {sweep.base.data.image_size} px, "
+    f"{sweep.base.model.dtype}, {jax.devices()[0].device_kind}, jax "
+    f"{jax.__version__}. Mean ± standard error over seeds.",
+  ]
+  for split, by_variant in results.items():
+    text += [f"### {sweep.splits[split]}", markdown(sweep, split, by_variant)]
+    text += ["\n".join(verdicts(sweep, by_variant))]
+    plot(sweep, split, by_variant, workdir / f"{name}-{split}.png")
+  whole = "\n\n".join(part for part in text if part) + "\n"
+  write_atomically(workdir / f"{name}.md", whole)
+  write_atomically(workdir / f"{name}.csv", table_csv(sweep, results))
+  return whole
 
 
 def markdown(sweep: Sweep, split: str, results: Results) -> str:
@@ -75,7 +109,9 @@ def judge(claim: Claim, pairs: np.ndarray) -> str:
     worst = float(np.abs(pairs[:, 0] - pairs[:, 1]).max())
     word = "**holds**" if worst == 0 else "**fails**"
     return f"{word} ({definition.title}: differs by at most {worst:g})"
-  gain = (pairs[:, 0] - pairs[:, 1]) * (1 if definition.larger else -1)
+  gain = (pairs[:, 0] - pairs[:, 1]) * (
+    1 if definition.larger_is_better else -1
+  )
   mean = float(gain.mean())
   direction = "better" if mean >= 0 else "worse"
   said = f"{definition.title}: {direction} by {abs(mean):.{digits}f}"

@@ -1,1 +1,1 @@
-"""Evaluation: what is compared, how it is told."""
+"""Methods compared on clips or videos, and the report of it."""

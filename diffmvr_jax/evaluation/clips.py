@@ -1,4 +1,4 @@
-"""Restores and measures the clips of a data set."""
+"""Restores the clips of a data set with several methods, and measures them."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -11,25 +11,27 @@ from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import Window, read_frames
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluation.video_pairs import find_video, read_video
-from diffmvr_jax.metrics.accumulators import Tally
-from diffmvr_jax.metrics.clip_metrics import ClipMeter, Instruments
+from diffmvr_jax.metrics.accumulators import Measurements
+from diffmvr_jax.metrics.clip_metrics import ClipMetrics, MetricNetworks
 
 # A clip's name, and its arrays, named as in the data contract -> (n, h, w, 3)
 # uint8.
 Method = Callable[[str, Window], np.ndarray]
-Shown = Callable[[str, Window, Mapping[str, np.ndarray]], None]
+# A clip's name, the clip, and what each method made of it.
+OnClip = Callable[[str, Window, Mapping[str, np.ndarray]], None]
 
 
-def of_arrays(restore: Callable[[Window], np.ndarray]) -> Method:
-  """A method that does not look at names."""
+def from_function(restore: Callable[[Window], np.ndarray]) -> Method:
+  """The method that a function of a clip's arrays is."""
   return lambda name, clip: restore(clip)
 
 
 def from_folder(folder: Path) -> Method:
-  """What another method made of the clips.
+  """The method whose restored clips lie in a folder.
 
   Args:
-    folder: with a video, or a folder of pictures, for every clip, of its name.
+    folder: folder with a video, or a folder of pictures, for every clip, named
+      as the clip is.
   """
 
   def read(name: str, clip: Window) -> np.ndarray:
@@ -48,27 +50,27 @@ def from_folder(folder: Path) -> Method:
 def evaluate_clips(
   methods: Mapping[str, Method],
   records: RecordSource,
-  instruments: Instruments,
+  networks: MetricNetworks,
   *,
   part: slice = slice(None),
-  show: Shown | None = None,
-) -> dict[str, dict[str, Tally]]:
+  on_clip: OnClip | None = None,
+) -> dict[str, dict[str, Measurements]]:
   """Measures methods of restoration on every clip.
 
   Args:
-    methods: by name; `Tally`s do not depend on which others there are.
+    methods: methods by name; what one measures does not depend on the others.
     records: the clips, with their truth.
-    instruments: metrics that need networks.
-    part: of the videos, for one of several processes.
-    show: gets every clip's name, the clip, and what each method made of it.
+    networks: networks of metrics.
+    part: which of the videos, for one of several processes.
+    on_clip: is called with each clip, if given.
 
   Returns:
-    By method, and by video.
+    Measurements by method and video.
 
   Raises:
-    InputError: records without targets.
+    InputError: the records have no targets.
   """
-  tallies: dict[str, dict[str, Tally]] = {name: {} for name in methods}
+  measurements: dict[str, dict[str, Measurements]] = {n: {} for n in methods}
   videos = list(records.videos())[part]
   for video_id, positions in tqdm(
     videos, desc="restore", unit="video", file=sys.stderr
@@ -82,9 +84,9 @@ def evaluate_clips(
       name: method(video_id, clip) for name, method in methods.items()
     }
     for name, frames in restored.items():
-      meter = ClipMeter(instruments)
-      meter.see(frames, clip["target"], clip["mask"])
-      tallies[name][video_id] = meter.tally
-    if show is not None:
-      show(video_id, clip, restored)
-  return tallies
+      metrics = ClipMetrics(networks)
+      metrics.add_frames(frames, clip["target"], clip["mask"])
+      measurements[name][video_id] = metrics.measurements
+    if on_clip is not None:
+      on_clip(video_id, clip, restored)
+  return measurements

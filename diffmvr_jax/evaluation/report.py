@@ -40,12 +40,12 @@ def write_page(
   difference to be switched on, and scores over time below.
 
   Args:
-    path: of the HTML file.
-    title: of the page.
-    model: which of the methods is the trained model.
-    summary: what `metrics.json` holds.
-    players: as `player` makes them, at least one.
-    sheet: a PNG file.
+    path: the HTML file.
+    title: title of the page.
+    model: name of the method that the report is about.
+    summary: content of `metrics.json`.
+    players: clips as `player` makes them, at least one.
+    sheet: the contact sheet, a PNG file.
   """
   data = {
     "fps": _FPS,
@@ -55,7 +55,7 @@ def write_page(
   text = Template(_PAGE.read_text("utf-8")).substitute(
     title=html.escape(title),
     table=_table(model, summary),
-    said="".join(f"<li>{html.escape(s)}</li>" for s in summary["verdict"]),
+    verdict="".join(f"<li>{html.escape(s)}</li>" for s in summary["verdict"]),
     sheet=_base64(sheet),
     definitions=_definitions(summary),
     conditions=_list(summary["conditions"]),
@@ -71,9 +71,9 @@ def player(
   """A clip for the page: its video, and its scores over time.
 
   Args:
-    name: of the clip.
+    name: name of the clip.
     clip: arrays named as in the data contract, with `target`.
-    restored: by method, (n, h, w, 3) uint8.
+    restored: restored frames by method, (n, h, w, 3) uint8.
   """
   tiles = {
     "frame": clip["frame"],
@@ -139,16 +139,18 @@ def _curves(
 def _table(model: str, summary: Mapping[str, Any]) -> str:
   names = list(summary["definitions"])
   head = "".join(f"<th>{DEFINITIONS[name].heading}</th>" for name in names)
-  rows = [(method, v, "") for method, v in summary["methods"].items()]
-  rows = [(m, v, "model" if m == model else "") for m, v, _ in rows]
+
+  def row(method: str, values: Mapping[str, Any], kind: str) -> str:
+    cells = "".join(f"<td>{cell(values, name)}</td>" for name in names)
+    return f'<tr class="{kind}"><td>{html.escape(method)}</td>{cells}</tr>'
+
+  rows = [
+    row(method, values, "model" if method == model else "")
+    for method, values in summary["methods"].items()
+  ]
   if summary["truth"]:
-    rows.append(("the truth itself", summary["truth"], "truth"))
-  body = "".join(
-    f'<tr class="{kind}"><td>{html.escape(method)}</td>'
-    + "".join(f"<td>{cell(values, name)}</td>" for name in names)
-    + "</tr>"
-    for method, values, kind in rows
-  )
+    rows.append(row("the truth itself", summary["truth"], "truth"))
+  body = "".join(rows)
   return f"<table><tr><th>method</th>{head}</tr>{body}</table>"
 
 

@@ -1,92 +1,126 @@
 """What an evaluation found, as JSON and as a table."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from diffmvr_jax.metrics.accumulators import Tally
+import jax
+
+from diffmvr_jax.metrics.accumulators import Measurements
 from diffmvr_jax.metrics.definitions import DEFINITIONS
 
-# By method, and by video.
-Tallies = Mapping[str, Mapping[str, Tally]]
+# Each of them is also measured inside the mask.
+METRICS = tuple(name for name in DEFINITIONS if not name.endswith("_mask"))
 
-# What a verdict is about, and whether a smaller number is better.
+# By metric: its value, and numbers of frames and videos.
+Values = dict[str, dict[str, Any]]
+
+# What a verdict is about.
 _JUDGED = ("psnr_mask", "ssim_mask", "tc_mask")
 _TOO_FEW = "there are fewer than two frames, or videos of 16 frames"
-_TRUTH = "_target"  # ends the names of what the truth itself measures
+_OF_TARGET = "_target"  # ends the names of what is measured on the truth itself
 
 
 def summarise(
-  tallies: Tallies,
+  measurements: Mapping[str, Mapping[str, Measurements]],
   *,
   conditions: Mapping[str, str],
-  wanted: Collection[str],
-  weights: Mapping[str, Mapping[str, str]],
+  metrics: Collection[str],
+  digests: Mapping[str, Mapping[str, str]],
   missing: Mapping[str, str],
 ) -> dict[str, Any]:
   """Everything that `metrics.json` holds.
 
   Args:
-    tallies: by method and video.
-    conditions: that the numbers hold for.
-    wanted: metrics to report, with what they are inside the mask.
-    weights: by metric, file names and SHA-256.
-    missing: by metric that was not computed, how to get its weights.
+    measurements: measurements by method and video.
+    conditions: what the numbers hold for.
+    metrics: names of `METRICS` to report; each is also reported inside the
+      mask.
+    digests: SHA-256 of the networks' weights, by metric and file name.
+    missing: by metric that was not computed, what the user can do about it.
 
   Returns:
     `methods`: by method and metric, the value and the frames and videos that
     it was measured on; `truth`: the same of the truth itself, where that has a
     value; `videos`: values by method and video; `definitions`; and the others.
   """
-
-  def reported(name: str) -> bool:
-    base = name.removesuffix(_TRUTH).removesuffix("_mask")
-    return base in wanted
-
-  methods, truth, untold = {}, {}, {}
-  for method, videos in tallies.items():
-    parts = sum(videos.values(), Tally()).parts
-    parts = {name: part for name, part in parts.items() if reported(name)}
-    told = Tally(parts=parts).values()
-    untold |= dict.fromkeys(parts.keys() - told.keys(), _TOO_FEW)
-    values = {
-      name: {
-        "value": value,
-        "frames": parts[name].frames,
-        "videos": parts[name].videos,
-      }
-      for name, value in told.items()
+  chosen = {
+    method: {video: _only(m, metrics) for video, m in videos.items()}
+    for method, videos in measurements.items()
+  }
+  methods, truth, without_value = {}, {}, {}
+  for method, videos in chosen.items():
+    values, lacking = _values(videos.values())
+    truth = {
+      name.removesuffix(_OF_TARGET): values.pop(name)
+      for name in sorted(values)
+      if name.endswith(_OF_TARGET)
     }
-    own = {k for k in values if k.endswith(_TRUTH)}
-    truth = {k.removesuffix(_TRUTH): values.pop(k) for k in sorted(own)}
     methods[method] = {k: values[k] for k in DEFINITIONS if k in values}
+    without_value |= dict.fromkeys(lacking, _TOO_FEW)
+  measured = {name for values in methods.values() for name in values}
   return {
     "conditions": dict(conditions),
     "methods": methods,
     "truth": truth,
     "definitions": {
-      name: {
-        "title": DEFINITIONS[name].title,
-        "better": _better(name),
-        "definition": DEFINITIONS[name].text,
-        "weights": dict(weights.get(name.removesuffix("_mask"), {})),
-      }
+      name: _definition(name, digests)
       for name in DEFINITIONS
-      if any(name in values for values in methods.values())
+      if name in measured
     },
-    "not_computed": {**missing, **untold},
+    "not_computed": {**missing, **without_value},
     "videos": {
-      method: {
-        video: {k: v for k, v in tally.means().items() if reported(k)}
-        for video, tally in videos.items()
-      }
-      for method, videos in tallies.items()
+      method: {video: m.means() for video, m in videos.items()}
+      for method, videos in chosen.items()
     },
   }
 
 
-def _better(name: str) -> str | None:
-  larger = DEFINITIONS[name].larger
-  return None if larger is None else "larger" if larger else "smaller"
+def _only(measurements: Measurements, metrics: Collection[str]) -> Measurements:
+  """What belongs to the given metrics: whole, in the mask, of the target."""
+  return Measurements(
+    by_metric={
+      name: result
+      for name, result in measurements.by_metric.items()
+      if name.removesuffix(_OF_TARGET).removesuffix("_mask") in metrics
+    }
+  )
+
+
+def _values(videos: Iterable[Measurements]) -> tuple[Values, list[str]]:
+  """Values over all videos, and the metrics with too few frames for one."""
+  total = sum(videos, Measurements())
+  values: Values = {
+    name: {
+      "value": value,
+      "frames": total.by_metric[name].frames,
+      "videos": total.by_metric[name].videos,
+    }
+    for name, value in total.values().items()
+  }
+  return values, [name for name in total.by_metric if name not in values]
+
+
+def _definition(
+  name: str, digests: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any]:
+  definition = DEFINITIONS[name]
+  better = {True: "larger", False: "smaller", None: None}
+  return {
+    "title": definition.title,
+    "better": better[definition.larger_is_better],
+    "definition": definition.text,
+    "weights": dict(digests.get(name.removesuffix("_mask"), {})),
+  }
+
+
+def device() -> str:
+  """The device and the version of JAX that the numbers are made with."""
+  return f"{jax.devices()[0].device_kind}, jax {jax.__version__}"
+
+
+def as_text(summary: Mapping[str, Any]) -> str:
+  """The table, and the verdict's sentences if there are any."""
+  return "\n".join([table(summary), "\n".join(summary.get("verdict", ()))])
 
 
 def table(summary: Mapping[str, Any]) -> str:
@@ -141,7 +175,7 @@ def verdict(
     for name, values in methods.items():
       if name != model and key in values:
         other = values[key]["value"]
-        better = own > other if definition.larger else own < other
+        better = own > other if definition.larger_is_better else own < other
         groups["beats" if better else "does not beat"].append(name)
     said = [f"{verb} {', '.join(n)}" for verb, n in groups.items() if n]
     label = definition.title.split(",")[0]

@@ -1,4 +1,4 @@
-"""Restored videos beside their truth, a stretch of frames at a time."""
+"""Restored videos beside their truth, some frames at a time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,19 +10,23 @@ import numpy as np
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.media.sources import IMAGES, open_source
 
-_STRETCH = 64  # frames in memory
+_CHUNK = 64  # frames in memory
 _VIDEOS = {".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v"}
+
+# (n, h, w, 3) restored and true frames, (n, h, w, 1) masks.
+Chunk = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class VideoPair:
   """A restored video and its truth.
 
   Attributes:
-    name: of the video.
-    prediction: a video file, or a folder of pictures.
-    target: likewise.
-    mask: likewise, white on what was covered; None: everything counts.
+    name: name of the video.
+    prediction: the restored video, a file or a folder of pictures.
+    target: the truth, a file or a folder of pictures.
+    mask: a video or a folder of pictures, white on what was covered; None
+      counts every pixel.
   """
 
   name: str
@@ -30,53 +34,68 @@ class Pair:
   target: Path
   mask: Path | None
 
-  def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Stretches of (n, h, w, 3) restored and true frames, (n, h, w, 1) masks.
+  def chunks(self) -> Iterator[Chunk]:
+    """Reads the videos side by side.
 
     Raises:
       InputError: sizes or numbers of frames differ, or one cannot be read.
     """
     targets = _images(self.target)
-    predictions = _images(self.prediction)
-    masks = None if self.mask is None else _images(self.mask)
-    seen = 0
-    while truth := list(islice(targets, _STRETCH)):
-      shape = truth[0].shape
-      restored = self._next(predictions, self.prediction, len(truth), seen)
-      mask = [np.full(shape, 255, np.uint8)] * len(truth)
-      if masks is not None and self.mask is not None:
-        mask = self._next(masks, self.mask, len(truth), seen)
-      for path, images in ((self.prediction, restored), (self.mask, mask)):
-        if images[0].shape != shape:
-          raise InputError(
-            f"{path}: is {_size(images[0])}, {self.target} is {_size(truth[0])}"
-          )
-      seen += len(truth)
-      yield np.stack(restored), np.stack(truth), _binary(np.stack(mask))
-    if not seen:
+    companions = {
+      path: _images(path) for path in (self.prediction, self.mask) if path
+    }
+    count = 0
+    while target := list(islice(targets, _CHUNK)):
+      shape = target[0].shape
+      chunk = {
+        path: self._next(images, path, target, count)
+        for path, images in companions.items()
+      }
+      count += len(target)
+      mask = (
+        np.full((len(target), *shape), 255, np.uint8)
+        if self.mask is None
+        else np.stack(chunk[self.mask])
+      )
+      yield np.stack(chunk[self.prediction]), np.stack(target), _binary(mask)
+    if not count:
       raise InputError(f"{self.target}: no frame can be decoded")
-    for path, rest in ((self.prediction, predictions), (self.mask, masks)):
-      if rest is not None and next(rest, None) is not None:
-        raise InputError(f"{path}: has more frames than {self.target} ({seen})")
+    for path, images in companions.items():
+      if next(images, None) is not None:
+        raise InputError(
+          f"{path}: has more frames than {self.target} ({count})"
+        )
 
   def _next(
-    self, images: Iterator[np.ndarray], path: Path, count: int, seen: int
+    self,
+    images: Iterator[np.ndarray],
+    path: Path,
+    target: list[np.ndarray],
+    before: int,
   ) -> list[np.ndarray]:
-    found = list(islice(images, count))
-    if len(found) < count:
+    """As many images as `target` has, of its size; `before` came before."""
+    found = list(islice(images, len(target)))
+    if len(found) < len(target):
       raise InputError(
-        f"{path}: ends after {seen + len(found)} frames, {self.target} goes on"
+        f"{path}: ends after {before + len(found)} frames, {self.target} goes "
+        "on"
+      )
+    if found[0].shape != target[0].shape:
+      raise InputError(
+        f"{path}: is {_size(found[0])}, {self.target} is {_size(target[0])}"
       )
     return found
 
 
-def find_pairs(prediction: Path, target: Path, mask: Path | None) -> list[Pair]:
-  """Pairs videos, or those of one name in folders.
+def find_pairs(
+  prediction: Path, target: Path, mask: Path | None
+) -> list[VideoPair]:
+  """Pairs two videos, or the videos of one name in two folders.
 
   Args:
     prediction: a video file, a folder of pictures, or a folder of these.
-    target: likewise.
-    mask: likewise, or None.
+    target: the truth, of the same kind.
+    mask: masks of the same kind, or None.
 
   Raises:
     InputError: a target has no prediction, or no mask.
@@ -85,11 +104,13 @@ def find_pairs(prediction: Path, target: Path, mask: Path | None) -> list[Pair]:
     raise InputError(f"{target}: no such file or folder")
   if not _holds_videos(target):
     return [
-      Pair(name=target.stem, prediction=prediction, target=target, mask=mask)
+      VideoPair(
+        name=target.stem, prediction=prediction, target=target, mask=mask
+      )
     ]
   targets = _by_name(target)
   return [
-    Pair(
+    VideoPair(
       name=name,
       prediction=find_video(prediction, name),
       target=path,
@@ -100,7 +121,7 @@ def find_pairs(prediction: Path, target: Path, mask: Path | None) -> list[Pair]:
 
 
 def find_video(folder: Path, name: str) -> Path:
-  """The video file, or folder of pictures, of a name.
+  """The video file, or folder of pictures, that has this name.
 
   Raises:
     InputError: there is none.

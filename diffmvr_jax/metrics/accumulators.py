@@ -1,4 +1,4 @@
-"""What has been measured so far: tallies of parts add up to the whole's."""
+"""Partial results of metrics, which add up over frames, videos, processes."""
 
 import math
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ Scores = dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mean:
-  """A weighted mean in the making.
+class WeightedMean:
+  """A metric that is a weighted mean.
 
   Attributes:
     total: sum of values times weights.
     weight: sum of weights.
-    frames: that it was measured on.
-    videos: likewise.
+    frames: number of frames that it was measured on.
+    videos: number of videos that these are of.
   """
 
   total: float
@@ -25,8 +25,8 @@ class Mean:
   frames: int
   videos: int = 1
 
-  def __add__(self, other: "Mean") -> "Mean":
-    return Mean(
+  def __add__(self, other: "WeightedMean") -> "WeightedMean":
+    return WeightedMean(
       total=self.total + other.total,
       weight=self.weight + other.weight,
       frames=self.frames + other.frames,
@@ -40,14 +40,14 @@ class Mean:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Features:
-  """Features of restored and of true frames or videos.
+class FeatureMoments:
+  """A metric that is a Fréchet distance of features.
 
   Attributes:
-    restored: their moments.
-    true: likewise.
-    frames: that they are made of.
-    videos: likewise.
+    restored: moments of the features of restored frames or videos.
+    true: moments of the features of true ones.
+    frames: number of restored frames that the features are made of.
+    videos: number of videos that these are of.
   """
 
   restored: Moments
@@ -55,8 +55,8 @@ class Features:
   frames: int
   videos: int = 1
 
-  def __add__(self, other: "Features") -> "Features":
-    return Features(
+  def __add__(self, other: "FeatureMoments") -> "FeatureMoments":
+    return FeatureMoments(
       restored=self.restored + other.restored,
       true=self.true + other.true,
       frames=self.frames + other.frames,
@@ -70,35 +70,42 @@ class Features:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tally:
+class Measurements:
   """Everything measured on some videos, in memory that does not grow.
 
   Attributes:
-    parts: by metric.
+    by_metric: partial results, by the metric's name.
 
   Example:
-    >>> one = Tally(parts={"psnr": Mean(total=20.0, weight=1.0, frames=1)})
-    >>> two = Tally(parts={"psnr": Mean(total=72.0, weight=3.0, frames=3)})
-    >>> (one + two).values()
+    >>> def psnr(total, frames):
+    ...   mean = WeightedMean(total=total, weight=float(frames), frames=frames)
+    ...   return Measurements(by_metric={"psnr": mean})
+    >>> (psnr(20.0, 1) + psnr(72.0, 3)).values()
     {'psnr': 23.0}
   """
 
-  parts: Mapping[str, Mean | Features] = field(default_factory=dict)
+  by_metric: Mapping[str, WeightedMean | FeatureMoments] = field(
+    default_factory=dict
+  )
 
-  def __add__(self, other: "Tally") -> "Tally":
-    parts = dict(self.parts)
-    for name, part in other.parts.items():
-      if name in parts:  # a metric is always of one kind
-        part = parts[name] + part  # pyright: ignore[reportOperatorIssue]
-      parts[name] = part
-    return Tally(parts=parts)
+  def __add__(self, other: "Measurements") -> "Measurements":
+    total = dict(self.by_metric)
+    for name, result in other.by_metric.items():
+      if name in total:  # a metric is always of one kind
+        result = total[name] + result  # pyright: ignore[reportOperatorIssue]
+      total[name] = result
+    return Measurements(by_metric=total)
 
   def values(self) -> Scores:
-    """The metrics' values, by name; those that cannot be told are left out."""
-    values = {name: part.value for name, part in self.parts.items()}
+    """Values by metric, without those that have too few frames for one."""
+    values = {name: result.value for name, result in self.by_metric.items()}
     return {k: v for k, v in values.items() if not math.isnan(v)}
 
   def means(self) -> Scores:
-    """The values of those that are means; distances say little of one video."""
-    means = {k: p for k, p in self.parts.items() if isinstance(p, Mean)}
-    return Tally(parts=means).values()
+    """Values of metrics that are means: one video has no useful distance."""
+    means = {
+      name: result
+      for name, result in self.by_metric.items()
+      if isinstance(result, WeightedMean)
+    }
+    return Measurements(by_metric=means).values()

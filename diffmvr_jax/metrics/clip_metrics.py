@@ -1,28 +1,32 @@
-"""Measures a restored video against its truth, one stretch at a time."""
+"""All metrics of a restored video, some frames at a time."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffmvr_jax.metrics.accumulators import Features, Mean, Tally
+from diffmvr_jax.metrics.accumulators import (
+  FeatureMoments,
+  Measurements,
+  WeightedMean,
+)
 from diffmvr_jax.metrics.flow import backward_flow
 from diffmvr_jax.metrics.frechet import Moments
 from diffmvr_jax.metrics.similarity import psnr, ssim
 from diffmvr_jax.metrics.temporal import (
-  as_printed,
   temporal_consistency,
   warping_error,
+  with_printed_divisor,
 )
 
 _temporal, _warping = jax.jit(temporal_consistency), jax.jit(warping_error)
 _CHUNK = 64  # frames at a time, which bounds memory
-_EXACT = 100.0  # dB, for a frame without error: a mean of infinity says nothing
+_NO_ERROR = 100.0  # dB of a frame without error, as infinity has no mean
 _VIDEO = 16  # frames of a video that FVD looks at
-_EDGE = 1 / 8  # of the square around a mask, on each side
+_MARGIN = 1 / 8  # of the square around a mask, on each side
 
 # (n, h, w, 3) restored and true, (n, h, w, 1) mask -> by metric, (n,) values;
 # NaN where a frame has none.
@@ -34,13 +38,13 @@ Embed = Callable[[Images], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Instruments:
-  """Metrics that need a network, each None where its weights are missing.
+class MetricNetworks:
+  """The networks that some metrics need, None where the weights are missing.
 
   Attributes:
     lpips: gives `lpips` and `lpips_mask`.
-    inception: features of frames, for FID.
-    i3d: features of videos, for FVD.
+    inception: gives features of frames, for FID.
+    i3d: gives features of videos, for FVD.
     faces: gives `identity`, `landmarks` and `landmarks_mask`.
   """
 
@@ -50,30 +54,33 @@ class Instruments:
   faces: Compare | None = None
 
 
-class ClipMeter:
-  """Tallies one video; the sum of its `tally`s is that of the whole video.
+class ClipMetrics:
+  """Measures one video, some frames at a time.
 
   Args:
-    instruments: networks; without any, the metrics that need none.
+    networks: networks of metrics; metrics without one are left out.
+
+  Attributes:
+    measurements: what the frames so far amount to.
 
   Example:
-    >>> meter = ClipMeter()
+    >>> metrics = ClipMetrics()
     >>> black = np.zeros((2, 16, 16, 3), np.uint8)
-    >>> meter.see(black, black, np.ones((2, 16, 16, 1), np.uint8))
-    >>> meter.tally.values()["psnr_mask"]
+    >>> metrics.add_frames(black, black, np.ones((2, 16, 16, 1), np.uint8))
+    >>> metrics.measurements.values()["psnr_mask"]
     100.0
   """
 
-  def __init__(self, instruments: Instruments = Instruments()):
-    self._instruments = instruments
-    self._before: tuple[np.ndarray, ...] | None = None
-    self._video: tuple[np.ndarray, ...] | None = None
-    self.tally = Tally()
+  def __init__(self, networks: MetricNetworks = MetricNetworks()):
+    self._networks = networks
+    self._last_frame: tuple[np.ndarray, ...] | None = None
+    self._incomplete_video: tuple[np.ndarray, ...] | None = None
+    self.measurements = Measurements()
 
-  def see(
+  def add_frames(
     self, restored: np.ndarray, target: np.ndarray, mask: np.ndarray
   ) -> None:
-    """Goes on with the video's next frames.
+    """Measures the video's next frames.
 
     Args:
       restored: (n, h, w, 3) uint8, n at least 1.
@@ -83,120 +90,151 @@ class ClipMeter:
     for start in range(0, len(mask), _CHUNK):
       part = slice(start, start + _CHUNK)
       arrays = (restored[part], target[part], mask[part])
-      self._frames(*arrays)
-      self._motion(*arrays)
-      if self._instruments.i3d is not None:
-        self._videos(*arrays)
+      self._measure_frames(*arrays)
+      self._measure_motion(*arrays)
+      if self._networks.i3d is not None:
+        self._measure_videos(self._networks.i3d, *arrays)
 
-  def _add(self, parts: dict[str, Mean | Features]) -> None:
-    # All that this meter sees is one video.
-    known = self.tally.parts.keys()
-    first = {
-      name: dataclasses.replace(part, videos=0) if name in known else part
-      for name, part in parts.items()
+  def _add(self, results: Mapping[str, WeightedMean | FeatureMoments]) -> None:
+    # All frames are of one video, which counts once.
+    known = self.measurements.by_metric.keys()
+    results = {
+      name: dataclasses.replace(result, videos=0) if name in known else result
+      for name, result in results.items()
     }
-    self.tally = self.tally + Tally(parts=first)
+    self.measurements = self.measurements + Measurements(by_metric=results)
 
-  def _add_means(self, values: dict[str, np.ndarray]) -> None:
-    parts: dict[str, Mean | Features] = {}
-    for name, all_values in values.items():
-      finite = all_values[np.isfinite(all_values)].astype(np.float64)
+  def _add_means(self, values: Mapping[str, np.ndarray]) -> None:
+    """Adds values of frames; those that are not finite do not count."""
+    means = {}
+    for name, of_frames in values.items():
+      finite = of_frames[np.isfinite(of_frames)].astype(np.float64)
       if len(finite):
-        parts[name] = Mean(
+        means[name] = WeightedMean(
           total=float(finite.sum()),
           weight=float(len(finite)),
           frames=len(finite),
         )
-    self._add(parts)
+    self._add(means)
 
-  def _frames(
+  def _measure_frames(
     self, restored: np.ndarray, target: np.ndarray, mask: np.ndarray
   ) -> None:
+    """Compares the frames in which something is covered."""
     covered = np.flatnonzero(mask.any((1, 2, 3)))
-    if not len(covered):
+    count = len(covered)
+    if not count:
       return
     # One shape for all chunks, so that nothing is compiled twice.
     filled = np.resize(covered, _CHUNK)
-    x, y = jnp.asarray(restored[filled]), jnp.asarray(target[filled])
-    m = jnp.asarray(mask[filled])
-    values = _similarity(x, y, m)
-    count = len(covered)
-    self._add_means({k: np.asarray(v)[:count] for k, v in values.items()})
-    chosen = (restored[covered], target[covered], mask[covered])
-    for compare in (self._instruments.lpips, self._instruments.faces):
+    similarity = _similarity(
+      *(jnp.asarray(x[filled]) for x in (restored, target, mask))
+    )
+    self._add_means({k: np.asarray(v)[:count] for k, v in similarity.items()})
+    restored, target, mask = restored[covered], target[covered], mask[covered]
+    for compare in (self._networks.lpips, self._networks.faces):
       if compare is not None:
-        self._add_means(compare(*chosen))
-    embed = self._instruments.inception
-    if embed is not None:
-      squares = [_square(m) for m in chosen[2]]
-      inside = [
-        [image[square] for image, square in zip(images, squares, strict=True)]
-        for images in chosen[:2]
-      ]
+        self._add_means(compare(restored, target, mask))
+    if self._networks.inception is not None:
+      self._measure_fid(self._networks.inception, restored, target, mask)
+
+  def _measure_fid(
+    self,
+    embed: Embed,
+    restored: np.ndarray,
+    target: np.ndarray,
+    mask: np.ndarray,
+  ) -> None:
+    squares = [_square_around(m) for m in mask]
+
+    def cut_out(images: np.ndarray) -> list[np.ndarray]:
+      return [x[square] for x, square in zip(images, squares, strict=True)]
+
+    count = len(mask)
+    self._add(
+      {
+        "fid": _feature_moments(embed, restored, target, count),
+        "fid_mask": _feature_moments(
+          embed, cut_out(restored), cut_out(target), count
+        ),
+      }
+    )
+
+  def _measure_motion(self, *arrays: np.ndarray) -> None:
+    """Measures the motion from each frame to the next."""
+    restored, target, mask = arrays = _joined(self._last_frame, arrays)
+    self._last_frame = tuple(a[-1:] for a in arrays)
+    pairs = len(mask) - 1
+    if not pairs:
+      return
+    flow, visible = backward_flow(target)
+    self._add(_motion(restored, mask, flow, visible))
+    of_target = _motion(target, mask, flow, visible)
+    self._add({f"{name}_target": mean for name, mean in of_target.items()})
+
+  def _measure_videos(self, embed: Embed, *arrays: np.ndarray) -> None:
+    """Compares videos of 16 frames in which something is covered."""
+    arrays = _joined(self._incomplete_video, arrays)
+    whole = len(arrays[0]) // _VIDEO * _VIDEO
+    self._incomplete_video = tuple(a[whole:] for a in arrays)
+    for start in range(0, whole, _VIDEO):
+      restored, target, mask = (a[start : start + _VIDEO] for a in arrays)
+      if not mask.any():
+        continue
+      rows, columns = _square_around(mask.max(0))
+      square = (slice(None), rows, columns)
       self._add(
         {
-          "fid": _features(embed, chosen[0], chosen[1], count),
-          "fid_mask": _features(embed, inside[0], inside[1], count),
+          "fvd": _feature_moments(embed, [restored], [target], _VIDEO),
+          "fvd_mask": _feature_moments(
+            embed, [restored[square]], [target[square]], _VIDEO
+          ),
         }
       )
 
-  def _motion(self, *arrays: np.ndarray) -> None:
-    if self._before is not None:
-      arrays = tuple(
-        np.concatenate(pair) for pair in zip(self._before, arrays, strict=True)
+
+def _joined(
+  before: tuple[np.ndarray, ...] | None, arrays: tuple[np.ndarray, ...]
+) -> tuple[np.ndarray, ...]:
+  if before is None:
+    return arrays
+  pairs = zip(before, arrays, strict=True)
+  return tuple(np.concatenate(pair) for pair in pairs)
+
+
+def _motion(
+  clip: np.ndarray, mask: np.ndarray, flow: np.ndarray, visible: np.ndarray
+) -> dict[str, WeightedMean]:
+  """TC and the warping error, whole and in the mask.
+
+  Args:
+    clip: (n, h, w, 3) frames, n at least 2.
+    mask: (n, h, w, 1), 1 on the occlusion.
+    flow: (n − 1, h, w, 2) optical flow of the truth.
+    visible: (n − 1, h, w, 1), 1 where the flow is known.
+  """
+  pairs, height, width = len(mask) - 1, *mask.shape[1:3]
+  covered = np.maximum(mask[1:], mask[:-1])  # in either frame of a pair
+  pixels, frames = int(covered.sum()), int(covered.any((1, 2, 3)).sum())
+  means = {}
+
+  def add(name: str, total: float, weight: float, frames: int) -> None:
+    if weight:
+      means[name] = WeightedMean(
+        total=total, weight=float(weight), frames=frames
       )
-    self._before = tuple(a[-1:] for a in arrays)
-    restored, target, mask = arrays
-    pairs, height, width, _ = (len(mask) - 1, *mask.shape[1:])
-    if not pairs:
-      return
-    either = np.maximum(mask[1:], mask[:-1])
-    marked = int(either.sum())
-    frames = int(either.any((1, 2, 3)).sum())
-    flow, visible = backward_flow(target)
-    parts: dict[str, Mean | Features] = {}
 
-    def mean(name: str, total: float, weight: float | int, seen: int) -> None:
-      if weight:
-        parts[name] = Mean(total=total, weight=float(weight), frames=seen)
-
-    for suffix, clip in (("", restored), ("_target", target)):
-      tc = float(_temporal(clip))
-      mean(f"tc{suffix}", tc * pairs, pairs, pairs)
-      printed = as_printed(tc, height, width)
-      mean(f"tc_paper{suffix}", printed * pairs, pairs, pairs)
-      total, weight = map(float, _warping(clip, flow, visible))
-      mean(f"warp{suffix}", total, weight, pairs)
-      if marked:
-        inside = float(_temporal(clip, mask))
-        mean(f"tc_mask{suffix}", inside * marked, marked, frames)
-        total, weight = map(float, _warping(clip, flow, visible * mask[1:]))
-        mean(f"warp_mask{suffix}", total, weight, frames)
-    self._add(parts)
-
-  def _videos(self, *arrays: np.ndarray) -> None:
-    assert self._instruments.i3d is not None
-    if self._video is not None:
-      arrays = tuple(
-        np.concatenate(pair) for pair in zip(self._video, arrays, strict=True)
-      )
-    restored, target, mask = arrays
-    whole = len(mask) // _VIDEO * _VIDEO
-    self._video = tuple(a[whole:] for a in arrays)
-    for start in range(0, whole, _VIDEO):
-      part = slice(start, start + _VIDEO)
-      if not mask[part].any():
-        continue
-      inside = _square(mask[part].max(0))
-      for name, square in (("fvd", ()), ("fvd_mask", inside)):
-        cut = (part, *square)
-        self._add(
-          {
-            name: _features(
-              self._instruments.i3d, [restored[cut]], [target[cut]], _VIDEO
-            )
-          }
-        )
+  tc = float(_temporal(clip))
+  add("tc", tc * pairs, pairs, pairs)
+  printed = with_printed_divisor(tc, height, width)
+  add("tc_paper", printed * pairs, pairs, pairs)
+  error, weight = _warping(clip, flow, visible)
+  add("warp", float(error), float(weight), pairs)
+  if pixels:
+    add("tc_mask", float(_temporal(clip, mask)) * pixels, pixels, frames)
+    error, weight = _warping(clip, flow, visible * mask[1:])
+    add("warp_mask", float(error), float(weight), frames)
+  return means
 
 
 @jax.jit
@@ -205,35 +243,32 @@ def _similarity(
 ) -> dict[str, jax.Array]:
   """PSNR and SSIM in one program, which makes SSIM's map once."""
   return {
-    "psnr_mask": jnp.minimum(psnr(restored, target, mask), _EXACT),
+    "psnr_mask": jnp.minimum(psnr(restored, target, mask), _NO_ERROR),
     "ssim_mask": ssim(restored, target, mask),
-    "psnr": jnp.minimum(psnr(restored, target), _EXACT),
+    "psnr": jnp.minimum(psnr(restored, target), _NO_ERROR),
     "ssim": ssim(restored, target),
   }
 
 
-def _features(
-  embed: Embed,
-  restored: Images,
-  target: Images,
-  frames: int,
-) -> Features:
-  return Features(
+def _feature_moments(
+  embed: Embed, restored: Images, target: Images, frames: int
+) -> FeatureMoments:
+  return FeatureMoments(
     restored=Moments.of(embed(restored)),
     true=Moments.of(embed(target)),
     frames=frames,
   )
 
 
-def _square(mask: np.ndarray) -> tuple[slice, slice]:
-  """Rows and columns of the square around a (h, w, 1) mask, with an edge."""
+def _square_around(mask: np.ndarray) -> tuple[slice, slice]:
+  """Rows and columns of the square around a (h, w, 1) mask, with a margin."""
   size = min(mask.shape[:2])
   spans = []
   for axis in (1, 0):
     marked = np.flatnonzero(mask[..., 0].any(axis))
     spans.append((int(marked[0]), int(marked[-1]) + 1))
   side = max(end - begin for begin, end in spans)
-  side = min(size, round(side * (1 + 2 * _EDGE)))
+  side = min(size, round(side * (1 + 2 * _MARGIN)))
   rows, columns = (
     int(np.clip((begin + end - side) // 2, 0, whole - side))
     for (begin, end), whole in zip(spans, mask.shape[:2], strict=True)

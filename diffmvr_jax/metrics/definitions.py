@@ -8,21 +8,21 @@ class Definition:
   """A metric, for those who read its number.
 
   Attributes:
-    title: with its unit.
-    digits: behind the decimal point.
-    larger: whether a larger value is better; None: the truth's own is best.
-    text: what is computed, over what, and from where the definition is.
+    title: name of the metric with its unit.
+    digits: number of digits behind the decimal point.
+    larger_is_better: None if the truth's own value is the best.
+    text: what is computed, over what, and where the definition is from.
   """
 
   title: str
   digits: int
-  larger: bool | None
+  larger_is_better: bool | None
   text: str
 
   @property
   def heading(self) -> str:
     """The title with an arrow that points to what is better."""
-    arrow = {True: " ↑", False: " ↓", None: ""}[self.larger]
+    arrow = {True: " ↑", False: " ↓", None: ""}[self.larger_is_better]
     return self.title + arrow
 
 
@@ -34,20 +34,20 @@ _WHOLE = {
   "psnr": Definition(
     title="PSNR, dB",
     digits=2,
-    larger=True,
+    larger_is_better=True,
     text=f"peak signal-to-noise ratio, {_COVERED}; without error 100 dB",
   ),
   "ssim": Definition(
     title="SSIM",
     digits=4,
-    larger=True,
+    larger_is_better=True,
     text="structural similarity (Wang et al. 2004), 11×11 Gaussian of σ 1.5, "
     f"{_COVERED}",
   ),
   "tc": Definition(
     title="TC",
     digits=5,
-    larger=False,
+    larger_is_better=False,
     text="Eq. (E.3) of the paper with the frame's own size in the divisor: "
     "mean squared difference of adjacent frames, which are in [0, 1], summed "
     "over colours. A value below the truth's is stiller than the truth",
@@ -55,13 +55,13 @@ _WHOLE = {
   "tc_paper": Definition(
     title="TC as printed",
     digits=7,
-    larger=False,
+    larger_is_better=False,
     text="Eq. (E.3) with the printed divisor 512² · 255²",
   ),
   "warp": Definition(
     title="warping error",
     digits=5,
-    larger=False,
+    larger_is_better=False,
     text="mean squared difference, in [0, 1], of a restored frame and the "
     "restored one before, moved along the truth's optical flow (DIS), where "
     "flow there and back agree (Lai et al. 2018)",
@@ -69,35 +69,35 @@ _WHOLE = {
   "lpips": Definition(
     title="LPIPS",
     digits=4,
-    larger=False,
+    larger_is_better=False,
     text="learned perceptual distance 0.1 (Zhang et al. 2018), AlexNet, "
     f"{_COVERED}",
   ),
   "fid": Definition(
     title="FID",
     digits=2,
-    larger=False,
+    larger_is_better=False,
     text=f"{_FRECHET} frames in which something is covered: Inception v3's "
     "last pooling, 2048 wide, as pytorch-fid has it",
   ),
   "fvd": Definition(
     title="FVD",
     digits=2,
-    larger=False,
+    larger_is_better=False,
     text=f"{_FRECHET} videos of 16 frames, one after the other, that have a "
     "covered frame: logits of I3D trained on Kinetics-400, at 224 px",
   ),
   "identity": Definition(
     title="identity",
     digits=4,
-    larger=True,
+    larger_is_better=True,
     text="cosine of SFace's embeddings of the restored and the true face, "
     f"both aligned by the true one's landmarks, {_COVERED}",
   ),
   "landmarks": Definition(
     title="landmark error",
     digits=4,
-    larger=False,
+    larger_is_better=False,
     text="mean distance of MediaPipe's landmarks in the restored and the true "
     "frame, in distances of the true outer eye corners, over the frames "
     "with something covered in which both have a face",
@@ -120,7 +120,7 @@ _MASKED = {
     if "," in _WHOLE[name].title
     else f"{_WHOLE[name].title} in mask",
     digits=_WHOLE[name].digits,
-    larger=_WHOLE[name].larger,
+    larger_is_better=_WHOLE[name].larger_is_better,
     text=f"{_WHOLE[name].text}; {inside}",
   )
   for name, inside in _INSIDE.items()

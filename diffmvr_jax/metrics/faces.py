@@ -22,14 +22,14 @@ _RIGHT_EYE, _LEFT_EYE, _NOSE, _RIGHT_MOUTH, _LEFT_MOUTH = (
 )
 
 
-class Landmarks:
+class LandmarkFinder:
   """Finds data_prep's 21 landmarks in frames, by MediaPipe.
 
   Args:
-    folder: of `face_landmarker.task`.
+    folder: folder that has `face_landmarker.task`.
 
   Raises:
-    InputError: MediaPipe is not installed, or the file is another.
+    InputError: MediaPipe is not installed, or the file is not its model.
   """
 
   def __init__(self, folder: Path):
@@ -52,11 +52,11 @@ class Landmarks:
     return found
 
 
-class Identity:
+class FaceEmbedder:
   """Embeds faces with SFace (Zhong et al. 2021), through OpenCV.
 
   Args:
-    path: of the ONNX file.
+    path: the ONNX file.
 
   Raises:
     InputError: OpenCV cannot read it.
@@ -85,16 +85,16 @@ class Identity:
 def landmark_errors(
   restored: np.ndarray, true: np.ndarray, mask: np.ndarray
 ) -> tuple[float, float]:
-  """Mean distance in distances of the true outer eye corners.
+  """Mean distance of landmarks, in distances of the true outer eye corners.
 
   Args:
     restored: (21, 2) in pixels, x first.
-    true: likewise.
+    true: (21, 2) in pixels, x first.
     mask: (h, w, 1), 1 where something is covered.
 
   Returns:
-    Over all landmarks, and over those whose true place is covered: NaN if
-    there are none.
+    The mean over all landmarks, and the mean over those whose true place is
+    covered, which is NaN if there are none.
   """
   scale = np.linalg.norm(true[_OUTER_EYES[0]] - true[_OUTER_EYES[1]])
   errors = np.linalg.norm(restored - true, axis=1) / scale
@@ -109,13 +109,14 @@ class FaceComparison:
   """Landmark error, and identity if there is a network for it.
 
   Args:
-    landmarks: finds them.
-    identity: embeds faces.
+    landmarks: finds landmarks.
+    identity: embeds faces; None leaves identity out.
   """
 
-  def __init__(self, landmarks: Landmarks, identity: Identity | None):
+  def __init__(self, landmarks: LandmarkFinder, identity: FaceEmbedder | None):
     self._landmarks, self._identity = landmarks, identity
-    self._known: tuple[np.ndarray, list[np.ndarray | None]] | None = None
+    self._last_target: np.ndarray | None = None
+    self._target_landmarks: list[np.ndarray | None] = []
 
   def __call__(
     self, restored: np.ndarray, target: np.ndarray, mask: np.ndarray
@@ -125,18 +126,25 @@ class FaceComparison:
     values = {"landmarks": nothing.copy(), "landmarks_mask": nothing.copy()}
     if self._identity is not None:
       values["identity"] = nothing.copy()
-    # Every method is compared with the same truth.
-    if self._known is None or not np.array_equal(self._known[0], target):
-      self._known = target, self._landmarks(list(target))
-    true = self._known[1]
-    seen = self._landmarks(list(restored))
-    for i, (there, here) in enumerate(zip(true, seen, strict=True)):
-      if there is None:
+    landmarks = zip(
+      self._landmarks(list(restored)), self._landmarks_of(target), strict=True
+    )
+    for i, (found, true) in enumerate(landmarks):
+      if true is None:
         continue
       if self._identity is not None:
-        pair = [self._identity(x[i], there) for x in (restored, target)]
+        pair = [self._identity(x[i], true) for x in (restored, target)]
         values["identity"][i] = np.dot(*pair)
-      if here is not None:
-        errors = landmark_errors(here, there, mask[i])
+      if found is not None:
+        errors = landmark_errors(found, true, mask[i])
         values["landmarks"][i], values["landmarks_mask"][i] = errors
     return values
+
+  def _landmarks_of(self, target: np.ndarray) -> list[np.ndarray | None]:
+    # Every method is compared with the same truth, one after another.
+    if self._last_target is None or not np.array_equal(
+      self._last_target, target
+    ):
+      self._last_target = target
+      self._target_landmarks = self._landmarks(list(target))
+    return self._target_landmarks

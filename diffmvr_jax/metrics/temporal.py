@@ -37,11 +37,11 @@ def temporal_consistency(
   return (squared * marked).sum() / marked.sum()
 
 
-def as_printed(tc: float, height: int, width: int) -> float:
+def with_printed_divisor(tc: float, height: int, width: int) -> float:
   """TC with Eq. (E.3)'s printed divisor, 512² · 255², for frames of any size.
 
   Example:
-    >>> as_printed(0.5, 256, 256)
+    >>> with_printed_divisor(0.5, 256, 256)
     0.125
   """
   return tc * (height * width) / _PRINTED_SIDE**2

@@ -8,7 +8,7 @@ import numpy as np
 
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.weights.files import Tensor
-from diffmvr_jax.weights.tables import Entry, Table
+from diffmvr_jax.weights.key_table import Entry, Table
 
 
 @dataclass(kw_only=True)
@@ -55,15 +55,15 @@ def match(
   table: Table,
   tensors: Mapping[str, Tensor],
   *,
-  grown: Mapping[str, int] | None = None,
+  narrower: Mapping[str, int] | None = None,
 ) -> list[Match]:
   """Finds the tensor of every parameter, without reading any.
 
   Args:
-    table: of the network in the file's layout.
-    tensors: of the file that belong to the network.
-    grown: by parameter path, input channels that a narrower tensor may have;
-      the others start from zero.
+    table: the network's key table in the file's layout.
+    tensors: the file's tensors that belong to the network.
+    narrower: by parameter path, the number of input channels that a narrower
+      tensor may have; the others start from zero.
 
   Raises:
     InputError: keys are missing, unknown or misshapen; every one is listed.
@@ -77,7 +77,7 @@ def match(
       continue
     used.add(name)
     tensor = tensors[name]
-    padding = _padding(entry, tensor, (grown or {}).get(entry.path))
+    padding = _padding(entry, tensor, (narrower or {}).get(entry.path))
     if padding is None:
       wrong.misshapen.append(
         f"{name}: {tensor.shape} in the file, {entry.stored_shape} expected"
@@ -96,15 +96,15 @@ def match(
   return matches
 
 
-def _padding(entry: Entry, tensor: Tensor, narrower: int | None) -> int | None:
+def _padding(entry: Entry, tensor: Tensor, channels: int | None) -> int | None:
   """Input channels to add, None where the shape does not fit."""
   if entry.accepts(tensor.shape):
     return 0
-  if narrower is None:
+  if channels is None:
     return None
   outputs, inputs, *size = entry.stored_shape
-  if tensor.shape == (outputs, narrower, *size) and narrower < inputs:
-    return inputs - narrower
+  if tensor.shape == (outputs, channels, *size) and channels < inputs:
+    return inputs - channels
   return None
 
 

@@ -1,4 +1,4 @@
-"""Parameters to files that stock PyTorch tools load.
+"""A checkpoint to files that stock PyTorch tools load.
 
 A folder in diffusers' layout: the first branch is the U-Net's own
 cross-attention, the second an IP-Adapter beside it, f_mlp its image
@@ -10,7 +10,6 @@ and each α is folded into its branch's `to_v`. The sidecar keeps, unfolded,
 what those files cannot hold, so that an import gives back the same bits.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -20,59 +19,65 @@ from typing import Any
 
 import numpy as np
 
-from diffmvr_jax.checkpoints.model import StoredModel
+from diffmvr_jax.checkpoints.model import StoredModel, open_model
 from diffmvr_jax.config import Config, to_json
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.weights import pipeline, tables
+from diffmvr_jax.weights import clip_keys, diffusers_keys, taesd_keys
+from diffmvr_jax.weights.diffusers_configs import write_configs
+from diffmvr_jax.weights.diffusers_keys import branch_of
 from diffmvr_jax.weights.files import write_safetensors
-from diffmvr_jax.weights.layouts import SIDECAR, SIDECAR_CONFIG
-from diffmvr_jax.weights.tables import Entry, Table
+from diffmvr_jax.weights.ip_adapter_keys import (
+  cross_attention_layers,
+  ip_adapter,
+)
+from diffmvr_jax.weights.key_table import Entry, Table, structural
+from diffmvr_jax.weights.sidecar import SIDECAR, SIDECAR_CONFIG
 
+# What tensors are written as, and what safetensors calls that.
+DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
-_IMAGE_PROJECTION = {
-  "guidance/linear_1/kernel": "proj.0.weight",
-  "guidance/linear_1/bias": "proj.0.bias",
-  "guidance/linear_2/kernel": "proj.2.weight",
-  "guidance/linear_2/bias": "proj.2.bias",
-  "guidance/norm/scale": "proj.3.weight",
-  "guidance/norm/bias": "proj.3.bias",
-}
 
 
-def export(model: StoredModel, out: Path, dtype: str = "F32") -> list[str]:
-  """Writes the folder, whole or not at all, a tensor at a time.
+def export_checkpoint(
+  workdir: Path, out: Path, dtype: str = "float32"
+) -> list[str]:
+  """Writes a folder in diffusers' layout, whole or not at all.
+
+  One tensor is in memory at a time.
 
   Args:
-    model: trained or imported.
-    out: must not exist.
-    dtype: F32, F16 or BF16; the sidecar is always F32.
+    workdir: workdir of a training, or of an import.
+    out: folder to write; must not exist.
+    dtype: one of `DTYPES`; the sidecar is always float32.
 
   Returns:
-    Notes on what stock tools cannot do with it.
+    What stock tools cannot do with it, and what was written, a line each.
 
   Raises:
-    InputError: `out` exists, or the model has parts that diffusers lacks.
+    InputError: there is no checkpoint, `out` exists, or the model has parts
+      that diffusers lacks.
   """
+  model = open_model(workdir)
   if out.exists():
     raise InputError(f"{out}: exists; name another folder")
   _refuse_unknown_parts(model.config)
   unfinished = out.with_name(out.name + ".partial")
   shutil.rmtree(unfinished, ignore_errors=True)
-  notes = []
-  for name, write in (
-    ("unet", _export_unet),
-    ("autoencoder", _export_autoencoder),
-    ("clip", _export_clip),
-  ):
-    if name in model.shapes:
-      write(model, unfinished, dtype)
-  reason = _no_adapter(model)
+  code = DTYPES[dtype]
+  if "unet" in model.shapes:
+    _export_unet(model, unfinished, code)
+  if "autoencoder" in model.shapes:
+    _export_autoencoder(model, unfinished, code)
+  if "clip" in model.shapes:
+    _export_clip(model, unfinished, code)
+  notes = [f"wrote {out} (step {model.step}, {dtype})"]
+  reason = _why_no_adapter(model)
   if reason is None:
-    _export_adapter(model, unfinished, dtype)
+    _export_adapter(model, unfinished, code)
   else:
-    notes.append(f"no IP-Adapter file: {reason}")
+    notes.insert(0, f"no IP-Adapter file: {reason}")
   _export_sidecar(model, unfinished)
-  pipeline.write(model, unfinished)
+  write_configs(model, unfinished)
   unfinished.rename(out)
   return notes
 
@@ -95,29 +100,30 @@ def _export_unet(model: StoredModel, out: Path, dtype: str) -> None:
   first = model.config.model.unet.branches[0]
   table = [
     entry
-    for entry in _table(model, "unet", tables.unet)
-    if _branch(entry) in (None, first)
+    for entry in _table(model, "unet", diffusers_keys.unet)
+    if branch_of(entry) in (None, first)
   ]
   _write(model, out / "unet" / _WEIGHTS, table, dtype, _scales(model, first))
 
 
 def _export_autoencoder(model: StoredModel, out: Path, dtype: str) -> None:
   if not model.config.model.autoencoder.pooled_blocks:
-    table = _table(model, "autoencoder", tables.autoencoder)
+    table = _table(model, "autoencoder", diffusers_keys.autoencoder)
     _write(model, out / "vae" / _WEIGHTS, table, dtype)
     return
   # diffusers has no such blocks; these are the files of TAESD's own code.
   for half in ("encoder", "decoder"):
-    table = _table(model, "autoencoder", partial(tables.taesd_half, half=half))
+    build = partial(taesd_keys.half_table, half=half)
+    table = _table(model, "autoencoder", build)
     _write(model, out / "vae" / f"taesd_{half}.safetensors", table, dtype)
 
 
 def _export_clip(model: StoredModel, out: Path, dtype: str) -> None:
-  table = _table(model, "clip", tables.clip_vision)
+  table = _table(model, "clip", clip_keys.vision)
   _write(model, out / "image_encoder" / "model.safetensors", table, dtype)
 
 
-def _no_adapter(model: StoredModel) -> str | None:
+def _why_no_adapter(model: StoredModel) -> str | None:
   """Why there is no IP-Adapter that is equal to the second branch."""
   config = model.config.model
   if "unet" not in model.shapes or "guidance" not in model.shapes:
@@ -135,51 +141,15 @@ def _no_adapter(model: StoredModel) -> str | None:
 
 def _export_adapter(model: StoredModel, out: Path, dtype: str) -> None:
   second = model.config.model.unet.branches[1]
-  table = [
-    replace(entry, name=f"image_proj.{_IMAGE_PROJECTION[entry.path]}")
-    for entry in tables.structural({"guidance": model.shapes["guidance"]})
-    if entry.path in _IMAGE_PROJECTION
-  ]
-  numbers = {
-    layer: 2 * i + 1 for i, layer in enumerate(_attention_layers(model))
-  }
-  for entry in tables.structural({"unet": model.shapes["unet"]}):
-    if _branch(entry) == second:
-      layer, projection = entry.path.split("/to_")
-      name = f"{numbers[layer]}.to_{projection[0]}_ip.weight"
-      table.append(replace(entry, name=f"ip_adapter.{name}"))
   path = out / "ip_adapter" / f"{second}.safetensors"
+  table = ip_adapter(model.shapes, second)
   _write(model, path, table, dtype, _scales(model, second))
-
-
-def _attention_layers(model: StoredModel) -> list[str]:
-  """Paths of the cross-attention layers in the order of IP-Adapter files.
-
-  That is the order in which PyTorch lists the modules: down, up, then middle.
-  """
-  layers = {
-    entry.path.split("/to_q")[0]
-    for entry in tables.structural({"unet": model.shapes["unet"]})
-    if entry.path.endswith("attn2/to_q/kernel")
-  }
-  sides = ("unet/down_blocks", "unet/up_blocks", "unet/mid_block")
-  return [
-    layer
-    for side in sides
-    for layer in sorted(layers)
-    if layer.startswith(side)
-  ]
-
-
-def _branch(entry: Entry) -> str | None:
-  """The branch that a parameter of the U-Net belongs to alone."""
-  found = tables.BRANCH.search(entry.path)
-  return found[2] if found else None
 
 
 def _scales(model: StoredModel, branch: str) -> dict[str, np.float32]:
   """α of the branch by the path of each `to_v` that it is folded into."""
-  unet, layers = model.config.model.unet, _attention_layers(model)
+  unet = model.config.model.unet
+  layers = cross_attention_layers(model.shapes["unet"])
   index = unet.branches.index(branch)
   if unet.alpha_mode == "learned":
     learned = model.stream([f"{layer}/alpha" for layer in layers])
@@ -202,10 +172,10 @@ def _export_sidecar(model: StoredModel, out: Path) -> None:
   def elsewhere(entry: Entry) -> bool:
     if not entry.path.startswith("unet/") or entry.path.endswith("alpha"):
       return False
-    branch = _branch(entry)
+    branch = branch_of(entry)
     return branch is None or (branch == first and "to_k" in entry.path)
 
-  table = [e for e in tables.structural(kept) if not elsewhere(e)]
+  table = [e for e in structural(kept) if not elsewhere(e)]
   _write(model, out / SIDECAR, table, "F32")
   (out / SIDECAR_CONFIG).write_text(to_json(model.config))
 
@@ -239,9 +209,3 @@ def _write(
 
   shapes = {entry.name: entry.stored_shape for entry in table}
   write_safetensors(path, shapes, tensors(), dtype)
-
-
-def read_config(folder: Path) -> dict[str, Any] | None:
-  """The configuration that an export keeps; None where there is none."""
-  path = folder / SIDECAR_CONFIG
-  return json.loads(path.read_text()) if path.is_file() else None

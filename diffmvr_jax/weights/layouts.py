@@ -6,16 +6,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.weights import ldm
+from diffmvr_jax.weights import ldm_keys
 from diffmvr_jax.weights.files import Tensor, open_tensors
+from diffmvr_jax.weights.sidecar import SIDECAR
 
-# What a stock layout cannot hold of a DiffMVR model, and its configuration.
-SIDECAR = "diffmvr.safetensors"
-SIDECAR_CONFIG = "diffmvr.json"
+# The layout of our parameters' own paths.
+OWN = "DiffMVR's own"
 
 # A name that only this layout has, in the order in which they are tried.
 _SIGNS = {
-  "DiffMVR's own": r"(unet|guidance)\..+|scaling_factor",
+  OWN: r"(unet|guidance)\..+|scaling_factor",
   "LDM": r"model\.diffusion_model\.input_blocks\.0\.0\.weight",
   "diffusers U-Net": r"down_blocks\.0\.resnets\.0\.conv1\.weight",
   "diffusers autoencoder": r"encoder\.down_blocks\.0\.resnets\.0\..+",
@@ -33,27 +33,32 @@ class Part:
   """Tensors of one layout.
 
   Attributes:
-    path: as the user named it, or a folder below.
+    path: what the user named, or a folder below it.
     layout: one of the names that `layout_of` gives.
-    tensors: by name.
-    exact: of a U-Net that this project exported, the tensors of the sidecar
+    tensors: tensors by name.
+    sidecar: for a U-Net that this project exported, the tensors of the sidecar
       that `tensors` holds folded, or not at all.
   """
 
   path: Path
   layout: str
   tensors: dict[str, Tensor]
-  exact: dict[str, Tensor] = field(default_factory=dict)
+  sidecar: dict[str, Tensor] = field(default_factory=dict)
+
+  @property
+  def half(self) -> str:
+    """Which half of an autoencoder it holds, if its layout splits it."""
+    return self.layout.split()[-1] if self.layout.startswith("TAESD") else ""
 
   def networks(self) -> dict[str, dict[str, Tensor]]:
-    """The tensors that may be weights of ours, by network."""
+    """The tensors that may be weights of our networks, by network."""
     if self.layout == "LDM":
       found = {
-        "unet": _below(self.tensors, ldm.UNET_PREFIX),
-        "autoencoder": _below(self.tensors, ldm.AUTOENCODER_PREFIX),
+        "unet": _below(self.tensors, ldm_keys.UNET_PREFIX),
+        "autoencoder": _below(self.tensors, ldm_keys.AUTOENCODER_PREFIX),
       }
       return {name: tensors for name, tensors in found.items() if tensors}
-    if self.layout == "DiffMVR's own":
+    if self.layout == OWN:
       found: dict[str, dict[str, Tensor]] = {}
       for name, tensor in self.tensors.items():
         found.setdefault(name.split(".")[0], {})[name] = tensor
@@ -115,12 +120,14 @@ def open_parts(path: Path) -> list[Part]:
       parts += _open(path / name)
   if (path / SIDECAR).is_file():
     (own,) = _open(path / SIDECAR)
-    exact = _below(own.tensors, "unet.")
+    of_unet = _below(own.tensors, "unet.")
     parts = [
-      replace(part, exact=exact) if part.layout == "diffusers U-Net" else part
+      replace(part, sidecar=of_unet)
+      if part.layout == "diffusers U-Net"
+      else part
       for part in parts
     ]
-    rest = {k: v for k, v in own.tensors.items() if k not in exact}
+    rest = {k: v for k, v in own.tensors.items() if k not in of_unet}
     parts.append(replace(own, tensors=rest))
   if not parts:
     raise InputError(

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from diffmvr_jax.config import ClipTextConfig
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.clip import ClipText
-from diffmvr_jax.weights import tables
+from diffmvr_jax.weights import clip_keys
 from diffmvr_jax.weights.assemble import match, nested, without
 from diffmvr_jax.weights.files import open_tensors
 
@@ -50,7 +50,7 @@ def _encode(folder: Path, prompt: str) -> jax.Array:
     raise InputError(
       "--prompt: needs transformers (pip install 'diffmvr-jax[convert]')"
     ) from error
-  config = read_config(folder / "text_encoder" / "config.json")
+  config = read_text_config(folder / "text_encoder" / "config.json")
   tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
   tokens = tokenizer(
     prompt,
@@ -65,12 +65,12 @@ def _encode(folder: Path, prompt: str) -> jax.Array:
     open_tensors(folder / "text_encoder"),
     ("text_model.embeddings.position_ids", "embeddings.position_ids"),
   )
-  found = match(tables.clip_text(shapes), tensors)
+  found = match(clip_keys.text(shapes), tensors)
   params = nested((m.entry.path, jnp.asarray(m.read())) for m in found)
   return jax.jit(tower.apply)({"params": params}, jnp.asarray(tokens))[0]
 
 
-def read_config(path: Path) -> ClipTextConfig:
+def read_text_config(path: Path) -> ClipTextConfig:
   """A text tower's sizes from transformers' `config.json`.
 
   Raises:

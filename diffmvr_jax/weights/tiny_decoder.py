@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from diffmvr_jax.config import AutoencoderConfig
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.tiny_vae import TinyDecoder
-from diffmvr_jax.weights import tables
+from diffmvr_jax.weights import taesd_keys
 from diffmvr_jax.weights.assemble import match, nested
 from diffmvr_jax.weights.files import open_tensors
 
@@ -79,6 +79,6 @@ def read_tiny_decoder(
   shapes = jax.eval_shape(
     decoder.init, jax.random.key(0), jnp.zeros((1, 8, 8, channels))
   )["params"]
-  table = tables.taesd_half({"decoder": shapes}, "decoder")
+  table = taesd_keys.half_table({"decoder": shapes}, "decoder")
   found = match(table, tensors)
   return config, nested((m.entry.path, jnp.asarray(m.read())) for m in found)

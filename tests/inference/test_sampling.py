@@ -18,7 +18,7 @@ from diffmvr_jax.inference.sampling import Region, restore_window
 from diffmvr_jax.models.diffmvr import DiffMVR
 from diffmvr_jax.models.frames import to_uint8
 from diffmvr_jax.models.tiny_vae import TinyDecoder
-from diffmvr_jax.weights import tables
+from diffmvr_jax.weights import taesd_keys
 from tests.models.test_diffmvr import initial, observation
 
 INDEX = jnp.arange(2)[None]
@@ -261,7 +261,7 @@ def write_taesd(path, latent_channels, levels):
     "/".join(str(k.key) for k in keys): leaf
     for keys, leaf in jax.tree.leaves_with_path({"decoder": params})
   }
-  table = tables.taesd_half({"decoder": shapes}, "decoder")
+  table = taesd_keys.half_table({"decoder": shapes}, "decoder")
   save_file(
     {e.name: np.ascontiguousarray(e.to_tensor(leaves[e.path])) for e in table},
     path,

@@ -12,11 +12,11 @@ from diffmvr_jax.errors import InputError
 from diffmvr_jax.media import video
 from diffmvr_jax.metrics.faces import (
   FaceComparison,
-  Identity,
-  Landmarks,
+  FaceEmbedder,
+  LandmarkFinder,
   landmark_errors,
 )
-from diffmvr_jax.metrics.pretrained import find_instruments
+from diffmvr_jax.metrics.pretrained import load_networks
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def face_network(tmp_path_factory):
 
 
 def test_a_face_is_its_own(face_network, landmarks):
-  identity = Identity(face_network)
+  identity = FaceEmbedder(face_network)
   image = np.random.default_rng(1).integers(0, 255, (100, 100, 3), np.uint8)
   first, second = (identity(image, landmarks) for _ in range(2))
   assert np.dot(first, second) == pytest.approx(1)
@@ -87,7 +87,7 @@ def test_a_broken_network_is_named(tmp_path):
   path = tmp_path / "face.onnx"
   path.write_bytes(b"nothing")
   with pytest.raises(InputError, match=r"face\.onnx: not a network"):
-    Identity(path)
+    FaceEmbedder(path)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,9 @@ def frames(assets):
 
 
 def test_real_faces_are_measured(assets, frames, face_network):
-  compare = FaceComparison(Landmarks(assets / "models"), Identity(face_network))
+  compare = FaceComparison(
+    LandmarkFinder(assets / "models"), FaceEmbedder(face_network)
+  )
   mask = np.zeros((*frames.shape[:3], 1), np.uint8)
   mask[:, 150:350, 150:350] = 1
   same = compare(frames, frames, mask)
@@ -107,7 +109,7 @@ def test_real_faces_are_measured(assets, frames, face_network):
   np.testing.assert_allclose(same["landmarks_mask"], 0)
   np.testing.assert_allclose(same["identity"], 1, rtol=1e-5)
   moved = compare(np.roll(frames, 20, axis=2), frames, mask)
-  eyes = Landmarks(assets / "models")([frames[0]])[0]
+  eyes = LandmarkFinder(assets / "models")([frames[0]])[0]
   assert eyes is not None
   distance = np.linalg.norm(eyes[0] - eyes[8])
   np.testing.assert_allclose(moved["landmarks"], 20 / distance, rtol=0.15)
@@ -115,7 +117,7 @@ def test_real_faces_are_measured(assets, frames, face_network):
 
 
 def test_a_frame_without_a_face_has_no_value(assets, frames):
-  compare = FaceComparison(Landmarks(assets / "models"), None)
+  compare = FaceComparison(LandmarkFinder(assets / "models"), None)
   mask = np.ones((*frames.shape[:3], 1), np.uint8)
   values = compare(np.zeros_like(frames), frames, mask)
   assert values.keys() == {"landmarks", "landmarks_mask"}
@@ -124,24 +126,25 @@ def test_a_frame_without_a_face_has_no_value(assets, frames):
 
 def test_mediapipe_is_silent_at_the_interpreters_exit(assets):
   code = (
-    "import sys, numpy; from diffmvr_jax.metrics.faces import Landmarks; "
-    "found = Landmarks(sys.argv[1]); found([numpy.zeros((64, 64, 3), 'uint8')])"
+    "import sys, numpy; from diffmvr_jax.metrics.faces import LandmarkFinder; "
+    "find = LandmarkFinder(sys.argv[1]); "
+    "find([numpy.zeros((64, 64, 3), 'uint8')])"
   )
   command = [sys.executable, "-c", code, str(assets / "models")]
   run = subprocess.run(command, capture_output=True, text=True, check=True)
   assert "Traceback" not in run.stderr
 
 
-def test_the_instrument_is_found_with_its_files(
+def test_networks_are_loaded_with_their_files(
   assets, face_network, tmp_path, monkeypatch
 ):
   monkeypatch.delenv("DIFFMVR_MODELS", raising=False)
   (tmp_path / face_network.name).symlink_to(face_network)
   model = "face_landmarker.task"
   (tmp_path / model).symlink_to(assets / "models" / model)
-  found = find_instruments(tmp_path, ("identity", "landmarks"))
-  assert found.instruments.faces is not None
-  assert set(found.weights["identity"]) == {face_network.name, model}
-  assert not found.missing
-  alone = find_instruments(tmp_path, ("identity",))
-  assert alone.instruments.faces is not None
+  loaded = load_networks(tmp_path, ("identity", "landmarks"))
+  assert loaded.networks.faces is not None
+  assert set(loaded.digests["identity"]) == {face_network.name, model}
+  assert not loaded.missing
+  alone = load_networks(tmp_path, ("identity",))
+  assert alone.networks.faces is not None

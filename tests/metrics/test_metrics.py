@@ -8,13 +8,13 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from diffmvr_jax.evaluation.summary import verdict
 from diffmvr_jax.media.video import read_frames
-from diffmvr_jax.metrics.clip_metrics import ClipMeter
+from diffmvr_jax.metrics.clip_metrics import ClipMetrics
 from diffmvr_jax.metrics.flow import backward_flow
 from diffmvr_jax.metrics.similarity import psnr, ssim
 from diffmvr_jax.metrics.temporal import (
-  as_printed,
   temporal_consistency,
   warping_error,
+  with_printed_divisor,
 )
 
 
@@ -107,11 +107,11 @@ def test_only_covered_frames_count(pair):
   prediction, target = pair
   mask = np.zeros((*target.shape[:3], 1), np.uint8)
   mask[1, 5:20, 5:20] = 1
-  meter = ClipMeter()
-  meter.see(prediction, target, mask)
-  assert meter.tally.parts["psnr"].frames == 1
+  metrics = ClipMetrics()
+  metrics.add_frames(prediction, target, mask)
+  assert metrics.measurements.by_metric["psnr"].frames == 1
   alone = psnr(*(jnp.asarray(a[1:2]) for a in (prediction, target, mask)))
-  value = meter.tally.values()["psnr_mask"]
+  value = metrics.measurements.values()["psnr_mask"]
   assert value == pytest.approx(float(alone[0]), rel=1e-6)
 
 
@@ -119,32 +119,36 @@ def test_a_clip_in_pieces_is_the_clip(pair):
   prediction, target = (np.concatenate([a, a[::-1]] * 15) for a in pair)
   mask = np.zeros((*target.shape[:3], 1), np.uint8)
   mask[20:70, 5:30, 5:20] = 1
-  whole, pieces = ClipMeter(), ClipMeter()
-  whole.see(prediction, target, mask)
+  whole, pieces = ClipMetrics(), ClipMetrics()
+  whole.add_frames(prediction, target, mask)
   for start in range(0, len(mask), 7):
     part = slice(start, start + 7)
-    pieces.see(prediction[part], target[part], mask[part])
-  assert whole.tally.parts["tc"].frames == len(mask) - 1
-  assert pieces.tally.parts["tc"].videos == 1
-  assert whole.tally.values() == pytest.approx(pieces.tally.values(), rel=1e-5)
-  assert whole.tally.parts.keys() == pieces.tally.parts.keys()
+    pieces.add_frames(prediction[part], target[part], mask[part])
+  assert whole.measurements.by_metric["tc"].frames == len(mask) - 1
+  assert pieces.measurements.by_metric["tc"].videos == 1
+  assert whole.measurements.values() == pytest.approx(
+    pieces.measurements.values(), rel=1e-5
+  )
+  assert (
+    whole.measurements.by_metric.keys() == pieces.measurements.by_metric.keys()
+  )
 
 
 def test_two_videos_add_up(pair):
   prediction, target = pair
   mask = np.ones((*target.shape[:3], 1), np.uint8)
-  one, other = ClipMeter(), ClipMeter()
-  one.see(prediction, target, mask)
-  other.see(target[:1], target[:1], mask[:1])
-  both = one.tally + other.tally
-  value = one.tally.values()["psnr"]
+  one, other = ClipMetrics(), ClipMetrics()
+  one.add_frames(prediction, target, mask)
+  other.add_frames(target[:1], target[:1], mask[:1])
+  both = one.measurements + other.measurements
+  value = one.measurements.values()["psnr"]
   assert both.values()["psnr"] == pytest.approx((3 * value + 100) / 4)
-  assert both.parts["psnr"].videos == 2
-  assert both.parts["tc"].videos == 1
+  assert both.by_metric["psnr"].videos == 2
+  assert both.by_metric["tc"].videos == 1
 
 
 def test_the_printed_divisor_is_that_of_512_pixels():
-  assert as_printed(1.0, 64, 64) == pytest.approx(64 * 64 / 512**2)
+  assert with_printed_divisor(1.0, 64, 64) == pytest.approx(64 * 64 / 512**2)
 
 
 def test_a_moved_frame_has_no_warping_error():

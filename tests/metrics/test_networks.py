@@ -8,14 +8,14 @@ import torch
 
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.media.video import read_frames
-from diffmvr_jax.metrics import pretrained as instruments
-from diffmvr_jax.metrics.accumulators import Features
-from diffmvr_jax.metrics.clip_metrics import ClipMeter
+from diffmvr_jax.metrics import weight_files
+from diffmvr_jax.metrics.accumulators import FeatureMoments
+from diffmvr_jax.metrics.clip_metrics import ClipMetrics
 from diffmvr_jax.metrics.pretrained import (
-  find_instruments,
   load_i3d,
   load_inception,
   load_lpips,
+  load_networks,
 )
 
 SIZE = 80
@@ -204,43 +204,45 @@ def test_what_is_missing_is_named(lpips_files, monkeypatch, tmp_path):
   folder, _ = lpips_files
   monkeypatch.setenv("HOME", str(tmp_path))
   monkeypatch.delenv("DIFFMVR_MODELS", raising=False)
-  found = find_instruments(folder)
-  assert set(found.weights) == {"lpips"}
-  assert len(found.weights["lpips"]["alex.pth"]) == 64
-  assert set(found.missing) == {"fid", "fvd", "identity", "landmarks"}
-  assert "pt_inception" in found.missing["fid"]
-  assert str(folder) in found.missing["fid"]
+  loaded = load_networks(folder)
+  assert set(loaded.digests) == {"lpips"}
+  assert len(loaded.digests["lpips"]["alex.pth"]) == 64
+  assert set(loaded.missing) == {"fid", "fvd", "identity", "landmarks"}
+  assert "pt_inception" in loaded.missing["fid"]
+  assert str(folder) in loaded.missing["fid"]
 
 
 def test_a_package_that_is_missing_is_named(lpips_files, monkeypatch):
   folder, _ = lpips_files
-  monkeypatch.setattr(instruments, "find_spec", lambda name: None)
-  found = find_instruments(folder, ("lpips",))
-  assert found.missing == {"lpips": "pip install '.[convert]'"}
+  monkeypatch.setattr(weight_files, "find_spec", lambda name: None)
+  loaded = load_networks(folder, ("lpips",))
+  assert loaded.missing == {"lpips": "pip install '.[convert]'"}
 
 
 def test_a_clip_has_every_distance(inception_file, i3d_network, tmp_path):
   """FID and FVD, whole and in the mask, of a clip seen in pieces."""
   (tmp_path / inception_file[0].name).symlink_to(inception_file[0])
   torch.save(i3d_network.state_dict(), tmp_path / "i3d_pretrained_400.pt")
-  found = find_instruments(tmp_path, ("fid", "fvd"))
+  loaded = load_networks(tmp_path, ("fid", "fvd"))
   rng = np.random.default_rng(0)
   target = rng.integers(0, 255, (34, 40, 48, 3)).astype(np.uint8)
   restored = np.roll(target, 5, axis=1)
   mask = np.zeros((34, 40, 48, 1), np.uint8)
   mask[3:6, 10:30, 20:40] = 1
   mask[18, 5:9, 5:9] = 1
-  whole, pieces = ClipMeter(found.instruments), ClipMeter(found.instruments)
-  whole.see(restored, target, mask)
+  whole, pieces = ClipMetrics(loaded.networks), ClipMetrics(loaded.networks)
+  whole.add_frames(restored, target, mask)
   for start in range(0, 34, 10):
     part = slice(start, start + 10)
-    pieces.see(restored[part], target[part], mask[part])
+    pieces.add_frames(restored[part], target[part], mask[part])
   for name, frames in (("fid", 4), ("fid_mask", 4), ("fvd", 32)):
-    one, other = (meter.tally.parts[name] for meter in (whole, pieces))
-    assert isinstance(one, Features) and isinstance(other, Features)
+    one, other = (
+      metrics.measurements.by_metric[name] for metrics in (whole, pieces)
+    )
+    assert isinstance(one, FeatureMoments) and isinstance(other, FeatureMoments)
     assert one.frames == other.frames == frames
     assert one.videos == other.videos == 1
     for a, b in ((one.restored, other.restored), (one.true, other.true)):
       assert a.count == b.count
       assert relative(b.products, a.products) < 1e-5
-  assert whole.tally.parts["fvd"].value > 0
+  assert whole.measurements.by_metric["fvd"].value > 0

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from diffmvr_jax.config import UNetConfig
-from diffmvr_jax.weights import tables
+from diffmvr_jax.weights import diffusers_keys
 from diffmvr_jax.weights.files import write_safetensors
 from tests.parity.test_unet import network_shapes
 
@@ -26,7 +26,7 @@ SETTINGS = ["model.unet.branches=('symmetric',)", "model.unet.alpha=(1.0,)"]
 def write_unet(folder: Path) -> int:
   """Random weights in diffusers' layout; returns their bytes."""
   config = UNetConfig(branches=("symmetric",), alpha=(1.0,))
-  table = tables.unet(network_shapes(config))
+  table = diffusers_keys.unet(network_shapes(config))
   rng = np.random.default_rng(0)
   shapes = {entry.name: entry.stored_shape for entry in table}
   tensors = (

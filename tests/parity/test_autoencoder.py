@@ -11,7 +11,7 @@ from diffmvr_jax.metrics.similarity import psnr
 from diffmvr_jax.models.frames import to_float, to_uint8
 from diffmvr_jax.models.tiny_vae import TinyAutoencoder
 from diffmvr_jax.models.vae import Autoencoder
-from diffmvr_jax.weights import tables
+from diffmvr_jax.weights import diffusers_keys, taesd_keys
 from diffmvr_jax.weights.assemble import match, nested
 from diffmvr_jax.weights.files import open_tensors
 from tests.parity.reference import params_of, randomize
@@ -54,7 +54,7 @@ def test_kl_autoencoder_equals_diffusers(full, compare):
       latent_channels=4,
     )
   )
-  table = tables.autoencoder(shapes_of(Autoencoder(config)))
+  table = diffusers_keys.autoencoder(shapes_of(Autoencoder(config)))
   variables = {"params": params_of(table, reference.state_dict())}
   image = images(128 if full else 64)
   moments = reference.encode(nchw(image)).latent_dist
@@ -109,7 +109,7 @@ def test_tiny_autoencoder_equals_diffusers(latent_channels, full, compare):
   vae = TinyAutoencoder(config)
   variables = {
     "params": params_of(
-      tables.autoencoder(shapes_of(vae)), reference.state_dict()
+      diffusers_keys.autoencoder(shapes_of(vae)), reference.state_dict()
     )
   }
   image = images(128 if full else 64)
@@ -176,7 +176,7 @@ def test_taef2_on_a_real_face(assets, compare):
   params, weights = {}, {}
   for half in ("encoder", "decoder"):
     path = assets / "models" / f"taef2_{half}.pth"
-    matches = match(tables.taesd_half(shapes, half), open_tensors(path))
+    matches = match(taesd_keys.half_table(shapes, half), open_tensors(path))
     params |= nested((m.entry.path, m.read()) for m in matches)
     weights[half] = torch.load(path, weights_only=True)
   frame = next(read_frames(assets / "faces" / "face_02.mp4")).image

@@ -11,7 +11,7 @@ from diffmvr_jax.config import ClipTextConfig, ClipVisionConfig
 from diffmvr_jax.media.video import read_frames
 from diffmvr_jax.models.clip import CLIP_STD, ClipText, ClipVision, preprocess
 from diffmvr_jax.models.frames import to_float
-from diffmvr_jax.weights import tables
+from diffmvr_jax.weights import clip_keys
 from tests.parity.reference import params_of, randomize
 
 TEXT_TOWERS = {
@@ -53,9 +53,7 @@ def test_vision_tower_equals_transformers(full, compare):
 
   expected = run_reference(torch.float32)
   shapes = jax.eval_shape(ClipVision(config).init, jax.random.key(0), image)
-  params = params_of(
-    tables.clip_vision(shapes["params"]), reference.state_dict()
-  )
+  params = params_of(clip_keys.vision(shapes["params"]), reference.state_dict())
   rounded = run_reference(torch.bfloat16)
 
   def run(dtype):
@@ -92,7 +90,7 @@ def test_text_tower_equals_transformers(name, full, compare):
   expected = reference(torch.from_numpy(tokens).long()).last_hidden_state
   tower = ClipText(config)
   shapes = jax.eval_shape(tower.init, jax.random.key(0), tokens)["params"]
-  params = params_of(tables.clip_text(shapes), reference.state_dict())
+  params = params_of(clip_keys.text(shapes), reference.state_dict())
   output = jax.jit(tower.apply)({"params": params}, tokens)
   compare(name, output, expected, 1e-5)
 

@@ -10,7 +10,8 @@ from diffusers import UNet2DConditionModel
 from diffmvr_jax.config import UNetConfig
 from diffmvr_jax.models.attention import TwinCrossAttention
 from diffmvr_jax.models.unet import UNet
-from diffmvr_jax.weights import tables
+from diffmvr_jax.weights import diffusers_keys
+from diffmvr_jax.weights.key_table import structural
 from tests.parity.reference import params_of, randomize
 
 TEXT = UNetConfig(branches=("text",), alpha=(1.0,))
@@ -87,7 +88,7 @@ def test_single_branch_equals_diffusers(name, full, compare):
   reference = randomize(reference_unet(config, linear="SD 2" in name))
   arrays = inputs(config, 32 if full else 16)
   expected = run_reference(reference, *arrays)
-  table = tables.unet(network_shapes(config))
+  table = diffusers_keys.unet(network_shapes(config))
   params = params_of(table, reference.state_dict())
   reference.to(torch.bfloat16)
   rounded = run_reference(reference, *arrays, torch.bfloat16)
@@ -147,9 +148,7 @@ def test_twin_attention_equals_a_plain_torch_one(full, compare):
   twin = TwinCrossAttention(heads, tuple(alpha), tuple(alpha.values()))
   valid = {name: np.ones(2, np.float32) for name in alpha}
   shapes = jax.eval_shape(twin.init, jax.random.key(0), x, contexts, valid)
-  params = params_of(
-    tables.structural(shapes["params"]), reference.state_dict()
-  )
+  params = params_of(structural(shapes["params"]), reference.state_dict())
   output = jax.jit(twin.apply)({"params": params}, x, contexts, valid)
   compare("twin cross-attention", output, expected, 1e-5)
 
@@ -163,7 +162,7 @@ def test_twin_unet_with_all_weight_on_one_branch_is_that_branch(full, compare):
   )
   sample, steps, tokens = inputs(single, 16)
   expected = run_reference(reference, sample, steps, tokens)
-  table = tables.unet(network_shapes(twin))
+  table = diffusers_keys.unet(network_shapes(twin))
   output = jax.jit(UNet(twin).apply)(
     {"params": params_of(table, reference.state_dict())},
     sample,

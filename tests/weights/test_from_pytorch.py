@@ -14,7 +14,7 @@ from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.crop_restorer import CropRestorer
-from diffmvr_jax.weights import ldm, tables
+from diffmvr_jax.weights import diffusers_keys, ldm_keys
 from diffmvr_jax.weights.files import open_tensors
 from tests.weights.tiny_sd import CONFIG, build_unet
 
@@ -104,11 +104,11 @@ def ldm_tensors(folder):
   config = load_config(CONFIG).model
   by_name = {}
   params = open_model(folder).load()
-  unet = tables.unet(params["unet"])
-  vae = tables.autoencoder(params["autoencoder"])
+  unet = diffusers_keys.unet(params["unet"])
+  vae = diffusers_keys.autoencoder(params["autoencoder"])
   for network, theirs, ours in (
-    ("unet", unet, ldm.unet(unet, config.unet.layers_per_block)),
-    ("autoencoder", vae, ldm.autoencoder(vae, 2)),
+    ("unet", unet, ldm_keys.unet(unet, config.unet.layers_per_block)),
+    ("autoencoder", vae, ldm_keys.autoencoder(vae, 2)),
   ):
     for there, here in zip(theirs, ours, strict=True):
       assert there.path == here.path
@@ -155,7 +155,7 @@ def test_ldm_names_are_those_that_diffusers_converts(imported):
     {k: v for k, v in tensors.items() if "first_stage" in k},
     {"down_block_types": [1, 2], "up_block_types": [1, 2]},
   )
-  table = tables.autoencoder(imported.shapes["autoencoder"])
+  table = diffusers_keys.autoencoder(imported.shapes["autoencoder"])
   assert set(vae) == {entry.name for entry in table}
 
 

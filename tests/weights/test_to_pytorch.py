@@ -23,7 +23,8 @@ from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.clip import preprocess
 from diffmvr_jax.models.diffmvr import Conditioning, DiffMVR
 from diffmvr_jax.weights.files import open_tensors
-from diffmvr_jax.weights.importing import plan, read
+from diffmvr_jax.weights.importing import read
+from diffmvr_jax.weights.network_sources import find_sources
 from tests.weights.test_from_pytorch import assert_same
 from tests.weights.tiny_sd import CONFIG
 
@@ -216,7 +217,9 @@ def test_imported_stable_diffusion_comes_back_bit_for_bit(
     folders = ["unet", "vae"]
   sources = [stable_diffusion / name for name in folders]
   config = load_config(CONFIG, overrides)
-  save_model(tmp_path / "run", config, read(plan(sources, config), config))
+  save_model(
+    tmp_path / "run", config, read(find_sources(sources, config), config)
+  )
   convert(["export", str(tmp_path / "run"), "--out", str(tmp_path / "out")])
   for name in folders:
     theirs = open_tensors(stable_diffusion / name)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from diffmvr_jax.metrics.networks.unit import Unit
+from diffmvr_jax.metrics.networks.conv_relu import ConvRelu
 
 INPUT_SIZE = 224  # pixels
 # Widths of 1×1, of both of the first and second 3×3, and after the pool.
@@ -45,10 +45,10 @@ class I3D(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "n t 224 224 3"]) -> Float[Array, "n 400"]:
     """Maps videos of at least 9 frames, in [−1, 1], to features."""
-    x = Unit(64, (7, 7, 7), 2, name="Conv3d_1a_7x7")(x)
+    x = ConvRelu(64, (7, 7, 7), 2, name="Conv3d_1a_7x7")(x)
     x = _pool(x, (1, 3, 3), (1, 2, 2))
-    x = Unit(64, (1, 1, 1), name="Conv3d_2b_1x1")(x)
-    x = Unit(192, (3, 3, 3), name="Conv3d_2c_3x3")(x)
+    x = ConvRelu(64, (1, 1, 1), name="Conv3d_2b_1x1")(x)
+    x = ConvRelu(192, (3, 3, 3), name="Conv3d_2c_3x3")(x)
     for name, widths in _MIXED.items():
       if name in _POOLS:
         x = _pool(x, *_POOLS[name])
@@ -73,10 +73,10 @@ class Mixed(nn.Module):
     pool = _pool(x, large, (1, 1, 1))
     return jnp.concatenate(
       [
-        Unit(w0, small, name="b0")(x),
-        Unit(w1b, large, name="b1b")(Unit(w1a, small, name="b1a")(x)),
-        Unit(w2b, large, name="b2b")(Unit(w2a, small, name="b2a")(x)),
-        Unit(w3, small, name="b3b")(pool),
+        ConvRelu(w0, small, name="b0")(x),
+        ConvRelu(w1b, large, name="b1b")(ConvRelu(w1a, small, name="b1a")(x)),
+        ConvRelu(w2b, large, name="b2b")(ConvRelu(w2a, small, name="b2a")(x)),
+        ConvRelu(w3, small, name="b3b")(pool),
       ],
       -1,
     )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from diffmvr_jax.metrics.networks.unit import Unit
+from diffmvr_jax.metrics.networks.conv_relu import ConvRelu
 
 INPUT_SIZE = 299  # pixels
 
@@ -133,13 +133,13 @@ class BlockE(nn.Module):
     )
 
 
-def _same(features: int, kernel: int | tuple[int, int], name: str) -> Unit:
+def _same(features: int, kernel: int | tuple[int, int], name: str) -> ConvRelu:
   size = (kernel, kernel) if isinstance(kernel, int) else kernel
-  return Unit(features, size, name=name)
+  return ConvRelu(features, size, name=name)
 
 
-def _valid(features: int, kernel: int, stride: int, name: str) -> Unit:
-  return Unit(features, (kernel, kernel), stride, "VALID", name=name)
+def _valid(features: int, kernel: int, stride: int, name: str) -> ConvRelu:
+  return ConvRelu(features, (kernel, kernel), stride, "VALID", name=name)
 
 
 def _max_pool(x: jax.Array) -> jax.Array:

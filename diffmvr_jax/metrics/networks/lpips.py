@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Num
 
-from diffmvr_jax.metrics.networks.unit import Unit
+from diffmvr_jax.metrics.networks.conv_relu import ConvRelu
 
 # Of the ImageNet statistics, for images in [−1, 1].
 _SHIFT = (-0.030, -0.088, -0.188)
@@ -25,11 +25,11 @@ class AlexNet(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "n h w 3"]) -> list[jax.Array]:
     """The activations after each of the five ReLUs."""
-    x1 = Unit(64, (11, 11), 4, 2, name="features_0")(x)
-    x2 = Unit(192, (5, 5), 1, 2, name="features_3")(_pool(x1))
-    x3 = Unit(384, (3, 3), 1, 1, name="features_6")(_pool(x2))
-    x4 = Unit(256, (3, 3), 1, 1, name="features_8")(x3)
-    x5 = Unit(256, (3, 3), 1, 1, name="features_10")(x4)
+    x1 = ConvRelu(64, (11, 11), 4, 2, name="features_0")(x)
+    x2 = ConvRelu(192, (5, 5), 1, 2, name="features_3")(_pool(x1))
+    x3 = ConvRelu(384, (3, 3), 1, 1, name="features_6")(_pool(x2))
+    x4 = ConvRelu(256, (3, 3), 1, 1, name="features_8")(x3)
+    x5 = ConvRelu(256, (3, 3), 1, 1, name="features_10")(x4)
     return [x1, x2, x3, x4, x5]
 
 

@@ -1,4 +1,4 @@
-"""Names in single files of latent diffusion, from those of diffusers.
+"""Key tables of latent diffusion's single files, from those of diffusers.
 
 The original code numbers the U-Net's blocks in one list going down and one
 going up, and calls the autoencoder's levels `down.i` and `up.i`, counted from
@@ -8,7 +8,7 @@ the image on both sides.
 import re
 from dataclasses import replace
 
-from diffmvr_jax.weights.tables import Table
+from diffmvr_jax.weights.key_table import Table
 
 UNET_PREFIX = "model.diffusion_model."
 AUTOENCODER_PREFIX = "first_stage_model."
@@ -35,8 +35,8 @@ def unet(table: Table, layers_per_block: int) -> Table:
   """Renames a table of diffusers' U-Net.
 
   Args:
-    table: of `tables.unet`.
-    layers_per_block: ResNet blocks per level going down.
+    table: what `diffusers_keys.unet` gives.
+    layers_per_block: number of ResNet blocks per level going down.
   """
   attended = {
     match[1]

@@ -10,13 +10,13 @@ import jax
 from flax import linen as nn
 
 
-class Unit(nn.Module):
+class ConvRelu(nn.Module):
   """A convolution with bias, and ReLU.
 
   Attributes:
-    features: output channels.
+    features: number of output channels.
     kernel: size along each axis.
-    stride: along every axis.
+    stride: step along every axis.
     padding: "SAME" as TensorFlow has it, "VALID", or pixels on every side.
   """
 

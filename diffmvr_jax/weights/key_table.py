@@ -1,13 +1,16 @@
-"""Key tables: where each parameter is in each layout of PyTorch weights.
+"""Key tables: where each parameter is in a layout of PyTorch weights.
 
 A table is a list of `Entry`, one per parameter of a network. Since parameter
-paths follow diffusers, its table is structural: numbers become list indices,
-`kernel` and `scale` become `weight`. The other layouts rename diffusers'
-names. How values are stored follows from the parameter alone:
+paths follow diffusers, its names follow from them: numbers become indices of
+lists, `kernel` and `scale` become `weight`. Other layouts, each in a module of
+its own, rename these. How values are stored follows from the parameter alone:
 
   4-d kernel   HWIO here, OIHW there
   2-d kernel   (in, out) here, (out, in) there; also (out, in, 1, 1)
   others       as they are
+
+The tables are in `diffusers_keys`, `clip_keys`, `ldm_keys`, `taesd_keys` and
+`ip_adapter_keys`.
 """
 
 import re
@@ -24,7 +27,6 @@ _LISTS = re.compile(
   r"|upsamplers|net|to_out|layers|conv|pool)_(\d+)(?:_(\w+))?$"
 )
 _LEAVES = {"kernel": "weight", "scale": "weight"}
-BRANCH = re.compile(r"(attn2[./]to_[kv])_(symmetric|past|present|text)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +34,11 @@ class Entry:
   """One parameter and the tensor that it is stored as.
 
   Attributes:
-    path: of the parameter in its network, joined by "/".
-    shape: of the parameter.
-    name: of the tensor.
-    aliases: names that older files have instead.
-    as_conv: a 2-d kernel is written as a 1×1 convolution's.
+    path: path of the parameter in its network, joined by "/".
+    shape: shape of the parameter.
+    name: name of the tensor.
+    aliases: names that the tensor has in older files.
+    as_conv: whether a 2-d kernel is written as that of a 1×1 convolution.
   """
 
   path: str
@@ -94,7 +96,7 @@ def structural(
 
   Args:
     network: parameters, or their shapes, of one network.
-    rename: applied to each structural name.
+    rename: is applied to each name.
 
   Example:
     >>> leaf = jax.ShapeDtypeStruct((3, 3, 4, 8), "float32")
@@ -119,88 +121,3 @@ def structural(
 def _list_item(match: re.Match[str]) -> str:
   name, number, rest = match[1], match[2], match[3]
   return f"{name}.{number}.{rest}" if rest else f"{name}.{number}"
-
-
-def unet(network: Mapping[str, Any]) -> Table:
-  """The layout of diffusers' `UNet2DConditionModel`.
-
-  Every branch is stored as its attn2. A learned α has no place, and no entry.
-  """
-  return [
-    replace(
-      entry,
-      name=BRANCH.sub(r"\1", entry.name),
-      as_conv=bool(re.search(r"proj_(in|out)\.weight$", entry.name)),
-    )
-    for entry in structural(network)
-    if not entry.path.endswith("/alpha")
-  ]
-
-
-def autoencoder(network: Mapping[str, Any]) -> Table:
-  """The layout of diffusers' `AutoencoderKL`, or its `AutoencoderTiny`."""
-  old = {
-    "to_q": "query",
-    "to_k": "key",
-    "to_v": "value",
-    "to_out.0": "proj_attn",
-  }
-
-  def with_alias(entry: Entry) -> Entry:
-    for new_name, old_name in old.items():
-      if f".{new_name}." in entry.name:
-        alias = entry.name.replace(f".{new_name}.", f".{old_name}.")
-        return replace(entry, aliases=(alias,))
-    return entry
-
-  return [with_alias(entry) for entry in structural(network)]
-
-
-def clip_vision(network: Mapping[str, Any]) -> Table:
-  """The layout of transformers' `CLIPVisionModelWithProjection`."""
-
-  def rename(name: str) -> str:
-    if name.startswith("visual_projection"):
-      return name
-    name = re.sub(
-      r"^(patch|position)_embedding(\.weight)?$",
-      r"embeddings.\1_embedding.weight",
-      name,
-    )
-    name = re.sub(r"^class_embedding$", "embeddings.class_embedding", name)
-    return "vision_model." + _clip_layers(name)
-
-  return structural(network, rename)
-
-
-def clip_text(network: Mapping[str, Any]) -> Table:
-  """The layout of transformers' `CLIPTextModel`, of version 5 or older."""
-
-  def rename(name: str) -> str:
-    name = re.sub(
-      r"^(token|position)_embedding$", r"embeddings.\1_embedding.weight", name
-    )
-    return _clip_layers(name)
-
-  return [
-    replace(entry, aliases=(f"text_model.{entry.name}",))
-    for entry in structural(network, rename)
-  ]
-
-
-def _clip_layers(name: str) -> str:
-  name = re.sub(r"^layers\.", "encoder.layers.", name)
-  name = re.sub(r"\.(q|k|v|out)_proj\.", r".self_attn.\1_proj.", name)
-  return re.sub(r"\.(fc[12])\.", r".mlp.\1.", name)
-
-
-def taesd_half(network: Mapping[str, Any], half: str) -> Table:
-  """One of TAESD's own files; its decoder counts the clamp as layer 0."""
-  shift = 1 if half == "decoder" else 0
-
-  def rename(name: str) -> str:
-    _, number, rest = name.split(".", 2)
-    return f"{int(number) + shift}.{rest}"
-
-  entries = structural(network[half], rename)
-  return [replace(entry, path=f"{half}/{entry.path}") for entry in entries]

@@ -1,4 +1,4 @@
-"""Keeps some of what an evaluation makes, to be looked at."""
+"""The video, the sheet and the players of an evaluation's report."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -14,19 +14,22 @@ from diffmvr_jax.media.contact_sheet import contact_sheet
 from diffmvr_jax.media.video import TimedFrame, VideoInfo, VideoWriter
 
 _PLAYERS = 4  # clips on the page
-_PLAYED = 150  # frames of each
+_PLAYED = 150  # frames of each of them
 _COLUMNS = 10  # of the sheet
 _PER_CLIP = 3  # frames of a clip that are candidates for the sheet
-_COVERED = 0.03  # of a frame, for the sheet
-_TILE = 256  # pixels, of the video; smaller crops are enlarged
+_COVERED = 0.03  # of a frame has to be, if it is to be on the sheet
+_TILE = 256  # pixels in the video; smaller crops are enlarged
 
 
-class Showcase:
-  """Collects players and frames, and writes a video as clips come.
+class ReportMedia:
+  """Collects players and frames, and writes the video as clips come.
 
   Args:
-    model: the method that sheet and video show.
-    path: of the video: input, restored and target side by side.
+    model: name of the method that sheet and video show.
+    path: file for the video: input, restored and target side by side.
+
+  Attributes:
+    players: the first clips, as `report.player` makes them.
   """
 
   def __init__(self, model: str, path: Path):
@@ -36,24 +39,29 @@ class Showcase:
     self._frames: list[dict[str, np.ndarray]] = []
     self.players: list[dict[str, Any]] = []
 
-  def __enter__(self) -> "Showcase":
+  def __enter__(self) -> "ReportMedia":
     return self
 
   def __exit__(self, *exception) -> None:
     if self._writer is not None:
       self._writer.__exit__(*exception)
 
-  def __call__(
+  def add_clip(
     self, name: str, clip: Window, restored: Mapping[str, np.ndarray]
   ) -> None:
-    """Takes a clip and what each method made of it."""
+    """Takes a clip and what each method made of it.
+
+    Args:
+      name: name of the clip.
+      clip: arrays named as in the data contract, with `target`.
+      restored: restored frames by method.
+    """
     if len(self.players) < _PLAYERS:
-      part = {key: value[:_PLAYED] for key, value in clip.items()}
+      start = {key: value[:_PLAYED] for key, value in clip.items()}
       made = {key: value[:_PLAYED] for key, value in restored.items()}
-      self.players.append(player(name, part, made))
-    shown = restored[self._model]
-    self._collect(clip, shown)
-    self._write(clip, shown)
+      self.players.append(player(name, start, made))
+    self._collect_for_sheet(clip, restored[self._model])
+    self._write_video(clip, restored[self._model])
 
   def write_sheet(self, path: Path) -> None:
     """Draws the contact sheet of occluded frames spread over the clips.
@@ -69,7 +77,7 @@ class Showcase:
     rows = {label: [c[label] for c in columns] for label in columns[0]}
     contact_sheet(rows).save(path)
 
-  def _collect(self, clip: Window, restored: np.ndarray) -> None:
+  def _collect_for_sheet(self, clip: Window, restored: np.ndarray) -> None:
     covered = np.flatnonzero(clip["mask"].mean((1, 2, 3)) > _COVERED)
     count = min(_PER_CLIP, len(covered))
     for k in np.linspace(0, len(covered) - 1, count):
@@ -85,7 +93,7 @@ class Showcase:
         }
       )
 
-  def _write(self, clip: Window, restored: np.ndarray) -> None:
+  def _write_video(self, clip: Window, restored: np.ndarray) -> None:
     size = clip["frame"].shape[1]
     zoom = max(1, _TILE // size)
     if self._writer is None:

@@ -1,4 +1,4 @@
-"""The JSON files of an exported folder, as diffusers and transformers read."""
+"""The JSON files of an exported folder, for diffusers and transformers."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ _COMPONENTS = {
 }
 
 
-def write(model: StoredModel, out: Path) -> None:
+def write_configs(model: StoredModel, out: Path) -> None:
   """Writes `model_index.json` and the configuration of each component."""
   config, files = model.config, {}
   files["scheduler/scheduler_config.json"] = scheduler(config)
@@ -57,7 +57,7 @@ def write(model: StoredModel, out: Path) -> None:
 
 
 def unet(config: Config) -> dict[str, Any]:
-  """Of `UNet2DConditionModel`."""
+  """The configuration of `UNet2DConditionModel`."""
   network = config.model.unet
   down = [
     "CrossAttnDownBlock2D" if attention else "DownBlock2D"
@@ -89,7 +89,7 @@ def unet(config: Config) -> dict[str, Any]:
 
 
 def autoencoder(config: Config, scaling_factor: float) -> dict[str, Any]:
-  """Of `AutoencoderKL` or `AutoencoderTiny`."""
+  """The configuration of `AutoencoderKL` or `AutoencoderTiny`."""
   network = config.model.autoencoder
   levels, channels = len(network.block_channels), network.block_channels
   common = {
@@ -125,7 +125,7 @@ def autoencoder(config: Config, scaling_factor: float) -> dict[str, Any]:
 
 
 def clip(config: Config) -> dict[str, Any]:
-  """Of `CLIPVisionModelWithProjection`."""
+  """The configuration of `CLIPVisionModelWithProjection`."""
   network = config.model.clip
   return {
     "architectures": ["CLIPVisionModelWithProjection"],
@@ -143,7 +143,7 @@ def clip(config: Config) -> dict[str, Any]:
 
 
 def preprocessor(config: Config) -> dict[str, Any]:
-  """Of `CLIPImageProcessor`."""
+  """The configuration of `CLIPImageProcessor`."""
   size = config.model.clip.image_size
   return {
     "image_processor_type": "CLIPImageProcessor",
@@ -159,7 +159,7 @@ def preprocessor(config: Config) -> dict[str, Any]:
 
 
 def scheduler(config: Config) -> dict[str, Any]:
-  """Of `DDIMScheduler`, with the timesteps that `spaced_timesteps` gives."""
+  """The configuration of `DDIMScheduler`; it steps as `spaced_timesteps`."""
   diffusion = config.diffusion
   prediction = (
     "epsilon" if diffusion.prediction == "epsilon" else "v_prediction"

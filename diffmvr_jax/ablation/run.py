@@ -1,0 +1,152 @@
+"""Runs a sweep: trains what is not trained, evaluates what is not evaluated."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import jax
+
+from diffmvr_jax.ablation.spec import Sweep, Variant
+from diffmvr_jax.ablation.table import Results, write_tables
+from diffmvr_jax.checkpoints.model import save_model
+from diffmvr_jax.config import Config, to_json
+from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.evaluation.clips import evaluate_clips, from_function
+from diffmvr_jax.files import write_atomically
+from diffmvr_jax.inference.crop_restorer import CropRestorer
+from diffmvr_jax.metrics.accumulators import Measurements, Scores
+from diffmvr_jax.metrics.clip_metrics import MetricNetworks
+from diffmvr_jax.metrics.definitions import DEFINITIONS
+from diffmvr_jax.metrics.pretrained import load_networks
+from diffmvr_jax.training.loop import fit_autoencoder, train
+
+_SHARED = ("autoencoder", "scaling_factor")
+
+
+def run_sweep(
+  sweep: Sweep, workdir: Path, name: str, weights: Path | None = None
+) -> str:
+  """Runs a sweep, or goes on with it, and writes its tables and plots.
+
+  Args:
+    sweep: what to run.
+    workdir: folder of all runs, and of the tables.
+    name: beginning of the tables' file names.
+    weights: folder of the metrics' networks.
+
+  Returns:
+    The tables as Markdown, and what was not computed.
+
+  Raises:
+    InputError: bad data, or a workdir of another configuration.
+    FloatingPointError: a loss is not finite.
+    Preempted: SIGTERM arrived; the state is saved.
+  """
+  # A resumed sweep finds its programs here, and one seed those of another.
+  jax.config.update(
+    "jax_compilation_cache_dir", str((workdir / "programs").absolute())
+  )
+  loaded = load_networks(weights, sweep.metrics)
+  results = run_variants(sweep, workdir, loaded.networks)
+  lines = [write_tables(sweep, results, workdir, name)]
+  for metric, remedy in loaded.missing.items():
+    lines.append(f"not computed: {DEFINITIONS[metric].title}; {remedy}")
+  return "\n".join(lines)
+
+
+def run_variants(
+  sweep: Sweep, workdir: Path, networks: MetricNetworks
+) -> dict[str, Results]:
+  """Trains and evaluates every variant with its seeds.
+
+  Seeds follow one another, so that every variant has a first run early.
+
+  Args:
+    sweep: what to run.
+    workdir: folder of all runs.
+    networks: networks of metrics.
+
+  Returns:
+    Scores by split, variant and seed.
+
+  Raises:
+    InputError: bad data, or a workdir of another configuration.
+    FloatingPointError: a loss is not finite.
+    Preempted: SIGTERM arrived; the state is saved.
+  """
+  autoencoder = None
+  if sweep.base.autoencoder_stage.steps:
+    folder = _trained_autoencoder(sweep.base, workdir / "autoencoder")
+    autoencoder = str(folder)
+  results: dict[str, dict[str, dict[int, Scores]]] = {
+    split: {variant.name: {} for variant in sweep.variants}
+    for split in sweep.splits
+  }
+  for seed in sweep.seeds:
+    for variant in sweep.variants:
+      if variant.seeds is not None and seed not in variant.seeds:
+        continue
+      config = sweep.config_of(variant, seed, autoencoder)
+      folder = workdir / variant.name / f"seed{seed}"
+      for split in sweep.splits:
+        path = folder / f"scores-{split}.json"
+        if not path.exists():
+          checkpoint = _trained_model(variant, config, seed, folder)
+          _write_scores(path, checkpoint, config, split, seed, networks)
+        results[split][variant.name][seed] = _read_scores(path, config)
+  return dict(results)
+
+
+def _trained_autoencoder(config: Config, workdir: Path) -> Path:
+  """The folder of the trained autoencoder, written as an import would be."""
+  params = fit_autoencoder(config, workdir)
+  if not (workdir / "model").is_dir():
+    networks = params()
+    save_model(workdir, config, {name: networks[name] for name in _SHARED})
+  return workdir
+
+
+def _trained_model(
+  variant: Variant, config: Config, seed: int, folder: Path
+) -> Path:
+  if variant.checkpoint is not None:
+    return Path(variant.checkpoint.format(seed=seed))
+  print(f"{folder}: training", flush=True)
+  train(config, folder)
+  return folder
+
+
+def _write_scores(
+  path: Path,
+  checkpoint: Path,
+  config: Config,
+  split: str,
+  seed: int,
+  networks: MetricNetworks,
+) -> None:
+  """Writes a model's scores on a split, which depend on nothing else."""
+  restorer = CropRestorer.from_checkpoint(checkpoint)
+  by_video = evaluate_clips(
+    {"model": from_function(partial(restorer, seed=seed))},
+    RecordSource(config.data.path, split),
+    networks,
+  )["model"]
+  content = {
+    "config": json.loads(to_json(config)),
+    "checkpoint": restorer.checkpoint,
+    "average": sum(by_video.values(), Measurements()).values(),
+    "videos": {video: m.means() for video, m in by_video.items()},
+  }
+  path.parent.mkdir(parents=True, exist_ok=True)
+  write_atomically(path, json.dumps(content, indent=2))
+
+
+def _read_scores(path: Path, config: Config) -> Scores:
+  content = json.loads(path.read_text())
+  if content["config"] != json.loads(to_json(config)):
+    raise InputError(
+      f"{path}: measured with another configuration; give another --workdir, "
+      "or remove the file's folder"
+    )
+  return content["average"]

@@ -1,0 +1,173 @@
+"""Evaluates models and other methods on a data set, down to the report."""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.evaluation.clips import (
+  Method,
+  evaluate_clips,
+  from_folder,
+  from_function,
+)
+from diffmvr_jax.evaluation.report import write_page
+from diffmvr_jax.evaluation.report_media import ReportMedia
+from diffmvr_jax.evaluation.summary import (
+  METRICS,
+  device,
+  summarise,
+  verdict,
+)
+from diffmvr_jax.files import write_atomically
+from diffmvr_jax.inference.baselines import BASELINES
+from diffmvr_jax.inference.crop_restorer import CropRestorer
+from diffmvr_jax.metrics.accumulators import Measurements
+from diffmvr_jax.metrics.pretrained import load_networks
+from diffmvr_jax.runtime.processes import gather
+
+MODEL = "DiffMVR"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Methods:
+  """What is compared.
+
+  Attributes:
+    by_name: the methods; the first one is what the report is about.
+    descriptions: what models and external methods are, by name.
+  """
+
+  by_name: dict[str, Method] = field(default_factory=dict)
+  descriptions: dict[str, str] = field(default_factory=dict)
+
+
+def evaluate_records(
+  checkpoint: Path | None,
+  data: Path,
+  split: str,
+  out: Path,
+  seed: int,
+  *,
+  models: Sequence[tuple[str, Path]] = (),
+  external: Sequence[tuple[str, Path]] = (),
+  weights: Path | None = None,
+  metrics: Collection[str] = METRICS,
+) -> dict[str, Any]:
+  """Restores and scores every clip of a split; writes the report's four files.
+
+  Several processes share the clips, and process 0 writes.
+
+  Args:
+    checkpoint: workdir of the model; None measures the other methods alone,
+      and the report is about the first of them.
+    data: folder of records.
+    split: split of the data set.
+    out: folder for the files.
+    seed: seed of the models' noise.
+    models: names and workdirs of further models.
+    external: names of other methods, and folders of what they made of the
+      clips.
+    weights: folder of the metrics' networks.
+    metrics: names of `METRICS`; each is also measured inside the mask.
+
+  Returns:
+    The content of `metrics.json`.
+
+  Raises:
+    InputError: there is no checkpoint, no such split, no target in the
+      records, or nothing to measure; an external method lacks a clip; or two
+      methods have one name.
+  """
+  loaded = load_networks(weights, metrics)
+  records = RecordSource(data, split)
+  if checkpoint is not None:
+    models = [(MODEL, checkpoint), *models]
+  methods = _open_methods(models, external, seed)
+  first = next(iter(methods.by_name))
+  out.mkdir(parents=True, exist_ok=True)
+  with ReportMedia(first, out / "restored.mp4") as media:
+    measurements = evaluate_clips(
+      methods.by_name,
+      records,
+      loaded.networks,
+      part=slice(jax.process_index(), None, jax.process_count()),
+      on_clip=media.add_clip if jax.process_index() == 0 else None,
+    )
+  measurements = _of_all_processes(measurements)
+  summary = summarise(
+    measurements,
+    conditions={
+      **methods.descriptions,
+      "data": f"{data}, split {split}: {len(measurements[first])} clips",
+      "device": device(),
+      "seed": str(seed),
+    },
+    metrics=metrics,
+    digests=loaded.digests,
+    missing=loaded.missing,
+  )
+  if jax.process_index() == 0:
+    summary["verdict"] = verdict(first, summary["methods"])
+    write_atomically(out / "metrics.json", json.dumps(summary, indent=2))
+    media.write_sheet(out / "sheet.png")
+    write_page(
+      out / "report.html",
+      title=f"{data.name}, {split}: restored by {first}",
+      model=first,
+      summary=summary,
+      players=media.players,
+      sheet=out / "sheet.png",
+    )
+  return summary
+
+
+def _open_methods(
+  models: Sequence[tuple[str, Path]],
+  external: Sequence[tuple[str, Path]],
+  seed: int,
+) -> _Methods:
+  """Models, external methods, and the baselines that need no training."""
+  _refuse_like_names([*models, *external])
+  methods = _Methods()
+  for name, workdir in models:
+    restorer = CropRestorer.from_checkpoint(workdir)
+    sampling = restorer.config.sampling
+    methods.by_name[name] = from_function(partial(restorer, seed=seed))
+    methods.descriptions[name] = (
+      f"{restorer.checkpoint}; {restorer.config.model.dtype}, "
+      f"{sampling.steps} steps of {sampling.sampler}"
+    )
+  for name, folder in external:
+    methods.by_name[name] = from_folder(folder)
+    methods.descriptions[name] = str(folder)
+  if not methods.by_name:
+    raise InputError("give --checkpoint, --model or --external")
+  for name, restore in BASELINES.items():
+    methods.by_name[name] = from_function(restore)
+  return methods
+
+
+def _refuse_like_names(given: Sequence[tuple[str, Path]]) -> None:
+  taken = set(BASELINES)
+  for name, folder in given:
+    if name in taken:
+      raise InputError(f"{folder}: another method is called {name!r} already")
+    taken.add(name)
+
+
+def _of_all_processes(
+  measurements: dict[str, dict[str, Measurements]],
+) -> dict[str, dict[str, Measurements]]:
+  """Joins the videos of all processes, method by method."""
+  parts = gather(measurements)
+  return {
+    method: {video: m for part in parts for video, m in part[method].items()}
+    for method in measurements
+  }

@@ -1,0 +1,105 @@
+"""Sweeps: variants trained, measured, resumed and tabulated."""
+
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffmvr_jax.ablation.run import run_variants
+from diffmvr_jax.ablation.spec import Variant
+from diffmvr_jax.ablation.table import write_tables
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.metrics.clip_metrics import MetricNetworks
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture(scope="module")
+def finished(sweep, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("sweep")
+  results = run_variants(sweep, workdir, MetricNetworks())
+  return workdir, results
+
+
+def test_every_variant_has_its_seeds(sweep, finished):
+  workdir, results = finished
+  assert {v: list(runs) for v, runs in results["test"].items()} == {
+    "both": [0, 1],
+    "past": [1],
+  }
+  both = results["test"]["both"]
+  assert both[0]["psnr_mask"] != both[1]["psnr_mask"]
+  stored = json.loads(
+    (workdir / "past" / "seed1" / "scores-test.json").read_text()
+  )
+  assert stored["average"] == results["test"]["past"][1]
+  assert stored["config"]["model"]["unet"]["branches"] == ["past"]
+  assert stored["config"]["init_from"] == str(workdir / "autoencoder")
+
+
+def test_a_second_call_only_reads(sweep, finished, monkeypatch):
+  workdir, results = finished
+  monkeypatch.setattr("diffmvr_jax.ablation.run.train", None)
+  assert run_variants(sweep, workdir, MetricNetworks()) == results
+
+
+def test_other_settings_are_not_mixed_in(sweep, finished):
+  workdir, _ = finished
+  stage = replace(sweep.base.diffusion_stage, steps=7)
+  other = replace(sweep, base=replace(sweep.base, diffusion_stage=stage))
+  with pytest.raises(InputError, match="another configuration"):
+    run_variants(other, workdir, MetricNetworks())
+
+
+def test_a_finished_training_can_be_loaded(
+  sweep, finished, monkeypatch, tmp_path
+):
+  """With the same scores as where it was trained."""
+  workdir, results = finished
+  monkeypatch.setattr("diffmvr_jax.ablation.run.train", None)
+  given = str(workdir / "both" / "seed{seed}")
+  variant = Variant(name="given", checkpoint=given, seeds=(1,))
+  loading = replace(sweep, variants=(variant,))
+  # Its autoencoder is the trained one.
+  (tmp_path / "autoencoder").symlink_to(workdir / "autoencoder")
+  loaded = run_variants(loading, tmp_path, MetricNetworks())["test"]["given"]
+  assert loaded == {1: results["test"]["both"][1]}
+
+
+def test_tables_and_plot_are_written(sweep, finished):
+  workdir, results = finished
+  text = write_tables(sweep, results, workdir, "tiny")
+  assert "### held-out people" in text
+  assert "| variant | seeds | PSNR in mask, dB ↑ | SSIM ↑ |" in text
+  assert "| *the paper's* | – | 12.5 | – |" in text
+  assert "- two beat one: " in text
+  assert (workdir / "tiny.md").read_text() == text
+  rows = list(csv.DictReader((workdir / "tiny.csv").read_text().splitlines()))
+  assert [(r["split"], r["variant"], r["seed"]) for r in rows] == [
+    ("test", "both", "0"),
+    ("test", "both", "1"),
+    ("test", "past", "1"),
+    ("paper", "both", ""),
+  ]
+  mean = np.mean([float(r["psnr_mask"]) for r in rows[:2]])
+  assert f"| both | 2 | {mean:.2f} ± " in text
+  assert (workdir / "tiny-test.png").stat().st_size > 5000
+
+
+def test_the_command_says_what_is_missing(tmp_path):
+  done = subprocess.run(
+    [
+      *(sys.executable, "-m", "diffmvr_jax.sweep"),
+      *("--config", CONFIGS / "ablation_loss.py"),
+      *("--workdir", tmp_path, f"data.path={tmp_path / 'nothing'}"),
+    ],
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 2
+  assert "nothing" in done.stderr.splitlines()[-1]
