@@ -18,7 +18,8 @@ from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluate import evaluate_records, evaluate_videos, main
 from diffmvr_jax.evaluation.summary import summarise, table
 from diffmvr_jax.inference.baselines import BASELINES, telea, temporal_median
-from diffmvr_jax.media.video import TimedFrame, VideoInfo, VideoWriter
+from diffmvr_jax.media.video import TimedFrame, VideoInfo
+from diffmvr_jax.media.video_writer import VideoWriter
 from diffmvr_jax.metrics.accumulators import Features, Tally
 from diffmvr_jax.metrics.definitions import DEFINITIONS
 from diffmvr_jax.metrics.frechet import Moments
