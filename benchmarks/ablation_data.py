@@ -17,6 +17,7 @@ from pathlib import Path
 from data_prep.__main__ import main as data_prep
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.media import video
+from diffmvr_jax.media.video_writer import VideoWriter
 
 _LATE = 0.75  # of the duration is trained on
 _GAP = 0.5  # seconds left out
@@ -40,7 +41,7 @@ def cut(source: Path, known: bool, folder: Path) -> Iterator[tuple[str, str]]:
     }
   for split, (suffix, kept) in parts.items():
     name = f"{source.stem}{suffix}.mkv"
-    with video.VideoWriter(folder / name, silent, lossless=True) as writer:
+    with VideoWriter(folder / name, silent, lossless=True) as writer:
       for number, frame in enumerate(video.read_frames(source)):
         if number in kept:
           writer.write(frame)

@@ -23,7 +23,7 @@ import numpy as np
 from data_prep.detectors.find_masks import find_masks
 from data_prep.detectors.interface import Detections, bounding_box
 from data_prep.detectors.landmarkers import FaceDetector, HandDetector
-from data_prep.prepare import Found, prepare
+from data_prep.prepare import RealOcclusion, prepare
 from data_prep.recipe import Recipe
 from data_prep.sources import expand, file_clip
 from diffmvr_jax.config import DataConfig
@@ -108,7 +108,7 @@ def _stages(path: Path, recipe: Recipe) -> dict[str, float]:
 
   def guide() -> None:
     held = dataclasses.replace(clip, frames=lambda: iter(frames))
-    occlusion = Found(detector=_Known(hands))
+    occlusion = RealOcclusion(detector=_Known(hands))
     for item in prepare(
       held, size=recipe.size, find_face=_Known(faces), occlusion=occlusion
     ):

@@ -24,7 +24,8 @@ from data_prep.recipe import Recipe
 from diffmvr_jax.inference.crop_restorer import CropRestorer
 from diffmvr_jax.inference.restorer import Restorer
 from diffmvr_jax.media.sources import open_source
-from diffmvr_jax.media.video import TimedFrame, VideoInfo, VideoWriter
+from diffmvr_jax.media.video import TimedFrame, VideoInfo
+from diffmvr_jax.media.video_writer import VideoWriter
 
 FPS = 25
 PERIOD = 30 * FPS
@@ -100,7 +101,8 @@ def write(film: Path, masks: Path, count: int) -> None:
 class DrawnRecipe(Recipe):
   """A recipe that knows the face."""
 
-  def _face(self) -> Detector:
+  def face_detector(self) -> Detector:
+    """Opens the detector of drawn faces."""
     return DrawnFaces(SIZE)
 
 

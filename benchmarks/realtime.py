@@ -32,7 +32,7 @@ from benchmarks.drawn_faces import DrawnFaces
 from benchmarks.train_step import random_params
 from data_prep.detectors.interface import Detections
 from data_prep.detectors.landmarkers import FaceDetector, HandDetector
-from data_prep.prepare import Found, SkippedFrame, prepare
+from data_prep.prepare import RealOcclusion, SkippedFrame, prepare
 from data_prep.procedural import ProceduralVideo
 from data_prep.sources import Clip, Frame, array_clip
 from diffmvr_jax.config import AutoencoderConfig, Config, load_config
@@ -97,7 +97,9 @@ def main() -> None:
       clip,
       size=size,
       find_face=find_face(),
-      occlusion=Found(detector=Covering(find_hands() if find_hands else None)),
+      occlusion=RealOcclusion(
+        detector=Covering(find_hands() if find_hands else None)
+      ),
       lookahead=0,
     )
     return map(source_frame, clip.frames(), records)

@@ -1,4 +1,4 @@
-"""Command line of the data preparation.
+"""Prepares videos for training: the command line.
 
 python -m data_prep export VIDEO… --out DIR      videos to TFRecords
 python -m data_prep inspect DIR                  counts, checksums, pictures
@@ -10,23 +10,20 @@ import argparse
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
-from data_prep.dataset import annotate
+from data_prep.dataset.annotate import annotate
 from data_prep.dataset.check import inspect
 from data_prep.dataset.export import export
 from data_prep.dataset.finish import Splitting
 from data_prep.detectors import yolo
 from data_prep.occlusion.paste import OcclusionConfig, parse_range
 from data_prep.recipe import Recipe
-from data_prep.sources import expand
 from diffmvr_jax.errors import InputError, run_command
 
 
 def main(argv: list[str]) -> None:
   """Parses the arguments and runs the chosen command.
 
-  Ends with code 1 where a video failed or a record is damaged.
+  Ends with code 1 if a video failed or a record is damaged.
   """
   parser = argparse.ArgumentParser(prog="python -m data_prep")
   commands = parser.add_subparsers(dest="command", required=True)
@@ -63,8 +60,6 @@ def _add_export(commands) -> None:
 
 
 def _export(arguments) -> int:
-  if arguments.workers < 1:
-    raise InputError(f"--workers {arguments.workers}: at least 1")
   failed = export(
     arguments.videos,
     arguments.out,
@@ -102,42 +97,23 @@ def _add_annotate(commands) -> None:
     type=float,
     default=0.0,
     metavar="SHARE",
-    help="of the training pictures that get a background of blotches, half of "
-    "them of skin's colour, which are no occluders (0)",
+    help="share of the training pictures that get a background of blotches, "
+    "half of them of skin's colour, which are no occluders (0)",
   )
-  # Sprites of this size; the pictures keep that of their video.
+  # Sprites get this size; the pictures keep the size of their video.
   command.set_defaults(run=_annotate, size=384, test_share=0.0)
 
 
 def _annotate(arguments) -> int:
-  recipe = _recipe(arguments)
-  cluttered = arguments.cluttered
-  if not 0 <= cluttered <= 1:
-    raise InputError(f"--cluttered {cluttered}: not within [0, 1]")
-  if cluttered and arguments.occlusion == "real":
-    raise InputError("--cluttered would cover real hands: only synthetic ones")
-  sources = [s for s in expand(arguments.videos) if isinstance(s, Path)]
-  if not sources:
-    raise InputError("only video files can be annotated")
-  recipe.check(sources)
-  split_of = _splitting(arguments).of(source.stem for source in sources)
-  failures = 0
-  for source in tqdm(sources, unit="video", desc="annotate"):
-    split = split_of[source.stem]
-    try:
-      for picture in annotate.annotate_video(
-        source,
-        recipe,
-        every=arguments.every,
-        outlines=arguments.task == "segment",
-        cluttered=cluttered if split == "train" else 0.0,
-      ):
-        annotate.write_picture(picture, arguments.out, split)
-    except InputError as error:
-      tqdm.write(f"failed: {error}", file=sys.stderr)
-      failures += 1
-  print(annotate.write_data_yaml(arguments.out))
-  return failures
+  return annotate(
+    arguments.videos,
+    arguments.out,
+    _recipe(arguments),
+    _splitting(arguments),
+    every=arguments.every,
+    outlines=arguments.task == "segment",
+    cluttered=arguments.cluttered,
+  )
 
 
 def _add_train(commands) -> None:
@@ -193,12 +169,14 @@ def _add_recipe(command) -> None:
     help="paste something (gives ground truth), or find what is there",
   )
   command.add_argument(
-    "--face", default="mediapipe", help="or yolo:WEIGHTS.pt[#CLASS][@SCORE]"
+    "--face",
+    default="mediapipe",
+    help="mediapipe, or yolo:WEIGHTS.pt[#CLASS][@SCORE]",
   )
   command.add_argument(
     "--occluder",
     default="mediapipe",
-    help="of real occlusion: mediapipe (hands), "
+    help="what finds real occlusion: mediapipe (hands), "
     "yolo:WEIGHTS.pt[#CLASS][@SCORE], or masks:PATH (video, folder of images, "
     "image, or a folder of these)",
   )

@@ -1,7 +1,8 @@
-"""From a clip to frame records: crop, occlusion, guidance.
+"""Turns a clip into frame records: crops, occlusion masks, guidance images.
 
 Both the export of a training set and the restoration of a single video go
-through `prepare`. It is a stream: memory does not grow with the video.
+through `prepare`. Frames stream through it, so that memory does not grow with
+the video.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from data_prep.detectors.find_masks import find_masks
 from data_prep.detectors.interface import Detector
 from data_prep.faces import crop
 from data_prep.faces.guidance_images import (
-  PastBank,
+  PastFrameChooser,
   face_occlusion,
   sharpness,
   symmetric_image,
@@ -27,21 +28,26 @@ from data_prep.occlusion.shapes import Skin
 from data_prep.sources import Clip, Frame
 from diffmvr_jax.data.record_codec import FrameRecord
 
-# A found mask that covers less of the face than this is none.
+# A mask that covers a smaller share of the face counts as empty.
 MIN_OCCLUSION = 0.005
 
 
 @dataclass(frozen=True)
 class SkippedFrame:
-  """A frame that gets no record."""
+  """A frame that gets no record, with the reason."""
 
   frame_index: int
   reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pasted:
-  """Synthetic occlusion: records get a target."""
+class SyntheticOcclusion:
+  """Something is pasted over the face, so that records get a target.
+
+  Attributes:
+    config: what is pasted, and how long it stays.
+    seed: decides everything that the config leaves open.
+  """
 
   config: OcclusionConfig
   seed: int
@@ -49,17 +55,17 @@ class Pasted:
   def start(
     self, fps: Fraction, image: np.ndarray, tracked: TrackedFace
   ) -> Occlusion:
-    """Begins with the first crop in which there is a face.
+    """Returns what pastes over the face of one clip.
 
     Args:
       fps: frames per second.
-      image: (size, size, 3) uint8 crop.
-      tracked: its face.
+      image: (size, size, 3) uint8, the first crop of the clip with a face.
+      tracked: the face in that crop.
     """
     return Occlusion(
       self.config,
       seed=self.seed,
-      skin=_skin(image, tracked),
+      skin=_skin_of(image, tracked),
       face_outline=(tracked.outline + 0.5) / len(image),
       fps=float(fps),
       resolution=len(image),
@@ -67,12 +73,12 @@ class Pasted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-  """Real occlusion: records get no target.
+class RealOcclusion:
+  """What covers the face is found, and records get no target.
 
   Attributes:
-    detector: of the occluder.
-    as_boxes: take its bounding boxes, not its outlines.
+    detector: finds what covers the face.
+    as_boxes: whether bounding boxes, not outlines, become the mask.
     dilation: pixels of the video by which the mask grows.
   """
 
@@ -86,7 +92,7 @@ def prepare(
   *,
   size: int,
   find_face: Detector,
-  occlusion: Pasted | Found,
+  occlusion: SyntheticOcclusion | RealOcclusion,
   which_face: str | int = "largest",
   lookahead: int = LOOKAHEAD,
 ) -> Iterator[FrameRecord | SkippedFrame]:
@@ -95,25 +101,26 @@ def prepare(
   Args:
     clip: the video.
     size: side of the crops, in pixels.
-    find_face: detector of the face.
-    occlusion: paste something, or find what is there.
-    which_face: as in `FaceFinder`.
-    lookahead: frames that are awaited before one comes out; fewer than
-      `LOOKAHEAD` make the crop less steady, and 0 also leaves gaps between
-      finds of the occluder open.
+    find_face: detector of faces.
+    occlusion: what to paste, or how to find what is there.
+    which_face: `largest`, or a number from the left, see `FaceFinder`.
+    lookahead: frames that have to come in before one comes out. With fewer
+      than `LOOKAHEAD` the crop is less steady; with 0, gaps between finds of
+      the occluder stay open as well.
 
   Yields:
     Every frame of the clip, in order: its record, or why it has none.
 
   Raises:
-    InputError: the video is damaged; a detector's complaint.
+    InputError: the video is damaged, or a detector cannot be used.
   """
-  finder = FaceFinder(find_face, which_face)
-  bank = PastBank()
-  pasting: Occlusion | None = None
-  masked = _masked(clip.frames(), occlusion, causal=lookahead == 0)
+  find_one_face = FaceFinder(find_face, which_face)
+  choose_past_frame = PastFrameChooser()
+  pasted: Occlusion | None = None
+  masked = _with_masks(clip.frames(), occlusion, causal=lookahead == 0)
   observed = (
-    ((frame, mask), finder(frame.image, frame.index)) for frame, mask in masked
+    ((frame, mask), find_one_face(frame.image, frame.index))
+    for frame, mask in masked
   )
   for (frame, mask), tracked in track(observed, size, lookahead):
     if tracked is None:
@@ -124,11 +131,11 @@ def prepare(
       continue
     target = None
     image = crop.warp(frame.image, tracked.transform, size)
-    if isinstance(occlusion, Pasted):
+    if isinstance(occlusion, SyntheticOcclusion):
       target = image
-      if pasting is None:
-        pasting = occlusion.start(clip.fps, target, tracked)
-      image, mask = pasting.paste(target, float(frame.time))
+      if pasted is None:
+        pasted = occlusion.start(clip.fps, target, tracked)
+      image, mask = pasted.paste(target, float(frame.time))
     else:
       mask = crop.warp_mask(mask, tracked.transform, size)
     covered = face_occlusion(mask, tracked.outline)
@@ -146,9 +153,9 @@ def prepare(
       symmetric=symmetric.image,
       symmetric_mask=symmetric.unknown,
       symmetric_valid=symmetric.valid,
-      past_index=bank.update(
+      past_index=choose_past_frame.update(
         frame.index,
-        # What is pasted beside the face spoils the crop as well.
+        # Something that is pasted beside the face spoils the crop as well.
         occlusion=max(covered, float(mask.mean())),
         sharpness=sharpness(image, tracked.outline),
       ),
@@ -159,10 +166,14 @@ def prepare(
     )
 
 
-def _masked(
-  frames: Iterator[Frame], occlusion: Pasted | Found, *, causal: bool
+def _with_masks(
+  frames: Iterator[Frame],
+  occlusion: SyntheticOcclusion | RealOcclusion,
+  *,
+  causal: bool,
 ) -> Iterator[tuple[Frame, np.ndarray]]:
-  if not isinstance(occlusion, Found):
+  """Adds to each frame the mask of its real occlusion, at the frame's size."""
+  if not isinstance(occlusion, RealOcclusion):
     nothing = np.zeros((0, 0), np.uint8)
     return ((frame, nothing) for frame in frames)
   masked = find_masks(
@@ -175,8 +186,8 @@ def _masked(
   return ((frame, cv2.dilate(mask, kernel)) for frame, mask in masked)
 
 
-def _skin(image: np.ndarray, tracked: TrackedFace) -> Skin:
-  """Skin of a crop: the cheeks, or the middle of a face without landmarks."""
+def _skin_of(image: np.ndarray, tracked: TrackedFace) -> Skin:
+  """Samples skin from a cheek, or from the middle if there are no landmarks."""
   if len(tracked.landmarks):
     region = cheek(tracked.landmarks)
   else:

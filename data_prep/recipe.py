@@ -1,23 +1,29 @@
-"""How videos are prepared, in one value that also worker processes take."""
+"""How videos are prepared: one value, which worker processes take as well."""
 
 import hashlib
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from data_prep.detectors.given_masks import GivenMasks, UserMasks
+from data_prep.detectors.by_name import (
+  check_occluder_detector,
+  open_face_detector,
+  open_occluder_detector,
+)
+from data_prep.detectors.given_masks import GivenMasks
 from data_prep.detectors.interface import Detector
-from data_prep.detectors.landmarkers import FaceDetector, HandDetector
-from data_prep.detectors.yolo import YoloDetector
 from data_prep.faces.track import LOOKAHEAD
 from data_prep.occlusion.paste import OcclusionConfig
-from data_prep.prepare import Found, Pasted, SkippedFrame, prepare
+from data_prep.prepare import (
+  RealOcclusion,
+  SkippedFrame,
+  SyntheticOcclusion,
+  prepare,
+)
 from data_prep.sources import (
   Clip,
   Frame,
@@ -28,10 +34,20 @@ from data_prep.sources import (
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.errors import InputError
 
-_YOLO = re.compile(
-  r"(?s)(?P<path>.+?)(?:#(?P<label>[^#/]*?))?"
-  r"(?:@(?P<score>\d*\.?\d+(?:e-?\d+)?))?"
-)
+
+@dataclass(frozen=True, kw_only=True)
+class OpenVideo:
+  """A video with the detectors that are opened for it.
+
+  Attributes:
+    clip: the video.
+    find_face: detector of faces.
+    occlusion: what to paste, or how to find what is there.
+  """
+
+  clip: Clip
+  find_face: Detector
+  occlusion: SyntheticOcclusion | RealOcclusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,16 +56,16 @@ class Recipe:
 
   Attributes:
     size: side of the crops, in pixels.
-    face: `mediapipe` or `yolo:WEIGHTS.pt[#CLASS][@SCORE]`.
-    occluder: likewise, or `masks:PATH`; of no use where `paste` is set.
-    as_boxes: take the occluder's bounding box as the mask.
-    dilation: pixels of the video by which a found mask grows.
-    which_face: `largest`, or a number from the left, as in `FaceFinder`.
-    lookahead: frames that a frame waits for, as in `prepare`.
-    paste: occlude synthetically in place of finding occlusions.
-    models: folder of MediaPipe's models, see
-      `data_prep.detectors.mediapipe_files`.
-    seed: of what is pasted.
+    face: name of the face detector, as `open_face_detector` takes it.
+    occluder: name of the occluder detector, as `open_occluder_detector` takes
+      it; it is not used if `paste` is set.
+    as_boxes: whether the occluder's bounding box becomes the mask.
+    dilation: pixels of the video by which a mask that is found grows.
+    which_face: `largest`, or a number from the left, see `FaceFinder`.
+    lookahead: frames that a frame waits for, see `prepare`.
+    paste: what to paste; None means that occlusions are found.
+    models: folder of MediaPipe's models, see `diffmvr_jax.files`.
+    seed: decides what is pasted.
   """
 
   size: int
@@ -63,52 +79,72 @@ class Recipe:
   models: str | None = None
   seed: int = 0
 
+  def check_detectors(self, sources: Iterable[Path | int]) -> None:
+    """Opens the detectors once, so that errors come before any work.
+
+    Args:
+      sources: files, or seeds of drawn clips, which need no detectors.
+
+    Raises:
+      InputError: a model is missing or damaged, or there is no such detector.
+    """
+    if all(isinstance(source, int) for source in sources):
+      return
+    self.face_detector().close()
+    if self.paste is None:
+      check_occluder_detector(self.occluder, self.models)
+
   def records(self, source: Path | int) -> Iterator[FrameRecord | SkippedFrame]:
     """Prepares one video, see `prepare`.
+
+    Args:
+      source: a file, or the seed of a drawn clip.
 
     Raises:
       InputError: the video or a detector cannot be used.
     """
-    with self.opened(source) as (clip, find_face, occlusion):
-      yield from prepare(
-        clip, find_face=find_face, occlusion=occlusion, **self._following()
-      )
+    with self.open_video(source) as video:
+      yield from self._prepare(video)
 
-  def observed(
+  def frames_and_records(
     self, source: Path | Clip, masks: Iterable[np.ndarray] | None = None
   ) -> Iterator[tuple[Frame, FrameRecord | SkippedFrame]]:
-    """As `records`, each with the frame that it is made of; one decode.
+    """Prepares one video, and yields each frame with its record.
+
+    The video is decoded once.
 
     Args:
       source: the video.
-      masks: (h, w) each, in place of the occluder's detector.
+      masks: masks of shape (h, w), one for each frame; None means that the
+        occluder is searched for.
 
     Raises:
-      InputError: as `records`.
+      InputError: the video or a detector cannot be used.
     """
     waiting: deque[Frame] = deque()
-    with self.opened(source, masks) as (clip, find_face, occlusion):
+    with self.open_video(source, masks) as video:
 
       def frames() -> Iterator[Frame]:
-        for frame in clip.frames():
+        for frame in video.clip.frames():
           waiting.append(frame)
           yield frame
 
-      for item in prepare(
-        replace(clip, frames=frames),
-        find_face=find_face,
-        occlusion=occlusion,
-        **self._following(),
-      ):
+      kept = replace(video, clip=replace(video.clip, frames=frames))
+      for item in self._prepare(kept):
         yield waiting.popleft(), item
 
   @contextmanager
-  def opened(
+  def open_video(
     self,
     source: Path | int | Clip,
     masks: Iterable[np.ndarray] | None = None,
-  ) -> Iterator[tuple[Clip, Detector, Pasted | Found]]:
-    """Opens a video and its detectors, and closes them.
+  ) -> Iterator[OpenVideo]:
+    """Opens a video and its detectors, and closes the detectors at the end.
+
+    Args:
+      source: a file, the seed of a drawn clip, or a clip.
+      masks: masks of shape (h, w), one for each frame; None means that the
+        occluder is searched for.
 
     Raises:
       InputError: one of them cannot be used.
@@ -121,85 +157,51 @@ class Recipe:
       clip, find_face = procedural_clip(source), KnownFaces(source)
     else:
       clip = source if isinstance(source, Clip) else file_clip(source)
-      find_face = self._face()
+      find_face = self.face_detector()
     with closing(find_face):
       if self.paste is not None:
         seed = seed_of(self.seed, clip.video_id)
-        yield clip, find_face, Pasted(config=self.paste, seed=seed)
+        yield OpenVideo(
+          clip=clip,
+          find_face=find_face,
+          occlusion=SyntheticOcclusion(config=self.paste, seed=seed),
+        )
         return
       if masks is not None:
-        detector: Detector = GivenMasks(masks)
+        find_occluder: Detector = GivenMasks(masks)
       else:
-        detector = self._occluder(Path(clip.path))
-      with closing(detector):
-        found = Found(
-          detector=detector, as_boxes=self.as_boxes, dilation=self.dilation
+        find_occluder = self.occluder_detector(Path(clip.path))
+      with closing(find_occluder):
+        yield OpenVideo(
+          clip=clip,
+          find_face=find_face,
+          occlusion=RealOcclusion(
+            detector=find_occluder,
+            as_boxes=self.as_boxes,
+            dilation=self.dilation,
+          ),
         )
-        yield clip, find_face, found
 
-  def _following(self) -> dict[str, Any]:
-    """Settings of `prepare` that are no detectors."""
-    return {
-      "size": self.size,
-      "which_face": self.which_face,
-      "lookahead": self.lookahead,
-    }
+  def face_detector(self) -> Detector:
+    """Opens the detector of faces."""
+    return open_face_detector(self.face, self.models)
 
-  def check(self, sources: Iterable[Path | int]) -> None:
-    """Opens what does not depend on a video, so that errors come early.
+  def occluder_detector(self, video: Path) -> Detector:
+    """Opens the detector of occluders for one video."""
+    return open_occluder_detector(self.occluder, self.models, video)
 
-    Raises:
-      InputError: a model is missing or damaged; a misspelt detector.
-    """
-    if all(isinstance(source, int) for source in sources):
-      return  # drawn clips need no models
-    self._face().close()
-    if self.paste is None:
-      kind, _, path = self.occluder.partition(":")
-      if kind == "masks" and path:
-        if not Path(path).exists():
-          raise InputError(f"{path}: no such file or folder of masks")
-      else:
-        self._occluder(Path()).close()
-
-  def _face(self) -> Detector:
-    kind, _, rest = self.face.partition(":")
-    if kind == "mediapipe" and not rest:
-      return FaceDetector(self.models)
-    if kind == "yolo" and rest:
-      return _yolo(rest, "face")
-    raise InputError(
-      f"--face {self.face}: expected mediapipe or yolo:WEIGHTS.pt"
-    )
-
-  def _occluder(self, source: Path) -> Detector:
-    kind, _, rest = self.occluder.partition(":")
-    if kind == "mediapipe" and not rest:
-      return HandDetector(self.models)
-    if kind == "yolo" and rest:
-      return _yolo(rest, "occluder")
-    if kind == "masks" and rest:
-      return UserMasks(rest, source)
-    raise InputError(
-      f"--occluder {self.occluder}: expected mediapipe, yolo:WEIGHTS.pt or "
-      "masks:PATH"
+  def _prepare(self, video: OpenVideo) -> Iterator[FrameRecord | SkippedFrame]:
+    return prepare(
+      video.clip,
+      size=self.size,
+      find_face=video.find_face,
+      occlusion=video.occlusion,
+      which_face=self.which_face,
+      lookahead=self.lookahead,
     )
 
 
 def seed_of(seed: int, video_id: str) -> int:
-  """One seed per video, whatever else is exported with it."""
+  """Returns a seed for one video that does not depend on the other videos."""
   digest = hashlib.sha256(f"{seed}/{video_id}".encode()).digest()
   return int.from_bytes(digest[:8], "little")
-
-
-def _yolo(described: str, role: str) -> Detector:
-  """`WEIGHTS.pt[#CLASS][@SCORE]`."""
-  parts = _YOLO.fullmatch(described)
-  assert parts is not None
-  path, label, score = parts.groups()
-  confidence = float(score or YoloDetector.CONFIDENCE)
-  if confidence > 1:
-    raise InputError(
-      f"yolo:{described}: the score {score} is not within [0, 1]"
-    )
-  return YoloDetector(path, label or None, role=role, confidence=confidence)

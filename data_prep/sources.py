@@ -1,4 +1,4 @@
-"""Where clips come from: video files, or drawn faces (`procedural:SEED`)."""
+"""Opens clips: video files, frames in memory, and drawn faces."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -7,11 +7,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from diffmvr_jax.files import sha256
 
 from data_prep.detectors.interface import Detections
 from data_prep.procedural import FPS, FRAMES, ProceduralVideo
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import sha256
 from diffmvr_jax.media import video
 from diffmvr_jax.media.sources import Source
 
@@ -25,8 +25,8 @@ class Frame:
 
   Attributes:
     image: (h, w, 3) uint8, upright.
-    index: from 0.
-    time: of presentation, in seconds, exact.
+    index: number of the frame, from 0.
+    time: exact time of presentation, in seconds.
   """
 
   image: np.ndarray
@@ -36,14 +36,14 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-  """A clip that can be read more than once.
+  """A clip, which can be read more than once unless it comes from a stream.
 
   Attributes:
-    video_id: unique in an export.
-    path: the file, or the procedural source's name.
-    digest: SHA-256 of what the clip is read from.
-    fps: average frames per second, exact.
-    frames: starts reading.
+    video_id: name that is unique in an export.
+    path: path of the file, or name of the drawn clip.
+    digest: SHA-256 of what the clip is read from; empty if it is no file.
+    fps: exact average of frames per second.
+    frames: starts to read the clip.
   """
 
   video_id: str
@@ -54,10 +54,10 @@ class Clip:
 
 
 def file_clip(path: Path) -> Clip:
-  """A video file.
+  """Opens a video file.
 
   Raises:
-    InputError: no such file, or not a video.
+    InputError: there is no such file, or it is no video.
   """
   if len(path.name.encode()) > _LONGEST_NAME:
     raise InputError(f"{path}: its name is too long for shards; shorten it")
@@ -77,10 +77,10 @@ def file_clip(path: Path) -> Clip:
 
 
 def array_clip(images: Iterable[np.ndarray], fps: Fraction) -> Clip:
-  """Frames in memory, or from wherever an iterator takes them.
+  """Makes a clip of frames in memory, or from any other iterable.
 
   Args:
-    images: (h, w, 3) uint8 each.
+    images: images of shape (h, w, 3), uint8.
     fps: frames per second.
   """
 
@@ -92,7 +92,7 @@ def array_clip(images: Iterable[np.ndarray], fps: Fraction) -> Clip:
 
 
 def source_clip(source: Source) -> Clip:
-  """Anything that can be restored; it can be read once."""
+  """Makes a clip, which can be read once, of anything that can be restored."""
 
   def frames() -> Iterator[Frame]:
     for index, timed in enumerate(source.frames):
@@ -108,7 +108,7 @@ def source_clip(source: Source) -> Clip:
 
 
 def procedural_clip(seed: int) -> Clip:
-  """A drawn clip; `KnownFaces` finds its face."""
+  """Opens a drawn clip; `KnownFaces` finds its face."""
   name = f"procedural:{seed}"
 
   def frames() -> Iterator[Frame]:
@@ -125,7 +125,7 @@ def procedural_clip(seed: int) -> Clip:
 
 
 class KnownFaces:
-  """The exact landmarks of a drawn clip, as a detector."""
+  """A detector that knows the exact landmarks of a drawn clip."""
 
   overlooks = False
 
@@ -149,18 +149,18 @@ class KnownFaces:
 
 
 def procedural_id(seed: int) -> str:
-  """The `video_id` of a drawn clip."""
+  """Returns the `video_id` of a drawn clip."""
   return f"procedural_{seed:05d}"
 
 
 def frame_estimate(source: Path | int) -> int:
-  """How many frames a source has, as its header says; 0 where it does not."""
+  """Returns the number of frames that a header gives; 0 if it gives none."""
   if isinstance(source, int):
     return FRAMES
   try:
     return video.frame_estimate(source)
   except InputError:
-    return 0  # reported when it is opened
+    return 0  # the error is reported when the video is opened
 
 
 def expand(names: list[str]) -> list[Path | int]:
@@ -171,7 +171,7 @@ def expand(names: list[str]) -> list[Path | int]:
       `procedural:FIRST-LAST`.
 
   Raises:
-    InputError: nothing there.
+    InputError: there is no such file, or no video in a folder.
   """
   sources: list[Path | int] = []
   for name in names:

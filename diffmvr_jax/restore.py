@@ -25,20 +25,65 @@ from pathlib import Path
 
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.inference.paste import SOFTNESS
-from diffmvr_jax.inference.previews import ExtraPaths
+from diffmvr_jax.inference.previews import PreviewPaths
 from diffmvr_jax.inference.restorer import Restorer
 from diffmvr_jax.inference.stream import StreamOptions
 from diffmvr_jax.media.sources import open_source
 
 
 def main(argv: list[str]) -> None:
-  """Parses the arguments and restores."""
+  """Parses the arguments, restores, and prints what was done."""
+  args = _parser().parse_args(argv)
+  if args.out != "-" and Path(args.out).resolve() == Path(args.video).resolve():
+    raise InputError(f"{args.out}: would overwrite the source")
+  # A bad source is refused before anything is loaded.
+  source = open_source(args.video, fps=args.fps, size=args.size)
+  restorer = Restorer.from_checkpoint(
+    args.checkpoint,
+    args.overrides,
+    decoder=args.decoder,
+    face=args.face,
+    which_face=_which(args.which_face),
+    occluder=args.occluder,
+    as_boxes=args.mask == "box",
+    dilation=args.dilate,
+    lookahead=args.lookahead,
+    models=args.models,
+  )
+  outcome = restorer.video(
+    source,
+    args.out,
+    options=StreamOptions(
+      seed=args.seed,
+      latency=args.latency,
+      softness=args.feather,
+      samples=args.samples if args.confidence else 1,
+    ),
+    lossless=args.lossless,
+    previews=PreviewPaths(
+      mask=args.mask_out,
+      guidance=args.guidance_out,
+      side_by_side=args.side_by_side,
+      confidence=args.confidence,
+    ),
+  )
+  dropped = f", {outcome.dropped} dropped" if outcome.dropped else ""
+  print(
+    f"{args.out}: {outcome.restored} of {outcome.frames} frames restored, "
+    f"{outcome.frames - outcome.faces} without a face{dropped}",
+    file=sys.stderr if args.out == "-" else sys.stdout,
+  )
+  if source.complaint is not None:
+    raise InputError(f"{source.complaint}; what came before is restored")
+
+
+def _parser() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(
     prog="python -m diffmvr_jax.restore", description=__doc__
   )
   parser.add_argument("video", help="file, folder, -, camera:0 or URL")
   parser.add_argument(
-    "--checkpoint", type=Path, required=True, help="workdir of the training"
+    "--checkpoint", type=Path, required=True, help="workdir of the training run"
   )
   parser.add_argument("--out", required=True, help="file, folder for PNG, or -")
   parser.add_argument(
@@ -70,7 +115,7 @@ def main(argv: list[str]) -> None:
     "--which-face",
     default="largest",
     metavar="largest|NUMBER",
-    help="where there are several; counted from the left, from 0",
+    help="which one of several faces; numbers count from the left, from 0",
   )
   finding.add_argument(
     "--occluder",
@@ -91,69 +136,37 @@ def main(argv: list[str]) -> None:
     "--feather",
     type=float,
     default=SOFTNESS,
-    help=f"its softness, as a share of the crop's side ({SOFTNESS})",
+    help=f"softness of its border, as a share of the crop's side ({SOFTNESS})",
   )
   finding.add_argument("--models", help="folder of MediaPipe's .task files")
   raw = parser.add_argument_group("pictures and raw frames")
   raw.add_argument("--fps", type=Fraction, help="frames per second (25)")
   raw.add_argument("--size", type=_size, help="WIDTHxHEIGHT of raw frames")
-  seen = parser.add_argument_group("what to look at, each a file or folder")
-  seen.add_argument("--mask-out", type=Path, help="what was replaced")
-  seen.add_argument("--guidance-out", type=Path, help="crop, mirrored, past")
-  seen.add_argument("--side-by-side", type=Path, help="source, restored")
-  seen.add_argument(
+  previews = parser.add_argument_group("previews, each a file or a folder")
+  previews.add_argument(
+    "--mask-out", type=Path, help="how much of each pixel was replaced"
+  )
+  previews.add_argument(
+    "--guidance-out", type=Path, help="crop, symmetric image, past frame"
+  )
+  previews.add_argument(
+    "--side-by-side", type=Path, help="source and restoration"
+  )
+  previews.add_argument(
     "--confidence",
     type=Path,
-    help="how far samples lie apart, as colours; and beside it as .npz",
+    help="how far samples lie apart, in colours and in an .npz file",
   )
-  seen.add_argument(
-    "--samples", type=int, default=4, help="for --confidence (4)"
+  previews.add_argument(
+    "--samples",
+    type=int,
+    default=4,
+    help="number of samples for --confidence (4)",
   )
   parser.add_argument(
     "overrides", nargs="*", metavar="KEY=VALUE", help="sampling.KEY=VALUE"
   )
-  args = parser.parse_args(argv)
-  if args.out != "-" and Path(args.out).resolve() == Path(args.video).resolve():
-    raise InputError(f"{args.out}: would overwrite the source")
-  # A bad source is refused before anything is loaded.
-  source = open_source(args.video, fps=args.fps, size=args.size)
-  restorer = Restorer.from_checkpoint(
-    args.checkpoint,
-    args.overrides,
-    decoder=args.decoder,
-    face=args.face,
-    which_face=_which(args.which_face),
-    occluder=args.occluder,
-    as_boxes=args.mask == "box",
-    dilation=args.dilate,
-    lookahead=args.lookahead,
-    models=args.models,
-  )
-  outcome = restorer.video(
-    source,
-    args.out,
-    options=StreamOptions(
-      seed=args.seed,
-      latency=args.latency,
-      softness=args.feather,
-      samples=args.samples if args.confidence else 1,
-    ),
-    lossless=args.lossless,
-    extras=ExtraPaths(
-      mask=args.mask_out,
-      guidance=args.guidance_out,
-      side_by_side=args.side_by_side,
-      confidence=args.confidence,
-    ),
-  )
-  dropped = f", {outcome.dropped} dropped" if outcome.dropped else ""
-  print(
-    f"{args.out}: {outcome.restored} of {outcome.frames} frames restored, "
-    f"{outcome.frames - outcome.faces} without a face{dropped}",
-    file=sys.stderr if args.out == "-" else sys.stdout,
-  )
-  if source.complaint is not None:
-    raise InputError(f"{source.complaint}; what came before is restored")
+  return parser
 
 
 def _size(text: str) -> tuple[int, int]:

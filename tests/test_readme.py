@@ -15,7 +15,7 @@ README = Path(__file__).parents[1] / "README.md"
 class NoHands(CentredRecipe):
   """Finds the drawn face in the middle, and nothing over it."""
 
-  def _occluder(self, source):
+  def occluder_detector(self, source):
     return GivenMasks(np.zeros((99, 160, 160), bool))
 
 

@@ -1,4 +1,4 @@
-"""Looks at a data set: counts, sizes, every checksum, and a contact sheet."""
+"""Checks a data set: counts, sizes, every checksum, and a contact sheet."""
 
 from collections import Counter
 from pathlib import Path
@@ -20,13 +20,13 @@ def inspect(folder: Path) -> int:
   """Prints a table, verifies every record, writes `sheet-SPLIT.png` files.
 
   Args:
-    folder: a data set.
+    folder: folder of a data set.
 
   Returns:
-    How many records are damaged.
+    The number of damaged records.
 
   Raises:
-    InputError: there is no data set.
+    InputError: there is no data set in the folder.
   """
   splits = [s for s in SPLITS if any(folder.glob(f"diffmvr-{s}.tfrecord-*"))]
   if not splits:
@@ -81,6 +81,7 @@ def _read_all(source: RecordSource, split: str) -> tuple[list[str], str]:
 
 
 def _inconsistency(record: FrameRecord, source: RecordSource) -> str:
+  """Returns what is wrong with a record that can be read; empty if nothing."""
   if record.past_index >= record.frame_index:
     return f"its past frame {record.past_index} is not in the past"
   if record.past_index >= 0:
@@ -99,7 +100,7 @@ def _inconsistency(record: FrameRecord, source: RecordSource) -> str:
 
 
 def _sheet(source: RecordSource) -> Image.Image:
-  """Occluded frames, spread over the videos, with what belongs to them."""
+  """Draws occluded frames, spread over the videos, with their guidance."""
   occlusion = np.asarray(source.index.occlusion)
   candidates = np.flatnonzero(occlusion > 0)
   if not len(candidates):
@@ -110,7 +111,7 @@ def _sheet(source: RecordSource) -> Image.Image:
     try:
       record = source[int(i)]
     except InputError:
-      continue  # listed already
+      continue  # the table lists it already
     past = np.zeros_like(record.image)
     if record.past_index >= 0:
       position = source.position(record.video_id, record.past_index)

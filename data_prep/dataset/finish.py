@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
-from diffmvr_jax.files import write_atomically
 from etils import epath
 
 from data_prep.dataset.splits import SPLITS, assign, read_subjects
@@ -22,17 +21,18 @@ from diffmvr_jax.data.records import (
   shard_name,
 )
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import write_atomically
 
 
 @dataclass(frozen=True, kw_only=True)
 class Splitting:
-  """How videos are divided.
+  """How videos are divided into splits.
 
   Attributes:
     validation_share: share of the subjects held out as `validation`.
-    test_share: share held out as `test`.
-    subjects: a table of subjects, see `data_prep.dataset.splits`.
-    seed: of the choice.
+    test_share: share of the subjects held out as `test`.
+    subjects: path of a table of subjects, see `data_prep.dataset.splits`.
+    seed: decides which subjects are held out.
   """
 
   validation_share: float = 0.0
@@ -46,8 +46,16 @@ class Splitting:
       if not 0 <= share < 1 or self.validation_share + self.test_share >= 1:
         raise InputError("--validation-share and --test-share: not in [0, 1)")
 
+  def check(self) -> None:
+    """Reads the table of subjects, so that errors come before any work.
+
+    Raises:
+      InputError: the table of subjects cannot be used.
+    """
+    self.of(())
+
   def of(self, videos: Iterable[str]) -> dict[str, str]:
-    """Gives every video its split.
+    """Returns the split of every video.
 
     Raises:
       InputError: the table of subjects cannot be used.
@@ -72,11 +80,11 @@ def finish(
   """Names the shards by split and writes the metadata, last the manifest.
 
   Args:
-    out: the data set's folder, with all of its `parts/`.
+    out: folder of the data set, with all of its `parts/`.
     failed: errors by source.
-    settings: for the manifest.
-    recipe: that the parts were made by.
-    splitting: how to divide them.
+    settings: the export's settings, which the manifest repeats.
+    recipe: the recipe that the parts were made by.
+    splitting: how the videos are divided.
 
   Raises:
     InputError: there is no part.

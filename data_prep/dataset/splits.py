@@ -1,4 +1,4 @@
-"""Which videos are trained on: by subject, never by frame."""
+"""Divides videos into splits: by subject, never by frame."""
 
 import csv
 import hashlib
@@ -13,17 +13,17 @@ SPLITS = ("train", "validation", "test")
 def read_subjects(path: Path) -> dict[str, tuple[str, str | None]]:
   """Reads a subject table.
 
-  It is a CSV with the columns video, subject and, if need be, split.
+  It is a CSV file with the columns video and subject, and perhaps split.
 
   Args:
-    path: its `video` column has file names, with or without suffix.
+    path: the file; its `video` column has names with or without suffix.
 
   Returns:
-    By video: the subject, and the split where the table gives one.
+    For each video, its subject, and its split if the table gives one.
 
   Raises:
-    InputError: no such file; a column is missing; an unknown split; a subject
-      in two splits.
+    InputError: there is no such file, a column is missing, a split is unknown,
+      or a subject is in two splits.
   """
   try:
     rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
@@ -54,18 +54,19 @@ def assign(
   test_share: float,
   seed: int,
 ) -> dict[str, str]:
-  """Gives every video a split; all videos of a subject get the same.
+  """Gives every video a split, the same one to all videos of a subject.
 
-  Subjects are taken in an order that depends on the seed and their own name
-  alone.
+  The order in which subjects are held out depends only on the seed and on
+  their names.
 
   Args:
-    videos: their ids.
-    subjects: as `read_subjects` gives it; a video that it lacks is a subject
-      of its own.
-    validation_share: share of the subjects; at least one if it is not 0.
-    test_share: likewise.
-    seed: of the order.
+    videos: ids of the videos.
+    subjects: what `read_subjects` returns; a video that is not in it is a
+      subject of its own.
+    validation_share: share of the subjects held out as `validation`; if it is
+      not 0, at least one subject is.
+    test_share: share of the subjects held out as `test`, likewise.
+    seed: decides the order.
 
   Example:
     >>> assign(["a", "b"], {}, validation_share=0, test_share=0.5, seed=0)

@@ -1,4 +1,4 @@
-"""Occlusion masks over time, from any detector."""
+"""Finds occlusion masks in every frame of a video, with any detector."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ import numpy as np
 from data_prep.detectors.interface import Detector, covered
 from data_prep.sources import Frame
 
-# A hand does not vanish for so few frames: they are filled in.
+# A hand does not vanish for so few frames, so such gaps are filled.
 _GAP = 2
 
 
@@ -21,16 +21,17 @@ def find_masks(
 ) -> Iterator[tuple[Frame, np.ndarray]]:
   """Finds what covers the frames.
 
-  A detector that may overlook something is asked on every other frame, and
-  between them wherever one of the two neighbours has a find; then gaps of up
-  to two frames between finds are filled with the union of both sides. Masks
-  that a person made are taken as they are.
+  A detector that may overlook something looks at every other frame, and at a
+  frame between if it has found something in one of its two neighbours. Then
+  gaps of up to two frames are filled with the union of the masks on both
+  sides. Masks that a person made are taken as they are.
 
   Args:
-    frames: of one video, in order.
-    detector: of the occluder.
-    as_boxes: bounding boxes in place of outlines.
-    causal: ask on every frame, and leave gaps open, so that none waits.
+    frames: the frames of one video, in order.
+    detector: finds what covers the face.
+    as_boxes: whether bounding boxes, not outlines, become the masks.
+    causal: whether to look at every frame and leave gaps open, so that no
+      frame waits for later ones.
 
   Yields:
     Each frame with its (h, w) uint8 mask, 1 on the occlusion.

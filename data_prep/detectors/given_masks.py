@@ -1,8 +1,8 @@
 """Masks that the user has: a video, a folder of images, or a single image.
 
-Values may be 0/1, 0/255 (or the whole 16-bit range), or an alpha channel; what
-the brightest pixel of the whole sequence is decides. There must be as many
-masks as frames, a single image apart, which covers every frame.
+Values may be 0/1, 0/255 (or the whole 16-bit range), or an alpha channel; the
+brightest pixel of the whole sequence decides which it is. There must be as
+many masks as frames, unless a single image serves for every frame.
 """
 
 from collections.abc import Iterable, Iterator
@@ -32,8 +32,8 @@ class UserMasks:
     source: the video.
 
   Raises:
-    InputError: nothing there for this video; unreadable; the number of masks
-      or the frame rate is not the video's.
+    InputError: there are no masks for this video, they cannot be read, or
+      their number or frame rate is not the video's.
   """
 
   overlooks = False
@@ -63,7 +63,7 @@ class UserMasks:
     """Returns the mask of the next frame as one detection.
 
     Raises:
-      InputError: its size is not the frame's; there are too few.
+      InputError: the mask's size is not the frame's, or there is no mask.
     """
     try:
       values = next(self._masks)
@@ -103,10 +103,10 @@ class UserMasks:
 
 
 def find_masks_of(path: Path, source: Path) -> Path:
-  """Where the masks of a video lie: `path`, or an entry of it named like it.
+  """Returns where a video's masks lie: `path`, or its entry of that name.
 
   Raises:
-    InputError: there is nothing for this video.
+    InputError: there are no masks for this video.
   """
   if not path.exists():
     raise InputError(f"{path}: no such file or folder of masks")
@@ -124,12 +124,12 @@ def find_masks_of(path: Path, source: Path) -> Path:
 
 
 def _threshold(brightest: int) -> int:
-  # 0/1 files are taken at their word; lossy 0/255 files have grey edges.
+  # 0/1 files are exact; lossy 0/255 files have grey edges.
   return 0 if brightest <= 1 else brightest // 2
 
 
 def _read_image(path: Path) -> np.ndarray:
-  """(h, w) values; an alpha channel that says anything is the mask."""
+  """Returns (h, w) values; an alpha channel is the mask if it is not opaque."""
   data = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
   if data is None:
     raise InputError(f"{path}: not an image that can be read")
@@ -160,7 +160,7 @@ class GivenMasks:
     """Takes the next mask.
 
     Raises:
-      InputError: there is none, or it has another size than the frame.
+      InputError: there is no mask, or its size is not the frame's.
     """
     mask = next(self._masks, None)
     if mask is None:

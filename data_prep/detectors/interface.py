@@ -9,14 +9,15 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Detections:
-  """What was found in one frame.
+  """The objects that a detector finds in one frame.
 
   Attributes:
     boxes: (n, 4) float32: left, top, right, bottom, in pixels.
-    scores: (n,) float32 in [0, 1]; 1 where the detector has none.
-    masks: (n, h, w) uint8, 1 on the object; None: there are only boxes.
-    landmarks: (n, 21, 2) float32, see `data_prep.faces.landmarks`; None: they
-      were not found.
+    scores: (n,) float32 in [0, 1]; 1 if the detector gives none.
+    masks: (n, h, w) uint8, 1 on the object; None if the detector finds only
+      boxes.
+    landmarks: (n, 21, 2) float32, see `data_prep.faces.landmarks`; None if the
+      detector finds none.
   """
 
   boxes: np.ndarray
@@ -32,8 +33,8 @@ class Detector(Protocol):
   """Finds objects of one kind, frame by frame in the video's order.
 
   Attributes:
-    overlooks: whether it may miss an object that is there; then the frames
-      between two finds are filled in. False for masks that a person made.
+    overlooks: whether it may miss an object that is there; if so, short gaps
+      between two finds are filled. It is False for masks that a person made.
   """
 
   overlooks: bool
@@ -43,7 +44,7 @@ class Detector(Protocol):
 
     Args:
       image: (h, w, 3) uint8.
-      index: which frame of the video it is, from 0.
+      index: number of the frame in its video, from 0.
     """
     ...
 
@@ -58,7 +59,7 @@ NOTHING = Detections(
 
 
 def largest(found: Detections) -> int:
-  """Index of the largest box.
+  """Returns the index of the largest box.
 
   Example:
     >>> boxes = np.array([[0, 0, 2, 2], [0, 0, 9, 9]], np.float32)
@@ -72,13 +73,13 @@ def largest(found: Detections) -> int:
 def covered(
   found: Detections, shape: tuple[int, int], *, as_boxes: bool = False
 ) -> np.ndarray:
-  """Everything that was found as one mask.
+  """Returns one mask of everything that was found in a frame.
 
   Args:
-    found: in a frame.
+    found: what was found.
     shape: height and width of the frame.
-    as_boxes: bounding boxes, the paper's first type of mask, in place of
-      outlines, its second.
+    as_boxes: whether to take bounding boxes, the paper's first type of mask,
+      or outlines, its second.
 
   Returns:
     (h, w) uint8, 1 on the objects.
@@ -97,7 +98,7 @@ def covered(
 
 
 def bounding_box(mask: np.ndarray) -> np.ndarray:
-  """The box around a mask's ones, (4,) float32; all 0 for an empty mask.
+  """Returns the box around a mask's ones, (4,) float32; 0 if there are none.
 
   Example:
     >>> bounding_box(np.eye(3, dtype=np.uint8)).tolist()

@@ -25,9 +25,9 @@ class FaceDetector:
   """Faces with 21 landmarks each; their box is that of the face's oval.
 
   Args:
-    models: folder of the model files, see
-      `data_prep.detectors.mediapipe_files`.
-    still: images are unrelated, and none is searched near the last one's face.
+    models: folder of the model files, see `diffmvr_jax.files`.
+    still: whether the images are unrelated, so that no face is searched for
+      near the one in the last image.
   """
 
   overlooks = True

@@ -1,7 +1,7 @@
-"""YOLO models: the user's weights as a detector, and their training.
+"""YOLO models: a detector that runs the user's weights, and its training.
 
 Ultralytics reads YOLOv8 and its successors alike. Its weight files are
-pickles, which run code as they load: use only files that you trust.
+pickles, which run code when they are loaded: use only files that you trust.
 """
 
 import contextlib
@@ -16,20 +16,21 @@ import numpy as np
 
 from data_prep.detectors.interface import NOTHING, Detections
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import find_named_model_file
 
 
 class YoloDetector:
   """Objects of one class, as boxes or segmented.
 
   Args:
-    weights: a `.pt` file; looked for as it stands, then in `DIFFMVR_MODELS`,
-      then in `~/.cache/diffmvr`.
-    label: the class; None: `role`, or the only one that the model has.
+    weights: a `.pt` file, see `diffmvr_jax.files`.
+    label: name of the class; None means `role`, or the model's only class.
     role: `face` or `occluder`, as `data_prep annotate` names them.
-    confidence: what scores less is ignored.
+    confidence: detections that score less are ignored.
 
   Raises:
-    InputError: no such file; not a YOLO model; no such class.
+    InputError: there is no such file, it is not a YOLO model, or it has no
+      such class.
   """
 
   overlooks = True
@@ -79,25 +80,17 @@ class YoloDetector:
     )
 
   def close(self) -> None:
-    """Nothing to free: the model stays for the next video."""
+    """Frees nothing: the model is kept for the next video."""
 
 
 def weights_path(name: str | Path) -> Path:
-  """Finds a weight file.
+  """Finds a weight file, see `diffmvr_jax.files`.
 
   Raises:
-    InputError: it is nowhere; the message says where to put it.
+    InputError: there is no such file; the message says what to put where.
   """
-  cache = Path(os.path.expanduser("~/.cache/diffmvr"))
-  folders = [os.environ.get("DIFFMVR_MODELS"), cache]
-  places = [Path(name)]
-  places += [Path(f) / Path(name).name for f in folders if f]
-  for path in places:
-    if path.is_file():
-      return path
-  raise InputError(
-    f"{name}: no such file; name the weights' path, or put them into "
-    f"{places[-1].parent} or the folder in DIFFMVR_MODELS"
+  return find_named_model_file(
+    name, option="yolo:WEIGHTS.pt", source="the weights of a YOLO model"
   )
 
 
@@ -120,18 +113,18 @@ def train(
     task: `detect` for boxes or `segment` for outlines.
     model: an architecture such as `yolov8n.yaml`, trained from scratch, or
       weights to start from.
-    out: folder of the run.
+    out: folder of the training run.
     epochs: passes over the data.
     image_size: pixels that pictures are scaled to.
     batch: pictures per step.
-    device: as PyTorch names it; None: a GPU if there is one.
-    seed: of weights and order.
+    device: name of the device in PyTorch; None means a GPU if there is one.
+    seed: decides the first weights and the order of the data.
 
   Returns:
     The best weights, `OUT/weights/best.pt`.
 
   Raises:
-    InputError: no such data; the model is not of this task.
+    InputError: there is no such data set, or the model has another task.
   """
   if not data.is_file():
     raise InputError(
@@ -143,17 +136,17 @@ def train(
   if last.is_file():
     if _finished(last):
       return best
-    _call(last, lambda: yolo.YOLO(last).train(resume=True))
+    _try(last, lambda: yolo.YOLO(last).train(resume=True))
     return best
   scratch = model.endswith((".yaml", ".yml"))
   if scratch and task == "segment" and "-seg" not in model:
     model = model.replace(".y", "-seg.y")
   source = model if scratch else weights_path(model)
-  network = _call(source, lambda: yolo.YOLO(source))
+  network = _try(source, lambda: yolo.YOLO(source))
   if network.task != task:
     raise InputError(f"{model}: is a {network.task} model, not a {task} one")
   network.add_callback("on_train_start", _use_all_cores)
-  _call(
+  _try(
     data,
     lambda: network.train(
       data=str(data),
@@ -179,7 +172,7 @@ def train(
 
 
 def _use_all_cores(trainer: Any) -> None:
-  """Ultralytics leaves a core free, which is half of two."""
+  """Lets PyTorch use every core, of which Ultralytics leaves one idle."""
   import torch
 
   if trainer.device.type == "cpu":
@@ -187,7 +180,7 @@ def _use_all_cores(trainer: Any) -> None:
 
 
 def _finished(weights: Path) -> bool:
-  """Ultralytics strips the optimizer from a finished run's files."""
+  """Whether a training is finished: Ultralytics then sets its epoch to −1."""
   import torch
 
   return torch.load(weights, weights_only=False).get("epoch", -1) == -1
@@ -196,14 +189,14 @@ def _finished(weights: Path) -> bool:
 @lru_cache(maxsize=4)
 def _load(path: Path) -> Any:
   yolo = import_ultralytics()
-  network = _call(path, lambda: yolo.YOLO(path))
+  network = _try(path, lambda: yolo.YOLO(path))
   if network.task not in ("detect", "segment"):
     raise InputError(f"{path}: is a {network.task} model, not a detector")
   return network
 
 
-def _call(path: object, action) -> Any:
-  """Runs Ultralytics, which fails in a hundred ways, on one file."""
+def _try(path: object, action) -> Any:
+  """Turns any error of Ultralytics into one that names the file."""
   try:
     return action()
   except InputError:
@@ -214,7 +207,7 @@ def _call(path: object, action) -> Any:
 
 
 def import_ultralytics() -> Any:
-  """The package, kept from the network and from installing packages.
+  """Imports the package so that it neither downloads nor installs anything.
 
   Raises:
     InputError: it is not installed.
@@ -226,7 +219,7 @@ def import_ultralytics() -> Any:
   os.environ.setdefault("YOLO_OFFLINE", "true")
   os.environ.setdefault("YOLO_AUTOINSTALL", "false")
   try:
-    # It would change how all arrays print, and greets on first use.
+    # Ultralytics changes how arrays print, and writes a greeting.
     with np.printoptions(), contextlib.redirect_stdout(sys.stderr):
       import ultralytics
   except ImportError as error:

@@ -10,16 +10,16 @@ MARGIN = 1.4
 def transform(
   centre: tuple[float, float], side: float, angle: float, size: int
 ) -> np.ndarray:
-  """The similarity that turns a face upright and centres it.
+  """Returns the similarity that turns a face upright and centres it.
 
   Args:
-    centre: of the face, in source pixels.
-    side: of the face, in source pixels.
-    angle: of its roll, in radians.
+    centre: centre of the face, in source pixels.
+    side: larger side of the face, in source pixels.
+    angle: roll of the face, in radians.
     size: side of the crop, in pixels.
 
   Returns:
-    (2, 3) float32, from source to crop pixels.
+    (2, 3) float32 map from source to crop pixels.
   """
   scale = size / (MARGIN * max(side, 1.0))
   cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
@@ -30,7 +30,7 @@ def transform(
 
 
 def invert(transform: np.ndarray) -> np.ndarray:
-  """The (2, 3) map from crop to source pixels, float64."""
+  """Returns the (2, 3) map from crop to source pixels, float64."""
   whole = np.vstack([transform, [0, 0, 1]]).astype(np.float64)
   return np.linalg.inv(whole)[:2]
 
@@ -39,7 +39,7 @@ def warp(image: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
   """Cuts the crop out of a frame; borders are replicated."""
   scale = np.hypot(transform[0, 0], transform[0, 1])
   if scale < 0.5:
-    # Bilinear sampling alone would alias; blur to the crop's resolution.
+    # Bilinear sampling alone would alias, so blur to the crop's resolution.
     image = cv2.GaussianBlur(image, (0, 0), 0.4 / scale)
   return cv2.warpAffine(
     image,
@@ -51,7 +51,7 @@ def warp(image: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
 
 
 def warp_mask(mask: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
-  """Cuts the crop of a 0/1 mask; outside of the frame nothing is occluded."""
+  """Cuts the crop out of a 0/1 mask; outside of the frame it is 0."""
   warped = cv2.warpAffine(mask * np.uint8(255), transform, (size, size))
   return (warped > 63).astype(np.uint8)
 

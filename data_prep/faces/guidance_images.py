@@ -1,4 +1,4 @@
-"""The two guidance images: symmetric and past."""
+"""The two guidance images: the symmetric image and the past frame."""
 
 from dataclasses import dataclass
 
@@ -13,15 +13,15 @@ MAX_ASYMMETRY = 0.35
 MIN_FILLED = 0.2
 GREY = 127
 _SHARPNESS_SIDE = 128  # pixels
-_SHARP_ENOUGH = 0.5  # share of the sharpest
-_FADE = 0.99  # of the sharpest, per frame
+_SHARP_ENOUGH = 0.5  # share of the sharpest frame's sharpness
+_FADE = 0.99  # factor of the sharpest frame's sharpness, per frame
 
 
 def symmetry_axis(landmarks: np.ndarray) -> tuple[np.ndarray, float]:
   """Fits the face's symmetry axis {x : n·x = c} to the landmark pairs.
 
-  The normal is the median direction between counterparts and the offset the
-  median of midpoints and midline points, so outliers have no pull.
+  The normal is the median direction between counterparts, and the offset is
+  the median of midpoints and midline points, so that outliers do not matter.
 
   Args:
     landmarks: (21, 2), see `data_prep.faces.landmarks`.
@@ -39,7 +39,7 @@ def symmetry_axis(landmarks: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def reflection(normal: np.ndarray, offset: float) -> np.ndarray:
-  """The (2, 3) affine map that mirrors points at an axis."""
+  """Returns the (2, 3) affine map that mirrors points at an axis."""
   linear = np.eye(2) - 2 * np.outer(normal, normal)
   return np.column_stack([linear, 2 * offset * normal])
 
@@ -50,9 +50,9 @@ class SymmetricImage:
 
   Attributes:
     image: (h, w, 3) uint8: visible pixels as they are, occluded ones from
-      their mirrored counterparts, grey where there is none.
-    unknown: (h, w) uint8, 1 where a pixel is occluded on both sides.
-    valid: whether the image is of use.
+      their mirrored counterparts, grey if those are occluded as well.
+    unknown: (h, w) uint8, 1 on pixels that are occluded on both sides.
+    valid: whether the image can serve as guidance.
   """
 
   image: np.ndarray
@@ -68,11 +68,11 @@ def symmetric_image(
   Args:
     image: (h, w, 3) uint8 crop.
     mask: (h, w) uint8, 1 on the occlusion.
-    landmarks: (21, 2) in crop pixels; (0, 2) where there are none.
+    landmarks: (21, 2) in crop pixels; (0, 2) if there are none.
 
   Returns:
-    The image; it is not valid without landmarks, for a head turned too far,
-    and where hardly anything occluded has a visible counterpart.
+    The image. It is not valid if there are no landmarks, if the head is turned
+    too far, or if hardly anything occluded has a visible counterpart.
   """
   if not mask.any():
     return SymmetricImage(image, mask, len(landmarks) > 0)
@@ -103,7 +103,7 @@ def symmetric_image(
 
 
 def face_occlusion(mask: np.ndarray, outline: np.ndarray) -> float:
-  """Occluded share of the face, in [0, 1].
+  """Returns the occluded share of the face, in [0, 1].
 
   Args:
     mask: (h, w) uint8, 1 on the occlusion.
@@ -116,7 +116,9 @@ def face_occlusion(mask: np.ndarray, outline: np.ndarray) -> float:
 
 
 def sharpness(image: np.ndarray, outline: np.ndarray) -> float:
-  """Variance of the Laplacian over the face, at one scale for all crops.
+  """Returns the variance of the Laplacian over the face.
+
+  All crops are scaled to the same size first.
 
   Args:
     image: (h, w, 3) uint8 crop.
@@ -131,21 +133,22 @@ def sharpness(image: np.ndarray, outline: np.ndarray) -> float:
   return float(edges[_filled(grey.shape, outline * scale) > 0].var())
 
 
-class PastBank:
-  """Remembers the most recent unobstructed, sharp frame; strictly causal.
+class PastFrameChooser:
+  """Chooses the past frame: the most recent one that is unobstructed and sharp.
 
-  What counts as sharp adapts to the video: a frame is, if it has at least half
-  the sharpness of the sharpest of late, which fades by 1 % a frame. So a
-  camera that goes out of focus soon has past frames again.
+  It is never a later frame. What counts as sharp adapts to the video: a frame
+  is sharp if it has at least half the sharpness of the sharpest recent frame,
+  a value that fades by 1 % a frame. So a camera that goes out of focus soon
+  has past frames again.
 
   Args:
     max_occlusion: share of the face that may be covered.
 
   Example:
-    >>> bank = PastBank()
-    >>> bank.update(0, occlusion=0.0, sharpness=50.0)
+    >>> choose = PastFrameChooser()
+    >>> choose.update(0, occlusion=0.0, sharpness=50.0)
     -1
-    >>> bank.update(1, occlusion=0.4, sharpness=50.0)
+    >>> choose.update(1, occlusion=0.4, sharpness=50.0)
     0
   """
 
@@ -157,9 +160,14 @@ class PastBank:
   def update(
     self, frame_index: int, *, occlusion: float, sharpness: float
   ) -> int:
-    """Returns the past frame's index for this frame (−1: none), then learns.
+    """Returns the index of this frame's past frame, or −1 if it has none.
 
-    A frame is never its own past frame.
+    Then the frame itself becomes a candidate for later ones.
+
+    Args:
+      frame_index: number of the frame in its video.
+      occlusion: share of the face that is covered.
+      sharpness: what `sharpness` returns for its crop.
     """
     past = self._index
     self._sharpest *= _FADE

@@ -33,13 +33,13 @@ def from_mediapipe(mesh: np.ndarray) -> np.ndarray:
 
 
 def roll(landmarks: np.ndarray) -> float:
-  """Angle of the line between the eyes, in radians; 0 is level."""
+  """Returns the angle of the line between the eyes, in radians; 0 is level."""
   eyes = landmarks[_OUTER_EYE + PAIRS] - landmarks[_OUTER_EYE]
   return float(np.arctan2(eyes[1], eyes[0]))
 
 
 def extent(landmarks: np.ndarray) -> tuple[np.ndarray, float]:
-  """Centre of the face and the larger of its width and height, in pixels."""
+  """Returns the face's centre and its larger side, in pixels."""
   outline = landmarks[list(_OVAL)]
   angle = -roll(landmarks)
   rotation = np.array(
@@ -51,21 +51,21 @@ def extent(landmarks: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def oval(landmarks: np.ndarray) -> np.ndarray:
-  """Outline points of the face, (10, 2); their hull is the face."""
+  """Returns the face's outline points, (10, 2); their hull is the face."""
   return landmarks[list(_OVAL)]
 
 
 def cheek(landmarks: np.ndarray) -> np.ndarray:
-  """Skin of the right cheek: left, top, right, bottom of a square."""
+  """Returns a square on the right cheek: left, top, right, bottom."""
   centre = (landmarks[_CHEEK] + landmarks[_MOUTH]) / 2
   half = 0.3 * np.linalg.norm(landmarks[_MOUTH] - landmarks[_MOUTH + PAIRS])
   return np.concatenate([centre - half, centre + half])
 
 
 def asymmetry(landmarks: np.ndarray) -> float:
-  """How far the head is turned: 0 is frontal, 1 is profile.
+  """Returns how far the head is turned: 0 is frontal, 1 is profile.
 
-  The nose tip's distances to the two cheek bones, compared.
+  It compares the nose tip's distances to the two cheek bones.
   """
   nose = landmarks[_NOSE_TIP]
   right = np.linalg.norm(nose - landmarks[_CHEEK])

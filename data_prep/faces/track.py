@@ -1,7 +1,7 @@
-"""Following one face through a video, and the smooth crop around it.
+"""Follows one face through a video, and lays a smooth crop around it.
 
-Everything is a stream with a fixed lookahead: a frame comes out once the
-frames up to `lookahead` later are in, so memory is bounded whatever the
+Frames stream through with a fixed lookahead: a frame comes out once the
+frames up to `lookahead` later are in. So memory is bounded whatever the
 video's length, and with a lookahead of 0 the same code is causal.
 """
 
@@ -20,7 +20,7 @@ LOOKAHEAD = 12  # frames
 # Standard deviation of the smoothing, in frames, and where it is cut off.
 _SIGMA = 2.0
 _RADIUS = 6
-# With at least this overlap a face is the one of the frame before.
+# A face that overlaps so much with the last frame's is the same one.
 _SAME_FACE = 0.3
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Face:
   landmarks: np.ndarray | None
 
   def parameters(self) -> np.ndarray:
-    """Centre x, centre y, side and roll of the crop, before its margin."""
+    """Returns centre x, centre y, side and roll of the crop without margin."""
     if self.landmarks is not None:
       centre, side = extent(self.landmarks)
       return np.array([*centre, side, roll(self.landmarks)])
@@ -50,11 +50,11 @@ class Face:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackedFace:
-  """Where a frame's crop lies, and the face in it.
+  """The place of a frame's crop, and the face in it.
 
   Attributes:
-    transform: (2, 3) float32, from source to crop pixels.
-    landmarks: (21, 2) float32 in crop pixels; (0, 2) where there are none.
+    transform: (2, 3) float32 map from source to crop pixels.
+    landmarks: (21, 2) float32 in crop pixels; (0, 2) if there are none.
     outline: (k, 2) float32 in crop pixels; its hull is the face.
   """
 
@@ -64,10 +64,10 @@ class TrackedFace:
 
 
 class FaceFinder:
-  """Chooses one face per frame: the same as before, else as `which` says.
+  """Chooses one face per frame: the same as before, or as `which` says.
 
   Args:
-    detector: of faces.
+    detector: detector of faces.
     which: `largest`, or the face's number from the left, from 0.
   """
 
@@ -77,7 +77,7 @@ class FaceFinder:
     self._box: np.ndarray | None = None
 
   def __call__(self, image: np.ndarray, index: int) -> Face | None:
-    """Finds the face of a frame; None where there is none."""
+    """Finds the face of a frame; returns None if there is none."""
     found = self._detector(image, index)
     if not len(found):
       return None
@@ -102,7 +102,7 @@ class FaceFinder:
     if self._box is None:
       order = np.argsort(found.boxes[:, 0])
       return int(order[self._which]) if self._which < len(found) else None
-    # It moved fast, or it is gone and these are others.
+    # The face moved fast, or it is gone and these are other faces.
     middles = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
     old = (self._box[:2] + self._box[2:]) / 2
     distances = np.linalg.norm(middles - old, axis=1)
@@ -111,7 +111,7 @@ class FaceFinder:
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
-  """Intersection over union of two boxes.
+  """Returns the intersection over union of two boxes.
 
   Example:
     >>> overlap(np.array([0, 0, 2, 2]), np.array([1, 0, 3, 2]))
@@ -131,34 +131,35 @@ def track(
   """Smooths the crop over time and bridges frames without a face.
 
   Args:
-    frames: anything with the frame's face, in order.
+    frames: items in order, each with the face of its frame.
     size: side of the crops, in pixels.
-    lookahead: frames that are awaited before one comes out.
+    lookahead: frames that have to come in before one comes out.
 
   Yields:
-    What came in with its crop; None where no face was found within
-    `LOOKAHEAD` frames before and `lookahead` frames after.
+    Each item with its crop; None if no face was found within `LOOKAHEAD`
+    frames before and `lookahead` frames after.
   """
   window: deque[tuple[T, Face | None]] = deque()
-  first = 0  # index of the window's first frame
-  current = 0  # index of the frame that comes out next
+  place = 0  # in the window, of the frame that comes out next
   for item in frames:
     window.append(item)
-    if first + len(window) > current + lookahead:
-      yield window[current - first][0], _smooth(window, current - first, size)
-      current += 1
-      if current - first > LOOKAHEAD:
-        window.popleft()
-        first += 1
-  while current < first + len(window):
-    yield window[current - first][0], _smooth(window, current - first, size)
-    current += 1
-    if current - first > LOOKAHEAD:
-      window.popleft()
-      first += 1
+    if len(window) > place + lookahead:
+      yield window[place][0], _smoothed_face(window, place, size)
+      place = _next_place(window, place)
+  while place < len(window):
+    yield window[place][0], _smoothed_face(window, place, size)
+    place = _next_place(window, place)
 
 
-def _smooth(window: deque, t: int, size: int) -> TrackedFace | None:
+def _next_place(window: deque, place: int) -> int:
+  """Moves on by a frame, and drops a frame that is no longer looked at."""
+  if place < LOOKAHEAD:
+    return place + 1
+  window.popleft()
+  return place
+
+
+def _smoothed_face(window: deque, t: int, size: int) -> TrackedFace | None:
   faces: dict[int, Face] = {
     i: found for i, (_, found) in enumerate(window) if found is not None
   }
@@ -176,20 +177,20 @@ def _smooth(window: deque, t: int, size: int) -> TrackedFace | None:
   marks = [f.landmarks for f in faces.values() if f.landmarks is not None]
   if len(marks) < len(faces):
     boxes = np.stack([found.box for found in faces.values()])
-    left, top, right, bottom = _at(t, times, boxes) - 0.5
+    left, top, right, bottom = _interpolated(t, times, boxes) - 0.5
     corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
     return TrackedFace(
       transform=transform,
       landmarks=np.zeros((0, 2), np.float32),
       outline=crop.apply(transform, np.array(corners)).astype(np.float32),
     )
-  here = _at(t, times, np.stack(marks).reshape(len(marks), -1))
+  here = _interpolated(t, times, np.stack(marks).reshape(len(marks), -1))
   landmarks = crop.apply(transform, here.reshape(-1, 2)).astype(np.float32)
   return TrackedFace(
     transform=transform, landmarks=landmarks, outline=oval(landmarks)
   )
 
 
-def _at(t: int, times: list[int], values: np.ndarray) -> np.ndarray:
+def _interpolated(t: int, times: list[int], values: np.ndarray) -> np.ndarray:
   """Interpolates the columns of `values` linearly in time."""
   return np.array([np.interp(t, times, column) for column in values.T])

@@ -1,1 +1,1 @@
-"""What is pasted over faces that are free."""
+"""Synthetic occlusion: what is pasted over unobstructed faces."""

@@ -1,14 +1,14 @@
-"""Blotches behind a person, so that a detector of hands learns their shape.
+"""Paints blotches behind a person, so that a detector learns hands by shape.
 
-Few people stand before few walls. A detector that has only seen these takes
-whatever has the colour of skin, a country on a map, for a hand.
+Training videos show few rooms. A detector that has seen only these takes
+anything of skin's colour, such as a country on a map, for a hand.
 """
 
 import cv2
 import numpy as np
 
 _SKIN = np.array([200.0, 150.0, 125.0])  # RGB, made darker by a factor
-_HEAD = 1.5  # what stays free, over the face's box
+_HEAD = 1.5  # size of the region that stays free, over the face's box
 
 
 def clutter(
@@ -37,7 +37,7 @@ def clutter(
   skins = rng.uniform(0.3, 1.2, (count, 1)) * _SKIN
   skins = skins + rng.normal(0, 12, (count, 3))
   colours = np.where(rng.random((count, 1)) < 0.5, skins, colours)
-  # Where each of smooth random fields is the largest lies a region.
+  # Each region lies where one of several smooth random fields is the largest.
   cells = rng.integers(3, 14)
   fields = rng.normal(size=(count, cells, cells)).astype(np.float32)
   smooth = [
@@ -52,7 +52,7 @@ def clutter(
 
 
 def _outside(shape: tuple[int, int], face: np.ndarray) -> np.ndarray:
-  """1 beyond the head, 0 on it, with a soft border: (h, w)."""
+  """Returns (h, w) weights: 1 beyond the head, 0 on it, a soft border."""
   head = np.zeros(shape, np.float32)
   centre = (face[:2] + face[2:]) / 2
   axes = _HEAD * (face[2:] - face[:2]) / 2

@@ -2,7 +2,7 @@
 
 Pasting them on clips without occlusion gives both the occluded frame and its
 truth. Everything is a function of the seed. Coordinates are those of the crop,
-in units of its side.
+with its side as the unit.
 """
 
 from dataclasses import dataclass
@@ -10,18 +10,17 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from data_prep.occlusion import shapes as shapes
+from data_prep.occlusion import shapes
+from data_prep.occlusion.composite import DILATION, composite, disc
 from data_prep.occlusion.shapes import Shape, Skin
 from diffmvr_jax.errors import InputError
 
 KINDS = ("hand", "box", "strokes")
-_DILATION = 1 / 40  # of the crop's side, how far the mask reaches beyond
 _BLUR_STEP = 3  # pixels between two exposures of a moving shape
 _MAX_BLUR_STEPS = 16
 _SHUTTER = 0.5  # share of a frame's time that the shutter is open
-_SHADOW = 0.35  # darkest part of the shadow
 _JUMP = 10  # seconds without a frame, after which the visits start anew
-_COARSE = 64  # pixels of the grid that sizes are chosen on
+_COARSE = 64  # pixels on a side of the grid on which sizes are chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +28,10 @@ class OcclusionConfig:
   """How faces are occluded.
 
   Attributes:
-    kinds: of `hand`, `box`, `strokes`, `sprites:DIR`; each visit draws one.
+    kinds: some of `hand`, `box`, `strokes` and `sprites:DIR`; each visit draws
+      one of them.
     ratio: smallest and largest share of the face that a resting shape covers.
-    seconds: shortest and longest rest.
+    seconds: shortest and longest time that a shape rests.
     pause: shortest and longest time between two visits, in seconds.
   """
 
@@ -60,7 +60,20 @@ class OcclusionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Visit:
-  """One time that a shape comes; times in seconds, lengths in crop sides."""
+  """One visit of a shape; times in seconds, lengths in crop sides.
+
+  Attributes:
+    shape: the shape that comes.
+    start: time at which it comes into view.
+    enter: how long it takes to its resting place.
+    rest: how long it stays there.
+    leave: how long it takes to go.
+    outside: (2,) where its middle starts and ends.
+    target: (2,) where its middle rests.
+    angle: its rotation, in radians.
+    scale: its width.
+    sway: (3,) phases of its swaying in x, y and rotation.
+  """
 
   shape: Shape
   start: float
@@ -75,11 +88,11 @@ class Visit:
 
   @property
   def end(self) -> float:
-    """When it has left."""
+    """Time at which the shape has left."""
     return self.start + self.enter + self.rest + self.leave
 
   def placement(self, time: float) -> np.ndarray:
-    """(2, 3) map from the unit sprite to the unit crop."""
+    """Returns the (2, 3) map from the unit sprite to the unit crop."""
     since, until = time - self.start, self.end - time
     ramp = np.clip(min(since / self.enter, until / self.leave), 0, 1)
     ramp = ramp * ramp * (3 - 2 * ramp)
@@ -92,15 +105,15 @@ class Visit:
 
 
 class Occlusion:
-  """What comes and goes in front of one clip's face.
+  """Pastes shapes that come and go in front of the face of one clip.
 
   Args:
-    config: kinds, ratios, durations.
+    config: kinds, ratios and durations.
     seed: decides everything else.
-    skin: of the person.
+    skin: skin of the person.
     face_outline: (k, 2) points around the face in its crop, in crop sides.
-    fps: frames per second, for motion blur.
-    resolution: of the crop in pixels; sprites are drawn about as fine.
+    fps: frames per second, which decide the motion blur.
+    resolution: side of the crop in pixels; sprites are drawn about as fine.
 
   Example:
     >>> skin = Skin(colour=np.full(3, 160.0), texture=np.ones((8, 8)))
@@ -133,7 +146,7 @@ class Occlusion:
     self._face = np.zeros((_COARSE, _COARSE), np.uint8)
     hull = cv2.convexHull((face_outline * _COARSE).astype(np.float32))
     cv2.fillConvexPoly(self._face, hull.round().astype(np.int32), 1)
-    # The first frames stay free: there is a past frame.
+    # The first frames stay free, so that there is a past frame.
     self._visit = self._plan(self._rng.uniform(*config.pause))
 
   def paste(
@@ -143,9 +156,9 @@ class Occlusion:
 
     Args:
       image: (h, w, 3) uint8.
-      time: of the frame, in seconds.
-      to_image: (2, 3) map from the unit crop to the image's pixels; None: the
-        image is the crop.
+      time: time of the frame, in seconds.
+      to_image: (2, 3) map from the unit crop to the image's pixels; None means
+        that the image is the crop.
 
     Returns:
       The occluded image, and its mask, (h, w) uint8: 1 on everything that
@@ -164,7 +177,7 @@ class Occlusion:
     if not sprite[..., 3].any():
       return image, empty
     crop_side = float(np.sqrt(abs(np.linalg.det(to_image[:, :2]))))
-    return _composite(image, sprite, low, crop_side)
+    return composite(image, sprite, low, crop_side)
 
   def _plan(self, start: float) -> Visit:
     rng, config = self._rng, self._config
@@ -212,13 +225,13 @@ class Occlusion:
     away: np.ndarray,
     scale: float,
   ) -> tuple[float, float]:
-    """Finds where the resting shape covers `ratio` of the face.
+    """Finds a size and a place where the shape covers `ratio` of the face.
 
-    It is drawn back along `away` as far as need be. Where it covers too
-    little in the middle of the face already, it is made larger.
+    The shape is first made larger, until it covers enough when it lies at
+    `target`. Then it is drawn back along `away`, as far as it still does.
 
     Returns:
-      Its width, and how far it is drawn back, in crop sides.
+      The shape's width, and how far it is drawn back, in crop sides.
     """
     coarse = cv2.extractChannel(sprite, 3)
     factor = _COARSE / coarse.shape[1]
@@ -226,7 +239,7 @@ class Occlusion:
       coarse, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA
     )
     wanted = ratio * int(self._face.sum())
-    margin = _disc(_DILATION * _COARSE)
+    margin = disc(DILATION * _COARSE)
     # Turns the sprite's downward direction to `away`.
     turn = np.array([[away[1], away[0]], [-away[0], away[1]]])
 
@@ -254,7 +267,7 @@ class Occlusion:
   def _render(
     self, time: float, to_image: np.ndarray, shape: tuple[int, int]
   ) -> tuple[np.ndarray, np.ndarray]:
-    """The placed sprite, blurred by its motion, and where its corner lies."""
+    """Returns the placed sprite, blurred by its motion, and its corner."""
     visit = self._visit
     sprite = visit.shape(time)
     corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
@@ -286,65 +299,14 @@ class Occlusion:
 
 
 def unit_to_pixels(side: int) -> np.ndarray:
-  """(2, 3) map from the unit square to a square image's pixel centres."""
+  """Returns the map from the unit square to a square image's pixels."""
   return np.array([[side, 0, -0.5], [0, side, -0.5]], np.float64)
 
 
 def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
-  """The (2, 3) map that applies `inner`, then `outer`."""
+  """Returns the (2, 3) map that applies `inner`, then `outer`."""
   linear = outer[:, :2] @ inner[:, :2]
   return np.column_stack([linear, outer[:, :2] @ inner[:, 2] + outer[:, 2]])
-
-
-def _composite(
-  image: np.ndarray, sprite: np.ndarray, low: np.ndarray, crop_side: float
-) -> tuple[np.ndarray, np.ndarray]:
-  """Shadow first, then the shape; the mask covers both."""
-  radius = max(1, round(crop_side * _DILATION))
-  # Room for the shadow around the sprite.
-  left, top = np.maximum(low - 2 * radius, 0)
-  height, width = sprite.shape[:2]
-  right = min(low[0] + width + 2 * radius, image.shape[1])
-  bottom = min(low[1] + height + 2 * radius, image.shape[0])
-  region = np.zeros((bottom - top, right - left, 4), np.uint8)
-  x, y = low[0] - left, low[1] - top
-  region[y : y + height, x : x + width] = sprite
-  alpha = cv2.extractChannel(region, 3)
-  covered = (alpha > 1).astype(np.uint8)
-  covered = cv2.dilate(covered, _disc(radius))
-  # The shadow fades out within the mask: beyond it, the truth is unchanged.
-  near = cv2.blur(covered.astype(np.float32), (radius | 1, radius | 1))
-  shift = np.array([[1, 0, 0.3 * radius], [0, 1, 0.6 * radius]])
-  shadow = cv2.warpAffine(alpha, shift, alpha.shape[::-1])
-  shadow = _blurred(shadow, 0.6 * radius) * np.float32(_SHADOW / 255)
-  shadow *= np.clip(2 * near - 1, 0, 1) * covered
-  source = image[top:bottom, left:right]
-  kept = cv2.multiply(1 - shadow, 255 - alpha, dtype=cv2.CV_8U)
-  kept = cv2.cvtColor(kept, cv2.COLOR_GRAY2RGB)
-  changed = cv2.add(  # which saturates
-    cv2.multiply(source, kept, scale=1 / 255),
-    cv2.cvtColor(region, cv2.COLOR_RGBA2RGB),
-  )
-  occluded = image.copy()
-  occluded[top:bottom, left:right] = cv2.copyTo(changed, covered, source.copy())
-  mask = np.zeros(image.shape[:2], np.uint8)
-  mask[top:bottom, left:right] = covered
-  return occluded, mask
-
-
-def _blurred(image: np.ndarray, sigma: float) -> np.ndarray:
-  """A Gaussian blur, computed as coarsely as it will be smooth."""
-  height, width = image.shape
-  step = max(1, int(sigma / 2))
-  coarse = (max(1, width // step), max(1, height // step))
-  image = cv2.resize(image, coarse, interpolation=cv2.INTER_AREA)
-  image = cv2.GaussianBlur(image, (0, 0), sigma / step)
-  return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def _disc(radius: float) -> np.ndarray:
-  side = 2 * max(1, round(radius)) + 1
-  return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
 
 
 def _scaling(factor: float) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""What is pasted over faces: hands, boxes, strokes, and the user's sprites.
+"""Shapes that are pasted over faces: hands, boxes, strokes, user's sprites.
 
 A shape is a function of time in seconds that returns a sprite: a premultiplied
-RGBA image, uint8. It is placed by the point half its width below the middle of
-its upper edge.
+RGBA image, uint8. Its anchor lies half its width below the middle of its upper
+edge.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,8 @@ class Skin:
   """Real skin, taken from the clip.
 
   Attributes:
-    colour: (3,) RGB, the median.
-    texture: (k, k) float32 detail, around 1; multiplies a colour.
+    colour: (3,) median RGB.
+    texture: (k, k) float32 detail around 1, by which a colour is multiplied.
   """
 
   colour: np.ndarray
@@ -37,7 +37,7 @@ class Skin:
 
     Args:
       image: (h, w, 3) uint8.
-      region: left, top, right, bottom, in pixels; may reach out of the image.
+      region: left, top, right, bottom, in pixels; may lie partly outside.
     """
     height, width = image.shape[:2]
     left, right = np.clip(region[[0, 2]].round().astype(int), 0, width)
@@ -46,19 +46,19 @@ class Skin:
     if min(patch.shape[:2]) < 4:
       return cls(colour=np.full(3, 160.0), texture=np.ones((4, 4), np.float32))
     grey = patch.mean(axis=2)
-    # What is larger than the pores is lighting, and belongs to the face.
+    # Detail that is larger than pores is the light on the face, not skin.
     smooth = cv2.GaussianBlur(grey, (0, 0), 0.06 * min(grey.shape) + 0.5)
     texture = np.clip(grey / np.maximum(smooth, 1), 0.92, 1.08)
     return cls(colour=np.median(patch, axis=(0, 1)), texture=texture)
 
 
 def hand(rng: np.random.Generator, skin: Skin, side: int) -> Shape:
-  """An articulated hand, fingers up, forearm down; its fingers move slowly.
+  """Draws an articulated hand, fingers up, forearm down, that moves slowly.
 
   Args:
     rng: decides proportions, pose, tone and light.
-    skin: of the person.
-    side: width of the sprites, in pixels; they are higher by the forearm.
+    skin: skin of the person.
+    side: width of the sprites, in pixels; the forearm makes them higher.
   """
   tone = skin.colour * rng.uniform(0.8, 1.1) + rng.normal(0, 4, 3)
   tone = np.clip(tone, 20, 245)
@@ -71,11 +71,11 @@ def hand(rng: np.random.Generator, skin: Skin, side: int) -> Shape:
   phases, speeds = rng.uniform(0, 2 * np.pi, 4), rng.uniform(1, 3, 4)
 
   def draw(time: float) -> np.ndarray:
-    clay = _Clay(side, height)
+    relief = _Relief(side, height)
     middle, wrist = _xy(0.5, 0.5), _xy(0.5, 0.74)
-    clay.limb([wrist, _xy(0.5, _ARM + 0.2)], 0.12)
+    relief.limb([wrist, _xy(0.5, _ARM + 0.2)], 0.12)
     for offset in (-0.07, 0.0, 0.07):  # the palm, broader than thick
-      clay.limb(
+      relief.limb(
         [wrist + _xy(0.6 * offset, -0.03), middle + _xy(1.3 * offset, 0.02)],
         0.075,
       )
@@ -87,19 +87,19 @@ def hand(rng: np.random.Generator, skin: Skin, side: int) -> Shape:
       lean = sideways * spread + leans[i, 0] + 0.4 * flexion
       joint = base + bone * _up(lean)
       tip = joint + bone * _up(lean + leans[i, 1])
-      clay.limb([base, joint, tip], 0.037)
-      clay.crease(joint, lean, 0.028)
+      relief.limb([base, joint, tip], 0.037)
+      relief.crease(joint, lean, 0.028)
     base = wrist + _xy(0.08 * thumb, -0.06)
     joint = base + _xy(0.1 * thumb, -0.09)
     tip = joint + _xy(0.03 * thumb, -0.12 * np.clip(curl, 0.7, 1))
-    clay.limb([base, joint, tip], 0.043)
-    return clay.lit(tone, light, detail)
+    relief.limb([base, joint, tip], 0.043)
+    return relief.lit(tone, light, detail)
 
   return draw
 
 
 def box(rng: np.random.Generator, side: int) -> Shape:
-  """A rectangle of one colour with grain, such as a sheet of paper."""
+  """Draws a rectangle of one colour with grain, like a sheet of paper."""
   half = rng.uniform(0.2, 0.45, 2)
   colour = rng.uniform(20, 235, 3)
   low = ((0.5 - half) * side).round().astype(int)
@@ -113,7 +113,7 @@ def box(rng: np.random.Generator, side: int) -> Shape:
 
 
 def strokes(rng: np.random.Generator, side: int) -> Shape:
-  """Free-form brush strokes, the usual masks of inpainting."""
+  """Draws free-form brush strokes, the usual masks of inpainting."""
   mask = np.zeros((side, side), np.uint8)
   colour = rng.uniform(20, 235, 3)
   for _ in range(int(rng.integers(2, 5))):
@@ -133,10 +133,10 @@ def strokes(rng: np.random.Generator, side: int) -> Shape:
 
 
 def sprite_files(folder: str | Path) -> list[Path]:
-  """The user's occluders: pictures with an alpha channel.
+  """Returns the user's occluders: pictures with an alpha channel.
 
   Raises:
-    InputError: no such folder, or no picture in it.
+    InputError: there is no such folder, or no picture in it.
   """
   folder = Path(folder)
   files = sorted(p for p in folder.glob("*") if p.suffix.lower() in _PICTURES)
@@ -146,10 +146,10 @@ def sprite_files(folder: str | Path) -> list[Path]:
 
 
 def load_sprite(path: Path, side: int) -> Shape:
-  """A picture with alpha, fitted into a square.
+  """Reads a picture with alpha, and fits it into a square.
 
   Raises:
-    InputError: not a picture, or it has no alpha.
+    InputError: it is no picture, or it has no alpha channel.
   """
   picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
   if picture is None:
@@ -172,12 +172,12 @@ _PICTURES = {".png", ".webp", ".tif", ".tiff"}
 
 
 def full_scale(picture: np.ndarray) -> int:
-  """The value of an opaque or white pixel: 255 or 65535."""
+  """Returns the value of an opaque or white pixel: 255 or 65535."""
   return 65535 if picture.dtype == np.uint16 else 255
 
 
-class _Clay:
-  """A relief of rounded limbs that melt into each other; lengths in widths."""
+class _Relief:
+  """A relief of rounded limbs that run into each other; lengths in widths."""
 
   def __init__(self, width: int, height: int):
     self._width = width

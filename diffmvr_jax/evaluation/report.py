@@ -16,7 +16,8 @@ import numpy as np
 
 from diffmvr_jax.data.windows import Window
 from diffmvr_jax.evaluation.summary import cell
-from diffmvr_jax.media.video import TimedFrame, VideoInfo, VideoWriter
+from diffmvr_jax.media.video import TimedFrame, VideoInfo
+from diffmvr_jax.media.video_writer import VideoWriter
 from diffmvr_jax.metrics.definitions import DEFINITIONS
 from diffmvr_jax.metrics.similarity import psnr, ssim
 

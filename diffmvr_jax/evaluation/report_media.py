@@ -11,7 +11,8 @@ from diffmvr_jax.data.windows import Window
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluation.report import player
 from diffmvr_jax.media.contact_sheet import contact_sheet
-from diffmvr_jax.media.video import TimedFrame, VideoInfo, VideoWriter
+from diffmvr_jax.media.video import TimedFrame, VideoInfo
+from diffmvr_jax.media.video_writer import VideoWriter
 
 _PLAYERS = 4  # clips on the page
 _PLAYED = 150  # frames of each of them

@@ -1,4 +1,4 @@
-"""Restoration without training, for comparison.
+"""Methods without training, which restorations are compared with.
 
 Every baseline maps a clip (arrays named as in the data contract) to restored
 frames, (frame, h, w, 3) uint8, as `CropRestorer` does.
@@ -17,30 +17,30 @@ _MEDIAN_RADIUS = 12  # frames before and after
 
 
 def do_nothing(clip: Window) -> np.ndarray:
-  """The occluded frames as they are."""
+  """Returns the occluded frames as they are."""
   return clip["frame"].copy()
 
 
 def past_frame(clip: Window) -> np.ndarray:
-  """The past frame copied into the mask, where there is one."""
+  """Copies the past frame into the mask, if there is one."""
   return _fill(clip, clip["past"], clip["past_valid"])
 
 
 def mirror_image(clip: Window) -> np.ndarray:
-  """The symmetric image copied into the mask, where there is one."""
+  """Copies the symmetric image into the mask, if there is one."""
   return _fill(clip, clip["symmetric"], clip["symmetric_valid"])
 
 
 def telea(clip: Window) -> np.ndarray:
-  """OpenCV's fast-marching inpainting (Telea 2004), frame by frame."""
+  """Inpaints each frame by fast marching (Telea 2004), with OpenCV."""
   return _fill(clip, _inpainted(clip), np.ones(len(clip["frame"]), bool))
 
 
 def temporal_median(clip: Window) -> np.ndarray:
-  """The median of a pixel in the frames around in which it is visible.
+  """Takes each pixel's median over the frames around in which it is visible.
 
-  Looks 12 frames ahead, so it is no rival for live use. Pixels that are
-  covered in all of them are Telea's.
+  It looks 12 frames ahead, so it cannot be used live. A pixel that is covered
+  in all of these frames is inpainted as in `telea`.
   """
   filled = _inpainted(clip)
   masks = clip["mask"][..., 0] > 0

@@ -1,8 +1,10 @@
-"""Restores windows of cropped frames with a trained model."""
+"""Fills the occluded part of cropped frames with a trained model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import jax
@@ -20,7 +22,12 @@ from diffmvr_jax.data.windows import FLAGS, Window
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import sha256
-from diffmvr_jax.inference.past_guidance import PastFrames, next_power
+from diffmvr_jax.inference.crop_filling import (
+  FilledCrop,
+  SeededFilling,
+  fill_occluded,
+)
+from diffmvr_jax.inference.past_guidance import PastFrameCache, next_power
 from diffmvr_jax.inference.paste import composite, feather
 from diffmvr_jax.inference.sampling import Region, restore_window
 from diffmvr_jax.models.diffmvr import DiffMVR, Observation, Params
@@ -29,23 +36,23 @@ from diffmvr_jax.weights.tiny_decoder import (
   read_tiny_decoder,
 )
 
-# One for all restorers: those of like configuration share what is compiled.
+# Shared, so that restorers of the same configuration compile once.
 _restore = jax.jit(
   restore_window, static_argnums=(0, 1), static_argnames="decoder"
 )
 _IMAGES = ("frame", "mask", "symmetric")
-_CUT = ("frame", "mask")  # to the region that is restored
+_CUT = ("frame", "mask")  # are cut to the region that is restored
 
 
 class CropRestorer:
-  """Fills the masked part of frames; pure but for what it keeps compiled.
+  """Fills the masked part of cropped frames; a `CropFiller`.
 
   Args:
-    config: of the training run; `sampling` may be replaced.
-    params: of all networks.
-    checkpoint: what identifies them, for those who look at a result.
+    config: configuration of the training run; `sampling` may differ.
+    params: parameters of all networks.
+    checkpoint: text that identifies the parameters in a restored file.
     decoder: configuration of a tiny decoder for the same latents, whose
-      parameters are `params["tiny_decoder"]`; None: the model's own.
+      parameters are `params["tiny_decoder"]`; None means the model's own.
 
   Example:
     >>> restorer = CropRestorer.from_checkpoint("runs/demo")  # doctest: +SKIP
@@ -67,9 +74,9 @@ class CropRestorer:
     self._program = partial(
       _restore, config.model, config.sampling, decoder=decoder
     )
-    self._pasts = None
+    self._past_frames = None
     if "past" in config.model.unet.branches:
-      self._pasts = PastFrames(config.model)
+      self._past_frames = PastFrameCache(config.model)
 
   @classmethod
   def from_checkpoint(
@@ -82,14 +89,14 @@ class CropRestorer:
     """Loads a model that `diffmvr_jax.train` wrote.
 
     Args:
-      workdir: of the training.
-      overrides: of how a restoration is drawn, such as `sampling.steps=10`.
+      workdir: directory of the training run.
+      overrides: settings of the sampling, such as `sampling.steps=10`.
       decoder: file of a TAESD decoder for the model's latents, which is
         faster than the model's own, or "tiny", see `find_tiny_decoder`.
 
     Raises:
-      InputError: there is no finished checkpoint; a wrong override; a decoder
-        that does not fit.
+      InputError: there is no finished checkpoint, an override is wrong, or the
+        decoder does not fit the model.
     """
     stored = open_for_inference(workdir)
     for assignment in overrides:
@@ -109,6 +116,24 @@ class CropRestorer:
       name += f", decoder {path.name}, SHA-256 {sha256(path)}"
     return cls(config, params, name, tiny)
 
+  @property
+  def crop_size(self) -> int:
+    """Side of the crops, in pixels."""
+    return self.config.data.image_size
+
+  @property
+  def window(self) -> int:
+    """The largest number of frames in one call of the network."""
+    return self.config.sampling.window
+
+  @property
+  def provenance(self) -> Mapping[str, Any]:
+    """What a restored file says of the model, ready for JSON."""
+    return {
+      "checkpoint": self.checkpoint,
+      "sampling": asdict(self.config.sampling),
+    }
+
   def __call__(self, clip: Window, seed: int = 0) -> np.ndarray:
     """Restores a clip of any length.
 
@@ -122,24 +147,26 @@ class CropRestorer:
     Returns:
       (frame, h, w, 3) uint8; outside of the feathered mask equal to `frame`.
     """
-    restored = clip["frame"].copy()
-    occluded = np.flatnonzero(clip["mask"].any((1, 2, 3)))
-    length = self.config.sampling.window
-    last: tuple[int, np.ndarray] | None = None
-    for start in range(0, len(occluded), length):
-      chosen = occluded[start : start + length]
+    filling = SeededFilling(self.fill, [seed])
+
+    def fill(numbers: list[int]) -> list[FilledCrop]:
+      chosen = np.array(numbers)
       window = {name: clip[name][chosen] for name in (*_IMAGES, "past", *FLAGS)}
-      follows = last is not None and last[0] == chosen[0] - 1
-      crops = self.restore(
-        window, chosen, seed, previous=last[1] if last and follows else None
-      )
-      last = int(chosen[-1]), crops[-1]
-      for i, crop in zip(chosen, crops, strict=True):
+      return filling(window, chosen)
+
+    restored = clip["frame"].copy()
+    for i, crop in fill_occluded(
+      range(len(restored)),
+      is_occluded=lambda i: bool(clip["mask"][i].any()),
+      fill=fill,
+      length=self.window,
+    ):
+      if crop is not None:
         alpha = feather(clip["mask"][i, ..., 0])
-        restored[i] = composite(clip["frame"][i], crop, alpha)
+        restored[i] = composite(clip["frame"][i], crop.image, alpha)
     return restored
 
-  def restore(
+  def fill(
     self,
     window: Window,
     frame_index: np.ndarray,
@@ -149,16 +176,17 @@ class CropRestorer:
   ) -> np.ndarray:
     """Runs the network on every frame, occluded or not.
 
-    The window is filled up to a power of two of frames, so few programs are
-    compiled, whatever the videos' lengths. A past frame that was in the last
-    window is not encoded again.
+    The window is filled up to a power of two of frames, so that few programs
+    are compiled, whatever the videos' lengths. A past frame that was in the
+    last window is not encoded again.
 
     Args:
       window: arrays (frame, h, w, c) named as in the data contract.
-      frame_index: (frame,) of each in its video; decides its noise.
+      frame_index: (frame,) number of each frame in its video, which decides
+        its noise.
       seed: the same seed gives the same pixels.
-      previous: (h, w, 3) uint8, the network's pixels of the frame before,
-        where `sampling.start_at` begins.
+      previous: (h, w, 3) uint8, the network's pixels of the frame before, from
+        which sampling starts if `sampling.start_at` is below 1.
 
     Returns:
       (frame, h, w, 3) uint8, the network's pixels; with `sampling.region`
@@ -173,25 +201,29 @@ class CropRestorer:
     if self.config.sampling.start_at == 1:
       previous = None
     past = None
-    if self._pasts is not None:
-      valid = window["past_valid"]
-      past = self._pasts(self._params, window["past"], valid, filled)
+    if self._past_frames is not None:
+      past = self._past_frames(
+        self._params,
+        images=window["past"],
+        valid=window["past_valid"],
+        filled=filled,
+      )
     restored = self._program(
       self._params,
       self._schedule,
       Observation(**images, **flags, past=None),
-      jax.random.key(seed),
-      jnp.asarray(frame_index[filled], jnp.int32)[None],
-      past,
-      None if previous is None else jnp.asarray(previous[place]),
-      self._region(place, window["mask"].shape[1]),
+      key=jax.random.key(seed),
+      frame_index=jnp.asarray(frame_index[filled], jnp.int32)[None],
+      past=past,
+      previous=None if previous is None else jnp.asarray(previous[place]),
+      region=self._region(place, window["mask"].shape[1]),
     )
     whole = window["frame"].copy()
     whole[:, *place] = restored[0, :count]
     return whole
 
   def _place(self, masks: np.ndarray) -> tuple[slice, slice]:
-    """Rows and columns of the crop that the network gets."""
+    """The rows and columns of the crop that go through the network."""
     size = masks.shape[1]
     everything = slice(0, size), slice(0, size)
     if self.config.sampling.region == "crop":

@@ -1,4 +1,4 @@
-"""Guidance of past frames, made once for as long as they stay the same."""
+"""Guidance from past frames, computed once for each distinct past frame."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,22 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffmvr_jax.config import ModelConfig
-from diffmvr_jax.inference.sampling import Past, past_guidance
+from diffmvr_jax.inference.sampling import PastGuidance, past_keys_values
 from diffmvr_jax.models.attention import KeysValues
 from diffmvr_jax.models.diffmvr import Params
 
-_guide = jax.jit(past_guidance, static_argnums=0)  # as the restorers' program
+# Shared by all restorers, like their program.
+_keys_values = jax.jit(past_keys_values, static_argnums=0)
 
 
-class PastFrames:
-  """Encodes past frames, and remembers those of the last window.
+class PastFrameCache:
+  """Computes the guidance from past frames, and keeps the last window's.
 
   Args:
-    config: of the networks.
+    config: configuration of the networks.
   """
 
   def __init__(self, config: ModelConfig):
-    self._guide = partial(_guide, config)
+    self._keys_values = partial(_keys_values, config)
     self._images: list[np.ndarray | None] = []
     self._rows: list[KeysValues] = []
 
@@ -33,14 +34,15 @@ class PastFrames:
     images: np.ndarray,
     valid: np.ndarray,
     filled: np.ndarray,
-  ) -> Past:
-    """Guidance for a window.
+  ) -> PastGuidance:
+    """Returns the guidance for a window.
 
     Args:
-      params: of all networks.
-      images: (frame, h, w, 3) uint8, each frame's past frame.
-      valid: (frame,), whether there is one.
-      filled: which frames the program gets, in its order.
+      params: parameters of all networks.
+      images: (frame, h, w, 3) uint8, the past frame of each frame.
+      valid: (frame,) whether the frame has a past frame.
+      filled: numbers of the window's frames that the program gets, in its
+        order; some come twice.
     """
     distinct: list[np.ndarray | None] = []
     which = []
@@ -59,8 +61,8 @@ class PastFrames:
     self._images = [None if x is None else x.copy() for x in distinct]
     count = next_power(len(distinct))
     rows = [self._rows[i % len(distinct)] for i in range(count)]
-    return Past(
-      guidance=jax.tree.map(lambda *x: jnp.concatenate(x), *rows),
+    return PastGuidance(
+      keys_values=jax.tree.map(lambda *x: jnp.concatenate(x), *rows),
       which=jnp.asarray(np.asarray(which, np.int32)[filled]),
     )
 
@@ -74,7 +76,7 @@ class PastFrames:
       return []
     filled = [images[i % len(images)] for i in range(next_power(len(images)))]
     nothing = np.zeros(shape, np.uint8)
-    made = self._guide(
+    made = self._keys_values(
       params,
       jnp.asarray(np.stack([nothing if x is None else x for x in filled])),
       jnp.asarray([x is not None for x in filled]),

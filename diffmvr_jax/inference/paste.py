@@ -1,4 +1,4 @@
-"""From the restored crop back into the source frame.
+"""Pastes a restored crop into its source frame.
 
 A pixel whose feathered mask is 0 keeps the source's value, exactly.
 """
@@ -6,12 +6,12 @@ A pixel whose feathered mask is 0 keeps the source's value, exactly.
 import cv2
 import numpy as np
 
-# Standard deviation of the feather over the crop's side.
+# Standard deviation of the feather, as a share of the crop's side.
 SOFTNESS = 1 / 80
 
 
 def feather(mask: np.ndarray, softness: float = SOFTNESS) -> np.ndarray:
-  """Softens a mask outwards: 1 on the mask, falling to exactly 0 beyond.
+  """Softens a mask outwards: it is 1 on the mask and falls to 0 beyond it.
 
   Args:
     mask: (h, w) uint8, 1 on the occlusion.
@@ -41,7 +41,7 @@ def feather(mask: np.ndarray, softness: float = SOFTNESS) -> np.ndarray:
 def composite(
   source: np.ndarray, restored: np.ndarray, alpha: np.ndarray
 ) -> np.ndarray:
-  """Blends `restored` over `source`; where alpha is 0 the source is kept.
+  """Blends `restored` over `source`; if alpha is 0, the source is kept.
 
   Args:
     source: (h, w, 3) uint8.
@@ -59,13 +59,13 @@ def paste(
   transform: np.ndarray,
   alpha: np.ndarray,
 ) -> np.ndarray:
-  """Puts a restored crop into its frame; where alpha is 0 the source is kept.
+  """Puts a restored crop into its frame; if alpha is 0, the source is kept.
 
   Args:
     source: (h, w, 3) uint8 frame.
-    crop: (s, s, 3) uint8, restored.
-    transform: (2, 3), from source to crop pixels.
-    alpha: (h, w) float32, as `placed_mask` gives it.
+    crop: (s, s, 3) uint8, the restored crop.
+    transform: (2, 3) map from source to crop pixels.
+    alpha: (h, w) float32, as `placed_mask` returns it.
 
   Returns:
     (h, w, 3) uint8.
@@ -89,17 +89,17 @@ def placed_mask(
   shape: tuple[int, int],
   softness: float = SOFTNESS,
 ) -> np.ndarray:
-  """How much of each of the frame's pixels is replaced.
+  """Returns how much of each pixel of the frame is replaced.
 
   Args:
     mask: (s, s) uint8, 1 on the occlusion.
-    transform: (2, 3), from source to crop pixels.
+    transform: (2, 3) map from source to crop pixels.
     shape: height and width of the frame.
-    softness: of the feather.
+    softness: softness of the feather, see `feather`.
 
   Returns:
-    (h, w) float32 in [0, 1]. Where the crop's border cuts through the mask,
-    it fades out inside the crop.
+    (h, w) float32 in [0, 1]. If the crop's border cuts through the mask, it
+    fades out inside the crop.
   """
   soft = feather(mask, softness) * border_fade(len(mask))
   return np.clip(placed_map(soft, transform, shape), 0, 1)
@@ -108,7 +108,7 @@ def placed_mask(
 def placed_map(
   values: np.ndarray, transform: np.ndarray, shape: tuple[int, int]
 ) -> np.ndarray:
-  """A map of the crop, such as a mask, as one of the frame; 0 outside."""
+  """Moves a map of the crop, such as a mask, to the frame; 0 outside."""
   return cv2.warpAffine(
     values,
     transform,
@@ -118,7 +118,7 @@ def placed_map(
 
 
 def border_fade(size: int) -> np.ndarray:
-  """(size, size) weights: 1 inside, falling to 0 at the crop's border."""
+  """Returns (size, size) weights: 1 inside, 0 at the crop's border."""
   distance = np.minimum(np.arange(size), np.arange(size)[::-1])
   ramp = np.clip(distance / max(1, size // 24), 0, 1).astype(np.float32)
   return np.minimum(ramp[:, None], ramp[None, :])

@@ -1,4 +1,4 @@
-"""What one may want to see beside a restored video, written along with it."""
+"""Previews: videos that show how a restoration came about."""
 
 import dataclasses
 import zipfile
@@ -17,17 +17,17 @@ _STRONGEST = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ExtraPaths:
-  """Where to write them, each a sink of `open_sink`; None: nowhere.
+class PreviewPaths:
+  """Where to write each preview, as a name for `open_sink`; None skips it.
 
   Attributes:
-    mask: how much of each pixel was replaced, white where all.
-    guidance: of each frame with a face, side by side, its crop with the
-      occlusion blacked out, the symmetric image and the past frame.
-    side_by_side: source and restoration.
-    confidence: the source with the samples' spread in colours over it. Beside
-      it, with the suffix `.npz`, an array (h, w) per restored frame, the
-      standard deviation in levels of 0 to 255.
+    mask: shows how much of each pixel was replaced; white means all of it.
+    guidance: shows, for each frame with a face, side by side, its crop with
+      the occlusion blacked out, the symmetric image and the past frame.
+    side_by_side: shows source and restoration.
+    confidence: shows the restoration with the samples' spread in colours over
+      it. A file of the same name with the suffix `.npz` gets an array (h, w)
+      for each restored frame: the standard deviation in levels of 0 to 255.
   """
 
   mask: Path | None = None
@@ -36,22 +36,22 @@ class ExtraPaths:
   confidence: Path | None = None
 
 
-class Extras(AbstractContextManager):
-  """Writes extras frame by frame; complete once it is left.
+class Previews(AbstractContextManager):
+  """Writes previews frame by frame; they are complete once it is left.
 
   Args:
-    paths: what, and where.
-    info: of the source.
-    size: side of the crops.
+    paths: where to write which previews.
+    info: size, frame rate and time base of the source.
+    crop_size: side of the crops, in pixels.
   """
 
-  def __init__(self, paths: ExtraPaths, info: VideoInfo, size: int):
-    self._size = size
+  def __init__(self, paths: PreviewPaths, info: VideoInfo, crop_size: int):
+    self._crop_size = crop_size
     self._stack = ExitStack()
     plain = dataclasses.replace(info, colour=Colour())
     shapes = {
       "mask": (info.width, info.height),
-      "guidance": (3 * size, size),
+      "guidance": (3 * crop_size, crop_size),
       "side_by_side": (2 * info.width, info.height),
       "confidence": (info.width, info.height),
     }
@@ -68,14 +68,14 @@ class Extras(AbstractContextManager):
       )
 
   def write(self, done: RestoredFrame, number: int) -> None:
-    """Writes all that is wanted of one frame.
+    """Adds one frame to every preview.
 
     Args:
-      done: the frame.
-      number: of it, from 0.
+      done: the restored frame.
+      number: number of the frame, from 0.
     """
     for name, sink in self._sinks.items():
-      image = _PICTURES[name](done, self._size)
+      image = _PICTURES[name](done, self._crop_size)
       sink.write(TimedFrame(image, done.source.pts))
     if self._arrays is not None and done.spread is not None:
       self._arrays.add(f"frame_{number:06d}", done.spread)
@@ -85,7 +85,7 @@ class Extras(AbstractContextManager):
 
 
 class _ArrayFile:
-  """An .npz file that grows array by array; all of it or nothing."""
+  """An .npz file that grows by one array at a time, and appears when closed."""
 
   def __init__(self, path: Path):
     self._path = path

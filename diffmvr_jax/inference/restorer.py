@@ -1,4 +1,4 @@
-"""Whole frames in, whole frames out: finds, fills, and pastes back."""
+"""Restores whole frames: finds faces and occlusions, fills, pastes back."""
 
 import dataclasses
 import json
@@ -15,8 +15,9 @@ from tqdm import tqdm
 from diffmvr_jax import __version__
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.inference.crop_filling import CropFiller
 from diffmvr_jax.inference.crop_restorer import CropRestorer
-from diffmvr_jax.inference.previews import ExtraPaths, Extras
+from diffmvr_jax.inference.previews import PreviewPaths, Previews
 from diffmvr_jax.inference.stream import (
   SourceFrame,
   StreamOptions,
@@ -37,10 +38,10 @@ class Outcome:
   """What `restore_video` did.
 
   Attributes:
-    frames: of the video.
-    faces: frames with a face.
-    restored: frames that were changed.
-    dropped: frames of a live source that came too fast.
+    frames: number of frames that were written.
+    faces: number of frames with a face.
+    restored: number of frames that were changed.
+    dropped: number of frames of a live source that came too fast.
   """
 
   frames: int
@@ -50,11 +51,11 @@ class Outcome:
 
 
 class Restorer:
-  """Whole frames in, whole frames out: finds, fills, and pastes back.
+  """Restores whole frames: finds faces and occlusions, fills, pastes back.
 
   Args:
-    crops: the model.
-    recipe: how face and occlusion are found.
+    filler: fills the occluded part of crops.
+    recipe: says how faces and occlusions are found.
 
   Example:
     >>> from diffmvr_jax import Restorer
@@ -62,8 +63,8 @@ class Restorer:
     >>> restored = restorer(frames)  # doctest: +SKIP
   """
 
-  def __init__(self, crops: CropRestorer, recipe: "Recipe"):
-    self.crops, self._recipe = crops, recipe
+  def __init__(self, filler: CropFiller, recipe: "Recipe"):
+    self._filler, self._recipe = filler, recipe
 
   @classmethod
   def from_checkpoint(
@@ -77,19 +78,19 @@ class Restorer:
     """Loads a model that `diffmvr_jax.train` wrote.
 
     Args:
-      workdir: of the training.
-      overrides: of how a restoration is drawn, such as `sampling.steps=10`.
+      workdir: directory of the training run.
+      overrides: settings of the sampling, such as `sampling.steps=10`.
       decoder: file of a TAESD decoder, see `CropRestorer`.
-      finding: `face`, `which_face`, `occluder`, `as_boxes`, `dilation`,
-        `lookahead`, `models` of `data_prep.recipe.Recipe`.
+      finding: the attributes `face`, `which_face`, `occluder`, `as_boxes`,
+        `dilation`, `lookahead` and `models` of `data_prep.recipe.Recipe`.
 
     Raises:
-      InputError: there is no finished checkpoint; a wrong override.
+      InputError: there is no finished checkpoint, or an override is wrong.
     """
     from data_prep.recipe import Recipe
 
-    crops = CropRestorer.from_checkpoint(workdir, overrides, decoder=decoder)
-    return cls(crops, Recipe(size=crops.config.data.image_size, **finding))
+    filler = CropRestorer.from_checkpoint(workdir, overrides, decoder=decoder)
+    return cls(filler, Recipe(size=filler.crop_size, **finding))
 
   def __call__(
     self,
@@ -103,15 +104,16 @@ class Restorer:
 
     Args:
       frames: (n, h, w, 3) uint8, RGB.
-      masks: (n, h, w), not 0 on the occlusion; None: it is searched for.
+      masks: (n, h, w), not 0 on the occlusion; None means that occlusions are
+        searched for.
       fps: frames per second.
-      options: seed and so on; None: the defaults.
+      options: seed and so on; None means the defaults.
 
     Returns:
       (n, h, w, 3) uint8.
 
     Raises:
-      InputError: frames and masks do not fit; a detector's model is missing.
+      InputError: frames and masks do not fit, or a detector's model is missing.
     """
     if masks is not None and masks.shape != frames.shape[:3]:
       raise InputError(
@@ -130,12 +132,13 @@ class Restorer:
     """Restores frames as they come, in bounded memory.
 
     Args:
-      frames: (h, w, 3) uint8 each.
-      masks: (h, w) each; None: occlusions are searched for.
+      frames: images of shape (h, w, 3), uint8.
+      masks: masks of shape (h, w), one for each frame; None means that
+        occlusions are searched for.
       fps: frames per second.
-      options: None: the defaults. To its latency the recipe adds its
-        `lookahead`, and with that above 0 a detector that may overlook
-        something two frames more.
+      options: None means the defaults. The recipe's `lookahead` adds to the
+        latency; if it is above 0, a detector that may overlook something adds
+        two more frames.
 
     Yields:
       (h, w, 3) uint8, for every frame in order.
@@ -143,8 +146,9 @@ class Restorer:
     from data_prep.sources import array_clip
 
     clip = array_clip(frames, Fraction(fps))
-    sources = _sources(self._recipe.observed(clip, masks), 1 / clip.fps)
-    for done in restore_stream(self.crops, sources, options):
+    observed = self._recipe.frames_and_records(clip, masks)
+    sources = _source_frames(observed, 1 / clip.fps)
+    for done in restore_stream(self._filler, sources, options):
       yield done.image
 
   def video(
@@ -154,38 +158,38 @@ class Restorer:
     *,
     options: StreamOptions | None = None,
     lossless: bool = False,
-    extras: ExtraPaths | None = None,
+    previews: PreviewPaths | None = None,
   ) -> Outcome:
     """Restores a video file, or whatever else `open_source` opens.
 
     Args:
-      source: the video; its frames are taken.
+      source: the video; its frames can be read once.
       out: the file to write, or another name that `open_sink` knows.
-      options: None: the defaults.
-      lossless: encode without loss.
-      extras: what else to write.
+      options: None means the defaults.
+      lossless: whether to encode without loss.
+      previews: previews to write; None means none.
 
     Raises:
-      InputError: the video cannot be used; no frame has a face. Nothing is
-        written then.
+      InputError: the video cannot be used, or no frame has a face. Then
+        nothing is written.
     """
     from data_prep.sources import source_clip
 
-    self._recipe.check([Path(source.name)])
-    observed = self._recipe.observed(source_clip(source))
-    frames = _sources(observed, source.info.time_base)
+    self._recipe.check_detectors([Path(source.name)])
+    observed = self._recipe.frames_and_records(source_clip(source))
+    frames = _source_frames(observed, source.info.time_base)
     return restore_video(
       source,
       frames,
-      self.crops,
+      self._filler,
       out,
       options=options,
       lossless=lossless,
-      extras=extras,
+      previews=previews,
     )
 
 
-def _sources(
+def _source_frames(
   observed: Iterable[tuple["Frame", "FrameRecord | SkippedFrame"]],
   time_base: Fraction,
 ) -> Iterator[SourceFrame]:
@@ -197,43 +201,43 @@ def _sources(
 def restore_video(
   source: Source,
   frames: Iterable[SourceFrame],
-  restorer: CropRestorer,
+  filler: CropFiller,
   out: str | Path,
   *,
   options: StreamOptions | None = None,
   lossless: bool = False,
-  extras: ExtraPaths | None = None,
+  previews: PreviewPaths | None = None,
 ) -> Outcome:
   """Restores frames as they come, and writes the video.
 
   Args:
-    source: the video, for its properties and its audio.
-    frames: of it, in order.
-    restorer: the model.
+    source: the video, which gives its properties and its audio.
+    frames: the video's frames, in order.
+    filler: fills the occluded part of crops.
     out: the file to write, or another name that `open_sink` knows.
-    options: None: the defaults.
-    lossless: encode without loss.
-    extras: what else to write.
+    options: None means the defaults.
+    lossless: whether to encode without loss.
+    previews: previews to write; None means none.
 
   Raises:
-    InputError: no frame has a face; nothing is written.
+    InputError: no frame has a face; then nothing is written.
   """
   options = options or StreamOptions()
   counts: Counter[str] = Counter()
-  size = restorer.config.data.image_size
+  paths = previews or PreviewPaths()
   with (
-    Extras(extras or ExtraPaths(), source.info, size) as extra,
+    Previews(paths, source.info, filler.crop_size) as shown,
     open_sink(
       out,
       source.info,
       lossless=lossless,
       copy_from=source.streams,
-      comment=provenance(restorer, options),
+      comment=provenance(filler, options),
     ) as writer,
     tqdm(total=source.estimate or None, unit="frame", file=sys.stderr) as bar,
   ):
-    for done in restore_stream(restorer, frames, options):
-      extra.write(done, counts["frames"])
+    for done in restore_stream(filler, frames, options):
+      shown.write(done, counts["frames"])
       counts["frames"] += 1
       counts["faces"] += done.source.record is not None
       counts["restored"] += done.source.occluded
@@ -251,14 +255,13 @@ def restore_video(
   )
 
 
-def provenance(restorer: CropRestorer, options: StreamOptions) -> str:
-  """What a restored video says of itself, as JSON."""
+def provenance(filler: CropFiller, options: StreamOptions) -> str:
+  """Returns the JSON that a restored video carries: how it was made."""
   return json.dumps(
     {
       "restored_by": f"DiffMVR-JAX {__version__}",
       "note": "Pixels under an occlusion are estimated, not seen.",
-      "checkpoint": restorer.checkpoint,
-      "sampling": dataclasses.asdict(restorer.config.sampling),
+      **filler.provenance,
       "stream": dataclasses.asdict(options),
     }
   )

@@ -1,7 +1,7 @@
 """Restoring a batch of windows: pure, jittable functions.
 
 Guidance is encoded, and its keys and values are made, once for all steps; the
-past frame's (`past_guidance`) serve every window until it changes.
+past frame's (`past_keys_values`) serve every window until it changes.
 
 Guidance strength w_i of branch i (Ho and Salimans 2022, one term per branch
 as in Liu et al. 2022, with the null token that training drops it for):
@@ -55,44 +55,44 @@ _SAMPLERS: dict[str, Sampler] = {
 
 
 @struct.dataclass
-class Past:
-  """Guidance of the distinct past frames of a window.
+class PastGuidance:
+  """Guidance from the distinct past frames of a window.
 
   Attributes:
-    guidance: as `past_guidance` gives it, of m past frames.
-    which: of them is each frame's.
+    keys_values: what `past_keys_values` returns for m past frames.
+    which: which of the m past frames belongs to each frame.
   """
 
-  guidance: KeysValues
+  keys_values: KeysValues
   which: Int[Array, " n"]
 
 
 @struct.dataclass
 class Region:
-  """Where frames and masks lie in the crop, if they are a part of it.
+  """Where frames and masks lie in the crop, if they are only a part of it.
 
   Attributes:
-    corner: first row and column, in latents.
-    side: of the whole crop, in latents.
+    corner: first row and column of the part, in latents.
+    side: side of the whole crop, in latents.
   """
 
   corner: Int[Array, "2"]
   side: int = struct.field(pytree_node=False)
 
 
-def past_guidance(
+def past_keys_values(
   model_config: ModelConfig,
   params: Params,
   past: UInt8[Array, "m h w 3"],
   valid: Bool[Array, " m"],
 ) -> KeysValues:
-  """What every layer needs to know of past frames.
+  """Computes the keys and values of past frames for every attention layer.
 
   Args:
-    model_config: of the networks.
-    params: of all networks.
-    past: the frames.
-    valid: False for a stand-in where there is none yet.
+    model_config: configuration of the networks.
+    params: parameters of all networks.
+    past: the past frames.
+    valid: False for a stand-in, where there is no past frame yet.
   """
   model = DiffMVR(config=model_config)
   features = model.guidance_features(params, to_float(past))
@@ -108,7 +108,7 @@ def restore_window(
   observation: Observation,
   key: jax.Array,
   frame_index: Int[Array, "b f"],
-  past: Past | None = None,
+  past: PastGuidance | None = None,
   previous: UInt8[Array, "h w 3"] | None = None,
   region: Region | None = None,
   *,
@@ -117,19 +117,20 @@ def restore_window(
   """Encodes, samples and decodes.
 
   Args:
-    model_config: of the networks.
+    model_config: configuration of the networks.
     sampling: sampler, steps, strengths, and how much of the noise is shared.
-    params: of all networks, and `decoder`'s if that is given.
+    params: parameters of all networks, and of `decoder` if that is given.
     schedule: the noise schedule.
     observation: the windows.
     key: the same key gives the same noise to frames of the same number.
-    frame_index: of each frame, in its video.
-    past: in place of the observation's past frames.
-    previous: a restoration to start from at `sampling.start_at`; None: start
-      from noise.
-    region: of the crop that frames and masks are; None: all of it. Noise is
-      that of the crop.
-    decoder: a tiny decoder for the same latents, in place of the model's.
+    frame_index: number of each frame in its video.
+    past: guidance that replaces the observation's past frames.
+    previous: a restoration from which sampling starts, at `sampling.start_at`;
+      None means that it starts from noise.
+    region: the part of the crop that frames and masks show; None means all of
+      it. The noise is cut out of the whole crop's.
+    decoder: configuration of a tiny decoder for the same latents, used in
+      place of the model's decoder.
   """
   model = DiffMVR(config=model_config)
   conditioning = model.condition(params, observation)
@@ -139,7 +140,7 @@ def restore_window(
     if not isinstance(tokens, dict)
   }
   if past is not None:
-    context["past"] = jax.tree.map(lambda x: x[past.which], past.guidance)
+    context["past"] = jax.tree.map(lambda x: x[past.which], past.keys_values)
   conditioning = conditioning.replace(context=context)
   numbers = flatten_frames(frame_index)
 
@@ -179,7 +180,7 @@ def restore_window(
 
 
 def timesteps_of(sampling: SamplingConfig, total: int) -> Int[Array, " k"]:
-  """The timesteps of a sampling from pure noise, descending."""
+  """Returns the timesteps of sampling from pure noise, descending."""
   if sampling.sampler == "lcm":
     return lcm_timesteps(total, sampling.steps, sampling.grid)
   return spaced_timesteps(total, sampling.steps)
@@ -216,7 +217,7 @@ def _denoiser(
       output = output + (strengths[name] - 1) * (own - other)
     clean = predict_clean(schedule, noisy, output, timesteps[: noisy.shape[0]])
     if model.config.mask_conditioning == "blend":
-      # The known region is not the network's to change; the sampler noises
+      # The network may not change the known region. The sampler adds noise to
       # it again for the next step.
       known = conditioning.masked_latents
       clean = jnp.where(conditioning.mask > 0, clean, known)
@@ -228,7 +229,7 @@ def _denoiser(
 def _without(
   model: DiffMVR, params: Params, conditioning: Conditioning, branch: str
 ) -> Conditioning:
-  """The same windows as if a branch's guidance did not exist."""
+  """Returns the conditioning without the guidance of one branch."""
   dropped = jnp.zeros_like(conditioning.valid[branch])
   valid = {**conditioning.valid, branch: dropped}
   guided = jnp.stack(list(valid.values())).any(0)[:, None, None]

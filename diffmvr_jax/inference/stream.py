@@ -1,26 +1,29 @@
 """Restores a stream of frames, of any length, in bounded memory."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.data.windows import stack_frames
-from diffmvr_jax.inference.crop_restorer import CropRestorer
+from diffmvr_jax.inference.crop_filling import (
+  CropFiller,
+  FilledCrop,
+  SeededFilling,
+  fill_occluded,
+)
 from diffmvr_jax.inference.paste import SOFTNESS, paste, placed_map, placed_mask
 
 
 @dataclass(frozen=True)
 class SourceFrame:
-  """A frame as filmed.
+  """A frame as it was filmed.
 
   Attributes:
     image: (h, w, 3) uint8.
-    pts: presentation timestamp, in units of the source.
-    record: what was prepared of it; None where there is no face.
+    pts: presentation timestamp, in the source's time base.
+    record: the frame's crop, mask and guidance; None if it has no face.
   """
 
   image: np.ndarray
@@ -33,18 +36,31 @@ class SourceFrame:
     return self.record is not None and bool(self.record.mask.any())
 
 
-@dataclass(frozen=True, kw_only=True)
-class RestoredFrame:
-  """What becomes of a frame.
+@dataclass(frozen=True)
+class GuidedFrame:
+  """A frame with the guidance that comes from earlier frames.
 
   Attributes:
     source: the frame.
+    past: (s, s, 3) uint8 crop of its past frame; None if it has none.
+  """
+
+  source: SourceFrame
+  past: np.ndarray | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoredFrame:
+  """A frame after restoration.
+
+  Attributes:
+    source: the frame as it was filmed.
     image: (h, w, 3) uint8; the source's own array if nothing was restored.
     alpha: (h, w) float32 in [0, 1], how much of each pixel was replaced; None
       if nothing was.
     spread: (h, w) float32, the standard deviation of the samples where pixels
-      were replaced, in levels of 0 to 255; None if there were no samples.
-    past: (s, s, 3) uint8, the past frame that guided; None: there was none.
+      were replaced, in levels of 0 to 255; None if there was one sample.
+    past: (s, s, 3) uint8 crop of its past frame; None if it has none.
   """
 
   source: SourceFrame
@@ -54,26 +70,18 @@ class RestoredFrame:
   past: np.ndarray | None = None
 
 
-@dataclass
-class _Waiting:
-  number: int
-  frame: SourceFrame
-  past: np.ndarray | None = None
-  crop: np.ndarray | None = None
-  spread: np.ndarray | None = None
-
-
 @dataclass(frozen=True, kw_only=True)
 class StreamOptions:
-  """How a stream is restored, beside `config.sampling`.
+  """How a stream is restored, whatever fills the crops.
 
   Attributes:
     seed: the same seed gives the same pixels.
-    latency: a frame comes out at the latest when so many more have come in;
-      0: at once.
-    softness: of the mask's feather, see `feather`.
-    samples: with more than one, how far restorations of so many seeds, `seed`
-      and the following, lie apart; what is shown is the first.
+    latency: a frame comes out at the latest when so many more have come in; 0
+      means at once.
+    softness: softness of the mask's feather, see `feather`.
+    samples: number of restorations of each frame, with `seed` and the seeds
+      that follow it. The first is shown. If there are several, it is measured
+      how far they lie apart.
   """
 
   seed: int = 0
@@ -83,100 +91,80 @@ class StreamOptions:
 
 
 def restore_stream(
-  restorer: CropRestorer,
+  filler: CropFiller,
   frames: Iterable[SourceFrame],
   options: StreamOptions | None = None,
 ) -> Iterator[RestoredFrame]:
   """Restores frames as they come.
 
-  Frames without occlusion cost no network. Occluded ones are restored
-  `sampling.window` at a time, or fewer, when one has waited long enough. A
-  frame's pixels do not depend on the window that it is in, unless
+  Frames without occlusion cost nothing. Occluded ones are filled in windows of
+  `filler.window` frames, or fewer if one has waited long enough. With a
+  network, a frame's pixels do not depend on the window that it is in, unless
   `sampling.start_at` lets a window begin from the one before.
 
   Args:
-    restorer: the model.
-    frames: in order; a record's past frame is an earlier one of them.
-    options: None: the defaults.
+    filler: fills the crops.
+    frames: in order; a record's past frame is one of the earlier frames.
+    options: None means the defaults.
 
   Yields:
     Every frame, in order.
   """
   options = options or StreamOptions()
   seeds = range(options.seed, options.seed + options.samples)
-  waiting: deque[_Waiting] = deque()
-  window: list[_Waiting] = []
-  bank: dict[int, np.ndarray] = {}  # crops that may be someone's past frame
-  last: dict[int, tuple[int, np.ndarray]] = {}  # by seed, the last restored
+  filling = SeededFilling(filler.fill, seeds)
 
-  def solve() -> None:
-    records: list[FrameRecord] = []
-    pasts: dict[int, Any] = {}
-    for item in window:
-      assert item.frame.record is not None
-      records.append(item.frame.record)
-      pasts[item.frame.record.past_index] = item.past
-    clip = stack_frames(records, lambda record: pasts[record.past_index])
-    numbers = np.array([record.frame_index for record in records])
-    drawn = []
-    for seed in seeds:
-      before, crop = last.get(seed, (-1, None))
-      follows = before == numbers[0] - 1
-      crops = restorer.restore(
-        clip, numbers, seed, previous=crop if follows else None
-      )
-      last[seed] = int(numbers[-1]), crops[-1]
-      drawn.append(crops)
-    spread = np.std(drawn, axis=0).mean(-1) if len(drawn) > 1 else None
-    for i, item in enumerate(window):
-      item.crop = drawn[0][i]
-      item.spread = None if spread is None else spread[i]
-    window.clear()
+  def fill(window: list[GuidedFrame]) -> list[FilledCrop]:
+    records, pasts = [], {}
+    for frame in window:
+      assert frame.source.record is not None
+      records.append(frame.source.record)
+      pasts[frame.source.record.past_index] = frame.past
+    arrays = stack_frames(records, lambda record: pasts[record.past_index])
+    return filling(arrays, np.array([record.frame_index for record in records]))
 
-  for number, frame in enumerate(frames):
+  for frame, crop in fill_occluded(
+    guided(frames),
+    is_occluded=lambda frame: frame.source.occluded,
+    fill=fill,
+    length=filler.window,
+    latency=options.latency,
+  ):
+    yield _pasted(frame, crop, options.softness)
+
+
+def guided(frames: Iterable[SourceFrame]) -> Iterator[GuidedFrame]:
+  """Adds to each frame the crop of its past frame."""
+  crops: dict[int, np.ndarray] = {}  # by frame index
+  for frame in frames:
     past = None
     if frame.record is not None:
-      index = frame.record.past_index
-      past = bank.get(index)
-      # The past frame never goes back, so what is older is not needed.
-      bank = {i: image for i, image in bank.items() if i == index}
-      bank[frame.record.frame_index] = frame.record.image
-    waiting.append(_Waiting(number, frame, past))
-    if frame.occluded:
-      window.append(waiting[-1])
-    full = len(window) == restorer.config.sampling.window
-    if full or (window and number - window[0].number >= options.latency):
-      solve()
-    yield from _ready(waiting, options.softness)
-  if window:
-    solve()
-  yield from _ready(waiting, options.softness)
+      past_index = frame.record.past_index
+      past = crops.get(past_index)
+      # Past frames never go back in time: of the crops, only the present past
+      # frame's and this frame's can be asked for again.
+      crops = {i: crop for i, crop in crops.items() if i == past_index}
+      crops[frame.record.frame_index] = frame.record.image
+    yield GuidedFrame(frame, past)
 
 
-def _ready(
-  waiting: deque[_Waiting], softness: float
-) -> Iterator[RestoredFrame]:
-  while waiting:
-    item = waiting[0]
-    frame, record = item.frame, item.frame.record
-    if not frame.occluded or record is None:
-      waiting.popleft()
-      yield RestoredFrame(source=frame, image=frame.image, past=item.past)
-      continue
-    if item.crop is None:
-      return
-    waiting.popleft()
-    shape = frame.image.shape[0], frame.image.shape[1]
-    transform = record.crop_transform
-    alpha = placed_mask(record.mask, transform, shape, softness)
-    spread = None
-    if item.spread is not None:
-      spread = placed_map(item.spread.astype(np.float32), transform, shape)
-      spread = np.where(alpha > 0, spread, 0)
-    yield RestoredFrame(
-      source=frame,
-      image=paste(frame.image, item.crop, transform, alpha),
-      alpha=alpha,
-      spread=spread,
-      past=item.past,
-    )
+def _pasted(
+  frame: GuidedFrame, crop: FilledCrop | None, softness: float
+) -> RestoredFrame:
+  source, record = frame.source, frame.source.record
+  if crop is None or record is None:
+    return RestoredFrame(source=source, image=source.image, past=frame.past)
+  shape = source.image.shape[0], source.image.shape[1]
+  transform = record.crop_transform
+  alpha = placed_mask(record.mask, transform, shape, softness)
+  spread = None
+  if crop.spread is not None:
+    spread = placed_map(crop.spread.astype(np.float32), transform, shape)
+    spread = np.where(alpha > 0, spread, 0)
+  return RestoredFrame(
+    source=source,
+    image=paste(source.image, crop.image, transform, alpha),
+    alpha=alpha,
+    spread=spread,
+    past=frame.past,
+  )

@@ -1,4 +1,4 @@
-"""Where restored frames go: a video, a folder of PNGs, raw frames on a pipe."""
+"""Where restored frames go: a video, a folder of PNGs, or a pipe."""
 
 import shutil
 import sys
@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.media.video import TimedFrame, VideoInfo, VideoWriter
+from diffmvr_jax.media.video import TimedFrame, VideoInfo
+from diffmvr_jax.media.video_writer import VideoWriter
 
 
 @runtime_checkable
 class Sink(AbstractContextManager, Protocol):
-  """Takes frames in order; a context, complete once it is left."""
+  """Takes frames in order; a context manager, complete once it is left."""
 
   def write(self, timed: TimedFrame) -> None:
     """Adds one frame."""
@@ -23,16 +24,17 @@ class Sink(AbstractContextManager, Protocol):
 
 
 def open_sink(name: str | Path, info: VideoInfo, **options: Any) -> Sink:
-  """Opens whatever a name stands for.
+  """Opens what a name stands for.
 
   Args:
-    name: a video file; a name without suffix, a folder of PNG files; or `-`,
-      raw RGB frames on standard output.
-    info: of the frames.
-    options: of `VideoWriter`, for a video file.
+    name: a video file; a name without a suffix for a folder of PNG files; or
+      `-` for raw RGB frames on standard output.
+    info: size, frame rate and time base of the frames.
+    options: arguments of `VideoWriter`, for a video file.
 
   Raises:
-    InputError: of a kind that cannot be written; the folder has files.
+    InputError: files of this kind cannot be written, or the folder is not
+      empty.
   """
   if str(name) == "-":
     return RawWriter()
@@ -45,10 +47,10 @@ class FolderWriter:
   """PNG files, `frame_000000.png` and so on; all of them or none.
 
   Args:
-    folder: must not exist, or be empty.
+    folder: the folder to write; it must not exist, or must be empty.
 
   Raises:
-    InputError: there is something in the folder.
+    InputError: the folder is not empty.
   """
 
   def __init__(self, folder: Path):
@@ -80,16 +82,16 @@ class FolderWriter:
 
 
 class RawWriter:
-  """Frames on standard output, as in memory: 8-bit RGB, rows from the top."""
+  """Raw frames on standard output: 8-bit RGB, rows from the top."""
 
   def __enter__(self) -> "RawWriter":
     return self
 
   def write(self, timed: TimedFrame) -> None:
-    """Writes one frame, and sends it off.
+    """Writes one frame, and flushes it.
 
     Raises:
-      InputError: nobody reads any more.
+      InputError: the reading process has ended.
     """
     try:
       sys.stdout.buffer.write(np.ascontiguousarray(timed.image).tobytes())

@@ -1,6 +1,6 @@
 """What can be restored: a video, a folder of pictures, raw frames, a camera.
 
-A recording that is damaged is an error. A live source that breaks off ends:
+A damaged recording is an error. A live source that breaks off simply ends:
 what came before is restored, and `Source.complaint` says what happened.
 """
 
@@ -27,7 +27,7 @@ from diffmvr_jax.media import video
 from diffmvr_jax.media.video import TimedFrame, VideoInfo
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-# Frames of a live source that may wait; then the oldest is dropped.
+# So many frames of a live source may wait; then the oldest one is dropped.
 _LIVE_QUEUE = 8
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _CAMERAS = {
@@ -39,15 +39,15 @@ _CAMERAS = {
 
 @dataclass(kw_only=True)
 class Source:
-  """Frames with what is known of them.
+  """Frames, and what is known of them.
 
   Attributes:
-    name: for messages.
-    info: size, frame rate, time base, colours.
-    frames: to be taken once, in order.
-    estimate: how many there will be; 0: not known.
+    name: name of the source, for messages.
+    info: size, frame rate, time base and colours.
+    frames: the frames in order; they can be read once.
+    estimate: how many frames there will be; 0 if that is not known.
     streams: a file whose audio and subtitles belong to the frames.
-    dropped: frames of a live source that came too fast, so far.
+    dropped: how many frames of a live source came too fast, so far.
     complaint: why a live source ended early, once it has.
   """
 
@@ -66,17 +66,17 @@ def open_source(
   fps: Fraction | None = None,
   size: tuple[int, int] | None = None,
 ) -> Source:
-  """Opens whatever a name stands for.
+  """Opens what a name stands for.
 
   Args:
     name: a video file; a folder of pictures, in the order of the numbers in
       their names; `-`, raw RGB frames (8 bit, rows from the top) on standard
       input; `camera:INDEX`; or a URL that FFmpeg reads, `rtsp://…`.
-    fps: frames per second of pictures and raw frames; 25 if not given.
+    fps: frames per second of pictures and raw frames; None means 25.
     size: width and height of raw frames.
 
   Raises:
-    InputError: nothing there, or it cannot be read.
+    InputError: there is no such source, or it cannot be read.
   """
   text = str(name)
   if text == "-":
@@ -91,13 +91,13 @@ def open_source(
   return Source(
     name=text,
     info=(info := video.probe(path)),
-    frames=_of_one_size(text, info, video.read_frames(path)),
+    frames=_checked_size(text, info, video.read_frames(path)),
     estimate=video.frame_estimate(path),
     streams=path,
   )
 
 
-def _of_one_size(
+def _checked_size(
   name: str, info: VideoInfo, frames: Iterator[TimedFrame]
 ) -> Iterator[TimedFrame]:
   for index, frame in enumerate(frames):
@@ -110,7 +110,7 @@ def _of_one_size(
     yield frame
 
 
-def _information(size: tuple[int, int], fps: Fraction) -> VideoInfo:
+def _info(size: tuple[int, int], fps: Fraction) -> VideoInfo:
   return VideoInfo(
     width=size[0],
     height=size[1],
@@ -121,7 +121,7 @@ def _information(size: tuple[int, int], fps: Fraction) -> VideoInfo:
 
 
 def image_files(folder: Path) -> list[Path]:
-  """The pictures of a folder, in the order of the numbers in their names."""
+  """Returns a folder's pictures, in the order of the numbers in their names."""
 
   def key(path: Path) -> list[tuple[int, int, str]]:
     # frame_9 comes before frame_10.
@@ -152,7 +152,7 @@ def _pictures(folder: Path, fps: Fraction) -> Source:
 
   return Source(
     name=str(folder),
-    info=_information((width, height), fps),
+    info=_info((width, height), fps),
     frames=frames(),
     estimate=len(files),
   )
@@ -172,7 +172,7 @@ def _raw(size: tuple[int, int] | None, fps: Fraction) -> Source:
   length = width * height * 3
   source = Source(
     name="standard input",
-    info=_information(size, fps),
+    info=_info(size, fps),
     frames=iter(()),
   )
 
@@ -202,15 +202,15 @@ def _camera(name: str) -> Source:
 
 
 @dataclass
-class _Newest:
-  """Hands frames from one thread to another; drops the oldest if need be."""
+class _LiveQueue:
+  """Hands frames from one thread to another; drops the oldest if it is full."""
 
   waiting: deque[TimedFrame] = field(default_factory=deque)
   changed: threading.Condition = field(default_factory=threading.Condition)
   closed: bool = False
 
   def put(self, frame: TimedFrame) -> bool:
-    """Adds a frame; whether an older one had to go."""
+    """Adds a frame, and returns whether an older one was dropped for it."""
     with self.changed:
       full = len(self.waiting) == _LIVE_QUEUE
       if full:
@@ -251,11 +251,11 @@ def _live(name: str, address: str, form: str | None) -> Source:
     has_audio=False,
   )
   source = Source(name=name, info=info, frames=iter(()))
-  queue = _Newest()
+  queue = _LiveQueue()
 
   def receive() -> None:
     try:
-      for frame in _of_one_size(name, info, chain([first], frames)):
+      for frame in _checked_size(name, info, chain([first], frames)):
         if queue.closed:
           return
         # A camera counts from when it was switched on.
@@ -267,18 +267,18 @@ def _live(name: str, address: str, form: str | None) -> Source:
       queue.close()
       container.close()
 
-  def taken() -> Iterator[TimedFrame]:
+  def received() -> Iterator[TimedFrame]:
     threading.Thread(target=receive, daemon=True).start()
-    with _interrupt(queue.close):
+    with _calling_on_interrupt(queue.close):
       yield from queue
 
-  source.frames = taken()
+  source.frames = received()
   return source
 
 
 @contextmanager
-def _interrupt(action: Callable[[], None]) -> Iterator[None]:
-  """Ctrl-C calls `action`, once; a second one interrupts as ever."""
+def _calling_on_interrupt(action: Callable[[], None]) -> Iterator[None]:
+  """Lets the first Ctrl-C call `action`; a second one interrupts as usual."""
   if threading.current_thread() is not threading.main_thread():
     yield
     return

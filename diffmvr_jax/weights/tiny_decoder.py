@@ -1,6 +1,5 @@
 """A TAESD decoder's file, to decode another autoencoder's latents fast."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 
 from diffmvr_jax.config import AutoencoderConfig
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import find_model_file, find_named_model_file
 from diffmvr_jax.models.tiny_vae import TinyDecoder
 from diffmvr_jax.weights import taesd_keys
 from diffmvr_jax.weights.assemble import match, nested
@@ -20,26 +20,18 @@ _FIRST = "1.weight"  # in the files that TAESD's author publishes
 
 
 def find_tiny_decoder(name: str | Path) -> Path:
-  """The file that a name stands for.
+  """Finds the file of a TAESD decoder, see `diffmvr_jax.files`.
 
   Args:
-    name: a file; or "tiny": TAESD's decoder for Stable Diffusion's latents, in
-      the folder `DIFFMVR_MODELS` or `~/.cache/diffmvr`.
+    name: a file, or "tiny" for TAESD's decoder of Stable Diffusion's latents.
 
   Raises:
-    InputError: it is nowhere; the message says what to put where.
+    InputError: there is no such file; the message says what to put where.
   """
-  if str(name) != TINY:
-    return Path(name)
-  cache = Path("~/.cache/diffmvr").expanduser()
-  folders = [Path(os.environ.get("DIFFMVR_MODELS") or cache), cache]
-  for path in (folder / file for folder in folders for file in _NAMES):
-    if path.is_file():
-      return path
-  raise InputError(
-    f"{folders[0] / _NAMES[0]}: no such file; put TAESD's decoder there, "
-    "which its author publishes as madebyollin/taesd, or name a file"
-  )
+  source = "TAESD's decoder, which its author publishes as madebyollin/taesd,"
+  if str(name) == TINY:
+    return find_model_file(*_NAMES, option="--decoder", source=source)
+  return find_named_model_file(name, option="--decoder", source=source)
 
 
 def read_tiny_decoder(

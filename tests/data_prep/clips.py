@@ -136,8 +136,8 @@ class CentredRecipe(Recipe):
 
   face: str = "centred"
 
-  def _face(self):
-    return CentredFace() if self.face == "centred" else super()._face()
+  def face_detector(self):
+    return CentredFace() if self.face == "centred" else super().face_detector()
 
   @classmethod
   def of(cls, recipe: Recipe) -> "CentredRecipe":

@@ -8,7 +8,7 @@ import pytest
 
 from data_prep.detectors.landmarkers import FaceDetector, HandDetector
 from data_prep.faces.landmarks import COUNT, PAIRS, asymmetry
-from data_prep.prepare import Found, prepare
+from data_prep.prepare import RealOcclusion, prepare
 from data_prep.sources import file_clip
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.media import video
@@ -60,7 +60,7 @@ def test_the_crossing_hand_gives_masks_and_past_frames(assets, crossing):
         file_clip(crossing),
         size=128,
         find_face=find_face,
-        occlusion=Found(detector=find_hand),
+        occlusion=RealOcclusion(detector=find_hand),
       )
     )
   occluded = [r.frame_index for r in records if r.mask.any()]

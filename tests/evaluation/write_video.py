@@ -4,7 +4,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from diffmvr_jax.media.video import TimedFrame, VideoInfo, VideoWriter
+from diffmvr_jax.media.video import TimedFrame, VideoInfo
+from diffmvr_jax.media.video_writer import VideoWriter
 
 
 def write_video(path, frames):

@@ -8,10 +8,10 @@ import pytest
 
 from data_prep.detectors.interface import Detections
 from data_prep.faces.track import FaceFinder
-from data_prep.prepare import Found, prepare
+from data_prep.prepare import RealOcclusion, prepare
 from diffmvr_jax.inference.crop_restorer import CropRestorer
 from diffmvr_jax.inference.paste import feather
-from diffmvr_jax.inference.previews import ExtraPaths
+from diffmvr_jax.inference.previews import PreviewPaths
 from diffmvr_jax.inference.restorer import restore_video
 from diffmvr_jax.inference.stream import (
   SourceFrame,
@@ -19,12 +19,8 @@ from diffmvr_jax.inference.stream import (
   restore_stream,
 )
 from diffmvr_jax.media.sources import open_source
-from diffmvr_jax.media.video import (
-  TimedFrame,
-  VideoInfo,
-  VideoWriter,
-  read_frames,
-)
+from diffmvr_jax.media.video import TimedFrame, VideoInfo, read_frames
+from diffmvr_jax.media.video_writer import VideoWriter
 from tests.data_prep.clips import clip_of, drawn, listed, masked
 
 SIZE = 160
@@ -49,7 +45,7 @@ def frames(masks, **options):
     clip_of(images),
     size=32,
     find_face=listed(landmarks),
-    occlusion=Found(detector=masked(masks), **options),
+    occlusion=RealOcclusion(detector=masked(masks), **options),
   )
   return [
     SourceFrame(image, i, record)
@@ -75,10 +71,10 @@ def source():
   return frames([hand() if i in COVERED else None for i in range(9)])
 
 
-def test_extras_show_what_was_done(source, restorer, tmp_path):
+def test_previews_show_what_was_done(source, restorer, tmp_path):
   video = tmp_path / "source.mkv"
   write(video, source)
-  paths = ExtraPaths(
+  paths = PreviewPaths(
     mask=tmp_path / "mask",
     guidance=tmp_path / "guidance",
     side_by_side=tmp_path / "sides",
@@ -90,7 +86,7 @@ def test_extras_show_what_was_done(source, restorer, tmp_path):
     restorer,
     tmp_path / "out",
     options=StreamOptions(samples=3),
-    extras=paths,
+    previews=paths,
   )
   seen = {
     name: [f.image for f in open_source(tmp_path / name).frames]
@@ -222,25 +218,25 @@ def test_a_causal_preparation_waits_for_nothing():
     clip_of(images_one_by_one()),
     size=32,
     find_face=listed(landmarks),
-    occlusion=Found(detector=masked([hand()] * 6, overlooks=True)),
+    occlusion=RealOcclusion(detector=masked([hand()] * 6, overlooks=True)),
     lookahead=0,
   )
   for i, _ in enumerate(records):
     assert asked[-1] == i
 
 
-def test_the_video_is_the_same_with_and_without_extras(
+def test_the_video_is_the_same_with_and_without_previews(
   source, restorer, tmp_path
 ):
   video = tmp_path / "source.mkv"
   write(video, source)
   outs = []
-  for name, extras in (
+  for name, previews in (
     ("a.mkv", None),
-    ("b.mkv", ExtraPaths(mask=tmp_path / "mask.mp4")),
+    ("b.mkv", PreviewPaths(mask=tmp_path / "mask.mp4")),
   ):
     restore_video(
-      open_source(video), source, restorer, tmp_path / name, extras=extras
+      open_source(video), source, restorer, tmp_path / name, previews=previews
     )
     outs.append((tmp_path / name).read_bytes())
   assert outs[0] == outs[1]

@@ -13,7 +13,7 @@ import pytest
 
 import diffmvr_jax
 from data_prep.faces import crop
-from data_prep.prepare import Found, prepare
+from data_prep.prepare import RealOcclusion, prepare
 from data_prep.procedural import SIZE, ProceduralVideo
 from data_prep.sources import file_clip
 from diffmvr_jax.data.records import RecordSource
@@ -25,13 +25,8 @@ from diffmvr_jax.inference.paste import feather
 from diffmvr_jax.inference.restorer import Outcome, Restorer, restore_video
 from diffmvr_jax.inference.stream import SourceFrame, StreamOptions
 from diffmvr_jax.media.sources import open_source
-from diffmvr_jax.media.video import (
-  TimedFrame,
-  VideoInfo,
-  VideoWriter,
-  probe,
-  read_frames,
-)
+from diffmvr_jax.media.video import TimedFrame, VideoInfo, probe, read_frames
+from diffmvr_jax.media.video_writer import VideoWriter
 from tests.data_prep.clips import CentredRecipe, drawn, listed, masked
 
 
@@ -137,7 +132,7 @@ def source(tmp_path_factory):
     file_clip(path),
     size=32,
     find_face=listed(landmarks),
-    occlusion=Found(detector=masked(masks)),
+    occlusion=RealOcclusion(detector=masked(masks)),
   )
   return path, list(records)
 

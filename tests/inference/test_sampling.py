@@ -74,20 +74,20 @@ def test_the_restorer_reuses_past_frames(past, tiny_config, model, monkeypatch):
   seen = seen.replace(past=jnp.repeat(seen.past[:, :1], 2, 1))
   restorer = CropRestorer(tiny_config, params)
   encoded = []
-  guide = restorer._pasts._guide
+  guide = restorer._past_frames._keys_values
   monkeypatch.setattr(
-    restorer._pasts,
-    "_guide",
+    restorer._past_frames,
+    "_keys_values",
     lambda p, x, v: encoded.append(len(x)) or guide(p, x, v),
   )
   window = {name: np.asarray(value)[0] for name, value in vars(seen).items()}
   index = np.arange(2)
-  one = restorer.restore(window, index, 0)
-  other = restorer.restore(window, index, 0)
+  one = restorer.fill(window, index, 0)
+  other = restorer.fill(window, index, 0)
   assert encoded == [1]
   np.testing.assert_array_equal(one, other)
   window["past"] = window["past"][::-1] // 2
-  changed = restorer.restore(window, index, 0)
+  changed = restorer.fill(window, index, 0)
   assert encoded == ([1, 1] if past else [1])
   assert (changed != one).any() == past
   plain = restored(tiny_config, tiny_config.sampling, params, seen)[0]
@@ -177,8 +177,8 @@ def test_a_stream_starts_from_the_frame_before(tiny_config, model):
   restorer = CropRestorer(config, params)
   window = {k: np.asarray(v)[0] for k, v in vars(observation()).items()}
   index = np.arange(2)
-  fresh = restorer.restore(window, index, 0)
-  begun = restorer.restore(window, index, 0, previous=fresh[-1])
+  fresh = restorer.fill(window, index, 0)
+  begun = restorer.fill(window, index, 0, previous=fresh[-1])
   assert (fresh != begun).any()
 
 
@@ -192,16 +192,16 @@ def test_a_small_mask_is_restored_in_a_smaller_window(
   sizes = []
   program = restorer._program
 
-  def watched(params, schedule, seen, *rest):
+  def watched(params, schedule, seen, **rest):
     sizes.append(seen.frame.shape[2:4])
-    return program(params, schedule, seen, *rest)
+    return program(params, schedule, seen, **rest)
 
   monkeypatch.setattr(restorer, "_program", watched)
   window = {k: np.array(v)[0] for k, v in vars(observation()).items()}
   for top, side, seen in ((20, 8, 16), (3, 18, 24), (0, 30, 32)):
     window["mask"][:] = 0
     window["mask"][:, top : top + side, 2 : 2 + side] = 1
-    restored = restorer.restore(window, np.arange(2), 0)
+    restored = restorer.fill(window, np.arange(2), 0)
     assert sizes[-1] == (seen, seen)
     inside = window["mask"][..., 0] > 0
     assert (restored[inside] != window["frame"][inside]).mean() > 0.9
@@ -282,9 +282,9 @@ def test_a_tiny_decoder_decodes_in_the_models_place(
   assert "taesd_decoder.safetensors, SHA-256" in restorer.checkpoint
   seen = observation()
   window = {k: np.asarray(v)[0] for k, v in vars(seen).items()}
-  images = restorer.restore(window, np.arange(2), 0)
+  images = restorer.fill(window, np.arange(2), 0)
   own = CropRestorer.from_checkpoint(tiny_checkpoint)
-  assert (own.restore(window, np.arange(2), 0) != images).any()
+  assert (own.fill(window, np.arange(2), 0) != images).any()
 
   # The same latents, decoded by hand.
   latents = []

@@ -15,7 +15,7 @@ from diffmvr_jax.errors import InputError
 from diffmvr_jax.media import sources
 from diffmvr_jax.media.sinks import open_sink
 from diffmvr_jax.media.sources import open_source
-from diffmvr_jax.media.video import VideoWriter
+from diffmvr_jax.media.video_writer import VideoWriter
 from tests.media.test_video import INFO, frames
 
 

@@ -13,10 +13,10 @@ from diffmvr_jax.media.video import (
   Colour,
   TimedFrame,
   VideoInfo,
-  VideoWriter,
   probe,
   read_frames,
 )
+from diffmvr_jax.media.video_writer import VideoWriter
 
 INFO = VideoInfo(
   width=48,

@@ -14,7 +14,12 @@ from data_prep.dataset.export import export
 from data_prep.dataset.finish import Splitting
 from data_prep.dataset.splits import assign
 from data_prep.occlusion.paste import OcclusionConfig
-from data_prep.prepare import Found, Pasted, SkippedFrame, prepare
+from data_prep.prepare import (
+  RealOcclusion,
+  SkippedFrame,
+  SyntheticOcclusion,
+  prepare,
+)
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
 from tests.data_prep.clips import (
@@ -26,7 +31,7 @@ from tests.data_prep.clips import (
   write_video,
 )
 
-PASTED = Pasted(config=OcclusionConfig(), seed=0)
+PASTED = SyntheticOcclusion(config=OcclusionConfig(), seed=0)
 SMALL = ["--size", "32"]
 
 
@@ -217,7 +222,7 @@ def test_a_clip_that_is_always_occluded_has_no_past_frame():
       clip_of(images),
       size=32,
       find_face=listed(landmarks),
-      occlusion=Found(detector=masked(everything)),
+      occlusion=RealOcclusion(detector=masked(everything)),
     )
   )
   assert all(record.past_index == -1 for record in records)
@@ -233,7 +238,7 @@ def test_a_hand_beside_the_face_is_no_occlusion():
     clip_of(images),
     size=32,
     find_face=listed(landmarks),
-    occlusion=Found(detector=masked([corner] * len(images))),
+    occlusion=RealOcclusion(detector=masked([corner] * len(images))),
   )
   assert not any(record.mask.any() for record in records)
 
@@ -248,7 +253,7 @@ def test_the_past_frame_is_the_latest_free_one_before():
       clip_of(images),
       size=64,
       find_face=listed(landmarks),
-      occlusion=Found(detector=masked(masks)),
+      occlusion=RealOcclusion(detector=masked(masks)),
     )
   )
   assert [records[i].past_index for i in range(10, 15)] == [9] * 5

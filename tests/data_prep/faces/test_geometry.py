@@ -5,7 +5,7 @@ import pytest
 from data_prep.faces import crop
 from data_prep.faces.guidance_images import (
   GREY,
-  PastBank,
+  PastFrameChooser,
   reflection,
   sharpness,
   symmetric_image,
@@ -93,25 +93,25 @@ def test_a_turned_head_has_no_symmetric_image():
   assert not symmetric_image(image, mask, landmarks).valid
 
 
-def bank_says(occlusions, sharpnesses):
-  bank = PastBank()
+def past_frames_of(occlusions, sharpnesses):
+  choose = PastFrameChooser()
   return [
-    bank.update(i, occlusion=o, sharpness=s)
+    choose.update(i, occlusion=o, sharpness=s)
     for i, (o, s) in enumerate(zip(occlusions, sharpnesses, strict=True))
   ]
 
 
-def test_past_bank_is_causal():
+def test_the_past_frame_is_never_a_later_one():
   occlusions = [0.4, 0, 0, 0.4, 0.4, 0.001, 0.4]
-  assert bank_says(occlusions, [9.0] * 7) == [-1, -1, 1, 2, 2, 2, 5]
+  assert past_frames_of(occlusions, [9.0] * 7) == [-1, -1, 1, 2, 2, 2, 5]
 
 
 def test_blurred_frames_are_no_past_frames():
-  assert bank_says([0] * 5, [10, 10, 2, 2, 9]) == [-1, 0, 1, 1, 1]
+  assert past_frames_of([0] * 5, [10, 10, 2, 2, 9]) == [-1, 0, 1, 1, 1]
 
 
-def test_past_bank_adapts_to_a_camera_out_of_focus():
-  says = bank_says([0] * 200, [10.0] * 3 + [2.0] * 197)
+def test_what_is_sharp_adapts_to_a_camera_out_of_focus():
+  says = past_frames_of([0] * 200, [10.0] * 3 + [2.0] * 197)
   assert says[10] == 2  # still the sharp one
   assert says[-1] == 198  # there is nothing better any more
 

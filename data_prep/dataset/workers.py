@@ -1,0 +1,114 @@
+"""Writes the parts of a data set, one after the other or in processes."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from data_prep.dataset.part import Source, write_part
+from data_prep.recipe import Recipe
+from diffmvr_jax.errors import InputError
+
+
+def write_parts(
+  jobs: Sequence[tuple[Source, Path]],
+  recipe: Recipe,
+  *,
+  workers: int,
+  progress: tqdm,
+) -> Iterator[tuple[Source, str]]:
+  """Writes a part for each video.
+
+  Args:
+    jobs: the videos and their parts.
+    recipe: how the videos are prepared.
+    workers: number of processes; with 1, this process does it all.
+    progress: counts frames.
+
+  Yields:
+    Each video, once it is done, with what is wrong with it; empty if nothing.
+
+  Raises:
+    InputError: a worker process died.
+    OSError: the disk does not take it.
+  """
+  if workers > 1:
+    yield from _write_in_processes(jobs, recipe, workers, progress)
+    return
+  for source, part in jobs:
+    yield source, write_part(source, part, recipe, progress.update)
+
+
+def _write_in_processes(
+  jobs: Sequence[tuple[Source, Path]],
+  recipe: Recipe,
+  workers: int,
+  progress: tqdm,
+) -> Iterator[tuple[Source, str]]:
+  # Forking would copy locked locks of MediaPipe's and PyTorch's threads.
+  context = get_context("spawn")
+  counter, stop = context.Value("q", 0), context.Event()
+  with ProcessPoolExecutor(
+    workers, context, _start_worker, (counter, stop, os.getpid())
+  ) as pool:
+    waiting: dict[Future, Source] = {
+      pool.submit(_work, source, part, recipe): source for source, part in jobs
+    }
+    with _stop_on_error(stop, pool):
+      while waiting:
+        finished, _ = wait(waiting, timeout=0.5, return_when="FIRST_COMPLETED")
+        progress.update(progress.initial + counter.value - progress.n)
+        for future in finished:
+          try:
+            yield waiting.pop(future), future.result()
+          except BrokenProcessPool as error:
+            raise InputError(
+              "a worker process died, perhaps for want of memory; run the "
+              "command again with fewer --workers, finished videos are kept"
+            ) from error
+
+
+@contextmanager
+def _stop_on_error(stop, pool: ProcessPoolExecutor) -> Iterator[None]:
+  """Stops the workers within a frame if the loop is left by an error."""
+  try:
+    yield
+  except BaseException:
+    stop.set()
+    pool.shutdown(wait=True, cancel_futures=True)
+    raise
+
+
+class _Stopped(Exception):
+  """The export ended early, which is no fault of the video in work."""
+
+
+# Set in each worker process when it starts: synchronised values cannot be sent
+# to it later.
+_after_frame: Callable[[], None]
+
+
+def _start_worker(counter, stop, parent: int) -> None:
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+  cv2.setNumThreads(1)  # the processes share the cores already
+
+  global _after_frame
+
+  def after_frame() -> None:
+    with counter.get_lock():
+      counter.value += 1
+    if stop.is_set() or os.getppid() != parent:
+      raise _Stopped
+
+  _after_frame = after_frame
+
+
+def _work(source: Source, part: Path, recipe: Recipe) -> str:
+  return write_part(source, part, recipe, _after_frame)
