@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from diffmvr_jax.config import DiffusionConfig
 
@@ -119,6 +119,6 @@ def posterior(
   return mean, (1 - b) / (1 - a) * (1 - ratio)
 
 
-def aligned(values: Float[Array, "..."], like: jax.Array) -> jax.Array:
+def aligned(values: Shaped[Array, "..."], like: jax.Array) -> jax.Array:
   """One value per image, with axes of length 1 for the others of `like`."""
   return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))

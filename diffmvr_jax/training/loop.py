@@ -16,7 +16,7 @@ import grain
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.stages import Compiled, Traced
+from jax.stages import Compiled
 from orbax.checkpoint import multihost
 
 from diffmvr_jax.checkpoints.fingerprint import encoder_fingerprint
@@ -124,8 +124,8 @@ def fit(
   """
   run = set_up(stage, config, workdir, initial, windows)
   if int(run.state.step) < stage.steps:
-    traced, program = compile_update(run.step)
-    run_updates(run, traced, program, config, workdir, held_out)
+    program, flops = compile_update(run.assembled)
+    run_updates(run, program, flops, config, workdir, held_out)
   run.checkpoints.close()
   reached = int(run.state.step)
   if reached < stage.steps:
@@ -138,13 +138,13 @@ class Run:
   """A stage that is ready to be trained, or is being trained.
 
   Attributes:
-    step: the assembled step.
+    assembled: step of the stage.
     data: iterator over this process's batches.
     checkpoints: checkpoints of the stage.
     state: newest state.
   """
 
-  step: Step
+  assembled: Step
   data: grain.DatasetIterator
   checkpoints: Checkpoints
   state: TrainState
@@ -170,7 +170,7 @@ def set_up(
     InputError: settings, checkpoints or windows do not fit each other.
   """
   mesh = make_mesh(config.mesh)
-  step = assemble(
+  assembled = assemble(
     stage,
     DiffMVR(config=config.model).shapes(config.data.image_size),
     shapes_of(windows, stage.batch_size),
@@ -185,13 +185,15 @@ def set_up(
     rows=rows,
   )
   checkpoints = Checkpoints(workdir / stage.name, config, config.checkpoint)
-  state = checkpoints.restore(step.state, data)
+  state = checkpoints.restore(assembled.state, data)
   if state is None:
-    begin = jax.jit(step.begin, out_shardings=step.shardings)
+    begin = jax.jit(assembled.begin, out_shardings=assembled.shardings)
     state = begin(jax.tree.map(_replicable, initial()))
   if isinstance(windows, EncodedWindows):
     _refuse_other_encoders(windows, state)
-  return Run(step=step, data=data, checkpoints=checkpoints, state=state)
+  return Run(
+    assembled=assembled, data=data, checkpoints=checkpoints, state=state
+  )
 
 
 def _replicable(value: Any) -> Any:
@@ -209,21 +211,23 @@ def _refuse_other_encoders(windows: EncodedWindows, state: TrainState) -> None:
     )
 
 
-def compile_update(step: Step) -> tuple[Traced, Compiled]:
-  """Compiles the update in every process."""
-  traced = step.trace()
+def compile_update(assembled: Step) -> tuple[Compiled, float]:
+  """Compiles the update in every process, and counts its FLOPs per device."""
+  traced = assembled.trace()
   program = traced.lower().compile()
   # Collectives wait half a minute for the others, a compilation takes longer.
   multihost.sync_global_processes(
-    f"{step.stage.name} is compiled", processes=set(range(jax.process_count()))
+    f"{assembled.stage.name} is compiled",
+    processes=set(range(jax.process_count())),
   )
-  return traced, program
+  flops = traced_flops(traced, jax.default_backend())
+  return program, flops / assembled.mesh.size
 
 
 def run_updates(
   run: Run,
-  traced: Traced,
   program: Compiled,
+  flops: float,
   config: Config,
   workdir: Path,
   held_out: WindowSource | None,
@@ -232,18 +236,18 @@ def run_updates(
 
   Args:
     run: the stage, set up.
-    traced: traced update, which is counted.
     program: compiled update.
+    flops: FLOPs of an update on one device.
     config: configuration of the run.
     workdir: directory of the run.
     held_out: windows to validate on, or None.
   """
-  stage, mesh, step = run.step.stage, run.step.mesh, int(run.state.step)
-  seed = _stage_seed(run.step, config)
+  stage, mesh = run.assembled.stage, run.assembled.mesh
+  step, seed = int(run.state.step), _stage_seed(run.assembled, config)
   with ExitStack() as stack:
     validation = None
     if held_out is not None:
-      shardings = run.step.shardings
+      shardings = run.assembled.shardings
       validation = stack.enter_context(
         Validation(config, held_out, mesh, shardings, workdir, step)
       )
@@ -254,7 +258,7 @@ def run_updates(
         start=step,
         total=stage.steps,
         windows=stage.batch_size,
-        flops=traced_flops(traced, jax.default_backend()) / mesh.size,
+        flops=flops,
         log=log,
         every=config.log_every,
       )
@@ -284,15 +288,15 @@ def run_updates(
     run.checkpoints.save(run.state, run.data)
 
 
-def _stage_seed(step: Step, config: Config) -> jax.Array:
+def _stage_seed(assembled: Step, config: Config) -> jax.Array:
   """The key that every update's key is folded from.
 
   It is made on the devices: a process may not place a key on those of others.
   """
-  fold = len(step.stage.name)
+  number = len(assembled.stage.name)  # another for each stage
   make = jax.jit(
-    lambda: jax.random.fold_in(jax.random.key(config.seed), fold),
-    out_shardings=replicated(step.mesh),
+    lambda: jax.random.fold_in(jax.random.key(config.seed), number),
+    out_shardings=replicated(assembled.mesh),
   )
   return make()
 
