@@ -19,12 +19,12 @@ class Variant:
   """A row of the table.
 
   Attributes:
-    name: of the row, and of its folder.
-    overrides: of the base experiment, `key.path=value`.
-    checkpoint: a finished training to load in place of one, where "{seed}"
-      stands for the seed.
-    seeds: of the sweep's, where fewer of them say enough.
-    paper: the paper's row, by metric; shown beside ours where given.
+    name: name of the row, and of its folder.
+    overrides: changes to the base experiment, `key.path=value`.
+    checkpoint: workdir of a finished training that is loaded instead of
+      training, where "{seed}" stands for the seed; None trains.
+    seeds: those of the sweep's seeds that are run; None runs all.
+    paper: the paper's row, by metric; it is shown beside ours.
   """
 
   name: str
@@ -39,11 +39,11 @@ class Claim:
   """What two variants are to show, decided seed by seed.
 
   Attributes:
-    text: the claim.
-    metric: that decides.
+    text: the claim in words.
+    metric: name of the metric that decides.
     first: name of the variant that is to be better, or not worse, or equal.
-    second: name of the other.
-    relation: between them; "equal" means to the last bit.
+    second: name of the variant that it is compared with.
+    relation: what `first` is to be; "equal" means to the last bit.
   """
 
   text: str
@@ -60,13 +60,14 @@ class Sweep:
   The autoencoder of the base experiment is trained once, for all.
 
   Attributes:
-    title: of the table.
-    base: the experiment.
-    variants: rows.
-    seeds: runs of each.
-    splits: to evaluate on, by name; the value says what it is.
-    metrics: columns, names of `DEFINITIONS`; those without weights stay out.
-    claims: that are tested.
+    title: title of the table.
+    base: the experiment that the variants change.
+    variants: rows of the table.
+    seeds: seeds that each variant is trained with.
+    splits: names of the splits to evaluate on, and what each of them is.
+    metrics: columns, names of `DEFINITIONS`; metrics whose networks are
+      missing stay out.
+    claims: claims that are tested.
   """
 
   title: str
@@ -95,8 +96,9 @@ class Sweep:
 
     Args:
       variant: the row.
-      seed: of weights, data order and noise.
-      autoencoder: folder of the one that is trained already.
+      seed: seed of weights, data order and noise.
+      autoencoder: folder of an autoencoder that is trained already; None
+        trains one.
 
     Raises:
       InputError: a wrong override.
@@ -119,13 +121,13 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
   """Runs the file's `get_sweep()`.
 
   Args:
-    path: of the config file.
-    overrides: of the base experiment, `key.path=value`; `seeds=(0,)` is the
-      sweep's own.
+    path: the config file.
+    overrides: changes to the base experiment, `key.path=value`; `seeds=(0,)`
+      changes the sweep.
 
   Raises:
-    InputError: no such file, no `get_sweep`, a wrong override, two variants of
-      one name, a claim about none.
+    InputError: there is no such file, no `get_sweep` in it, a wrong override,
+      two variants of one name, or a claim about a variant that is not there.
   """
   sweep = call(path, "get_sweep", Sweep)
   for assignment in overrides:

@@ -218,7 +218,7 @@ def _motion(
   pixels, frames = int(covered.sum()), int(covered.any((1, 2, 3)).sum())
   means = {}
 
-  def add(name: str, total: float, weight: float, frames: int) -> None:
+  def add(name: str, total: float, weight: float | int, frames: int) -> None:
     if weight:
       means[name] = WeightedMean(
         total=total, weight=float(weight), frames=frames

@@ -15,7 +15,7 @@ class Moments:
   """Sums over features, in float64; moments of two parts add up.
 
   Attributes:
-    count: of features.
+    count: number of features.
     total: (d,) their sum.
     products: (d, d) the sum of their outer products.
   """

@@ -22,7 +22,7 @@ def psnr(
 
   Args:
     prediction: frames in [0, 255].
-    target: likewise.
+    target: true frames in [0, 255].
     mask: 1 where pixels count; None counts all. A frame without any gives
       NaN, an exact one infinity.
 
@@ -48,7 +48,7 @@ def ssim(
 
   Args:
     prediction: frames in [0, 255], at least 11×11.
-    target: likewise.
+    target: true frames of the same size.
     mask: 1 where pixels count; None counts all.
   """
   x = prediction.astype(jnp.float32)

@@ -31,9 +31,9 @@ class Tensor:
   """A tensor of a file; its values are read when asked for.
 
   Attributes:
-    file: that holds it.
-    shape: of the tensor.
-    dtype: as safetensors writes it, "F32" for example.
+    file: the file that holds it.
+    shape: its shape.
+    dtype: its type as safetensors writes it, "F32" for example.
     load: reads the values.
   """
 
@@ -87,7 +87,7 @@ def open_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def weights_file(folder: Path) -> Path:
-  """The file that a folder's weights are in (see `open_tensors`).
+  """The file of a folder's weights; `open_tensors` says which one counts.
 
   Raises:
     InputError: there is none.
@@ -199,10 +199,10 @@ def write_safetensors(
   """Writes a file while holding one tensor at a time.
 
   Args:
-    path: is written under another name first, then renamed.
-    shapes: of every tensor, in the order in which they come.
-    tensors: name and values.
-    dtype: that every tensor is converted to: F32, F16 or BF16.
+    path: the file, which is written under another name and then renamed.
+    shapes: shape of every tensor, in the order in which they come.
+    tensors: names and values.
+    dtype: type that every tensor is converted to: F32, F16 or BF16.
 
   Raises:
     ValueError: a tensor comes out of order or with another shape.

@@ -26,7 +26,8 @@ def encode_prompt(
   """Runs the text tower of the first source that has one.
 
   Args:
-    sources: a diffusers pipeline with `tokenizer/` and `text_encoder/`.
+    sources: folders and files, one of them a diffusers pipeline with
+      `tokenizer/` and `text_encoder/`.
     prompt: the text.
 
   Raises:

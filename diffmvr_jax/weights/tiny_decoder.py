@@ -40,8 +40,8 @@ def read_tiny_decoder(
   """Reads a decoder and what it is.
 
   Args:
-    path: such as `taesd_decoder.safetensors`.
-    autoencoder: whose latents it is to decode.
+    path: a file such as `taesd_decoder.safetensors`.
+    autoencoder: the autoencoder whose latents it is to decode.
 
   Returns:
     The configuration of the tiny autoencoder, and the parameters of its
