@@ -1,0 +1,428 @@
+"""Video clips drawn from one still portrait: the head turns, talks, blinks.
+
+Everything is a function of the portrait's file and a seed, and the landmarks
+are known exactly. The still is warped by its face mesh in 3D
+(`data_prep.portrait_mesh`) along curves as people move
+(`data_prep.portrait_motion`), seen by a camera that blurs, and adds noise and
+compression (`data_prep.portrait_camera`).
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data_prep import face, portrait_mesh
+from data_prep.landmarkers import _mediapipe_image, _quiet, _tasks
+from data_prep.portrait_camera import Camera
+from data_prep.portrait_features import Features
+from data_prep.portrait_motion import Motion, draw_motion
+from diffmvr_jax.errors import InputError
+
+FRAMES = 48
+SIZE = 256
+_FINER = 1.3  # pixels of the still per pixel of the frame
+_MARGIN = 0.25  # of the frame, what is kept of the still around it
+_VIEW = (1.8, 2.3)  # the frame's side over the face's
+_SUBPIXELS = 4  # bits
+_MIN_FACE = 48  # pixels; below this there is nothing to see
+
+
+@dataclass(frozen=True, kw_only=True)
+class Portrait:
+  """A still and its face.
+
+  Attributes:
+    path: of the file.
+    digest: SHA-256 of the file.
+    image: (h, w, 3) uint8.
+    mesh: (478, 3) MediaPipe's points; x, y and depth in pixels.
+  """
+
+  path: str
+  digest: str
+  image: np.ndarray
+  mesh: np.ndarray
+
+
+@dataclass(frozen=True)
+class PortraitFrame:
+  """One frame of a drawn clip.
+
+  Attributes:
+    image: (size, size, 3) uint8.
+    landmarks: (21, 2) float32, in the order of `data_prep.face`.
+    flow: (size, size, 2) float32: added to a pixel's place, where the still,
+      seen by the resting camera, shows the same.
+  """
+
+  image: np.ndarray
+  landmarks: np.ndarray
+  flow: np.ndarray
+
+
+def load(path: str | Path, models: str | Path | None = None) -> Portrait:
+  """Reads a portrait and finds its face.
+
+  Args:
+    path: a picture.
+    models: folder of MediaPipe's models, see `data_prep.models`.
+
+  Raises:
+    InputError: not a picture; no face in it; the face is too small.
+  """
+  try:
+    content = Path(path).read_bytes()
+  except OSError as error:
+    raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+  picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+  if picture is None:
+    raise InputError(f"{path}: not a picture that can be read")
+  image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+  mesh = _find_mesh(image, models)
+  if mesh is None:
+    raise InputError(f"{path}: no face in this portrait")
+  if face.extent(face.from_mediapipe(mesh[:, :2]))[1] < _MIN_FACE:
+    raise InputError(f"{path}: its face has less than {_MIN_FACE} pixels")
+  return Portrait(
+    path=str(path),
+    digest=hashlib.sha256(content).hexdigest(),
+    image=image,
+    mesh=mesh,
+  )
+
+
+class PortraitClip:
+  """A clip of one person.
+
+  Args:
+    portrait: the still.
+    seed: decides motion, light and camera, together with the file.
+    frames: length.
+    size: side of the square frames in pixels; the face takes about half.
+
+  Attributes:
+    fps: frames per second.
+  """
+
+  def __init__(
+    self,
+    portrait: Portrait,
+    seed: int,
+    *,
+    frames: int = FRAMES,
+    size: int = SIZE,
+  ):
+    key = hashlib.sha256(f"{portrait.digest}/{seed}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(key[:8], "little"))
+    self.fps = Fraction(int(rng.choice([24, 25, 25, 30, 30])))
+    self._size = size
+    self._transform = _view(portrait, rng, size)
+    scale = float(self._transform[0, 0])
+    mesh = portrait.mesh.copy()
+    mesh[:, :2] = mesh[:, :2] * scale + self._transform[:, 2]
+    mesh[:, 2] *= scale
+    _, extent = face.extent(face.from_mediapipe(mesh[:, :2]))
+    self._model = portrait_mesh.build(mesh, extent)
+    to_canvas = _canvas_map(size)
+    side = int(np.ceil(size * (1 + 2 * _MARGIN) * _FINER))
+    self._canvas = _resampled(
+      portrait.image, _compose(to_canvas, self._transform), side
+    )
+    self._features = Features(self._canvas, mesh, to_canvas, rng)
+    self._to_canvas = to_canvas
+    self._motion = draw_motion(
+      rng,
+      frames,
+      float(self.fps),
+      still_turn=_still_turn(mesh),
+      openness=self._model.openness,
+    )
+    self._distance = rng.uniform(3.5, 7.0) * extent
+    self._light = _unit(rng.normal(0, [0.6, 0.5, 0.2]) + [0, -0.4, -1])
+    self._ambient = rng.uniform(0.6, 2.0)
+    self._camera = Camera(rng, frames, float(self.fps), size)
+    self._places = _place(self._model, self._motion, self._distance, size)
+    resting = np.zeros_like(self._motion.moves)
+    self._neutral = _place(
+      self._model, self._motion, self._distance, size, moves=resting
+    )
+
+  def landmarks(self) -> list[np.ndarray]:
+    """(21, 2) float32 of every frame, in pixels."""
+    return [face.from_mediapipe(points[:, :2]) for points in self._places]
+
+  def frames(self) -> Iterator[PortraitFrame]:
+    """Draws the clip; the same frames each time."""
+    images, flows = [], []
+    camera = self._camera
+    for i in range(len(self._places)):
+      image, flow, speed = self._drawn(i)
+      images.append(camera.exposed(image, speed, i))
+      flows.append(flow)
+    developed = camera.developed(images)
+    points = self.landmarks()
+    for image, landmarks, flow in zip(developed, points, flows, strict=True):
+      yield PortraitFrame(image, landmarks, flow)
+
+  def _drawn(self, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The sharp frame, its flow from the still, its speed per frame."""
+    places = self._places[i]
+    before, after = max(i - 1, 0), min(i + 1, len(self._places) - 1)
+    speed = (self._places[after] - self._places[before])[:, :2]
+    speed = speed / max(after - before, 1)
+    still = self._model.points
+    values = np.column_stack(
+      [still[:, :2] - places[:, :2], speed, self._relit(places)]
+    )
+    coarse = _rasterised(
+      places, values, self._model.triangles, (self._size + 1) // 2
+    )
+    coarse = cv2.GaussianBlur(coarse, (0, 0), 0.7)
+    fine = cv2.resize(coarse, (self._size, self._size))
+    flow = np.ascontiguousarray(fine[..., :2])
+    source = (flow + _grid(self._size)) * np.float32(self._to_canvas[0, 0])
+    source += np.float32(self._to_canvas[0, 2])
+    image = cv2.remap(
+      self._canvas,
+      source,
+      None,  # type: ignore[arg-type]
+      cv2.INTER_LINEAR,
+      borderMode=cv2.BORDER_REFLECT,
+    )
+    self._features.draw(
+      image,
+      places,
+      self._neutral[i],
+      gaze=self._motion.gaze[i],
+    )
+    shade = cv2.GaussianBlur(fine[..., 4], (0, 0), 0.02 * self._size)
+    image = cv2.multiply(image, cv2.merge([shade] * 3), dtype=cv2.CV_32F)
+    return image, flow, np.ascontiguousarray(fine[..., 2:4])
+
+  def _relit(self, places: np.ndarray) -> np.ndarray:
+    """(n,) by how much points become lighter when they turn to the light."""
+    now = self._lit(places)
+    return np.clip(1 + self._model.head * (now / self._lit_still - 1), 0.75, 1.3)
+
+  @property
+  def _lit_still(self) -> np.ndarray:
+    if not hasattr(self, "_lit_cache"):
+      self._lit_cache = self._lit(self._model.points)
+    return self._lit_cache
+
+  def _lit(self, points: np.ndarray) -> np.ndarray:
+    normals = _normals(points, self._model.triangles)
+    return self._ambient + np.clip(normals @ self._light, 0, None)
+
+
+def portrait_clip(
+  path: str | Path,
+  seed: int,
+  frames: int = FRAMES,
+  size: int = SIZE,
+  models: str | Path | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Draws a clip into arrays.
+
+  Args:
+    path: a portrait.
+    seed: of the clip.
+    frames: length.
+    size: side of the frames in pixels.
+    models: folder of MediaPipe's models.
+
+  Returns:
+    (frames, size, size, 3) uint8 images, (frames, 21, 2) float32 landmarks.
+
+  Raises:
+    InputError: as `load`.
+  """
+  clip = PortraitClip(load(path, models), seed, frames=frames, size=size)
+  drawn = list(clip.frames())
+  return (
+    np.stack([frame.image for frame in drawn]),
+    np.stack([frame.landmarks for frame in drawn]),
+  )
+
+
+def _find_mesh(
+  image: np.ndarray, models: str | Path | None
+) -> np.ndarray | None:
+  vision, options = _tasks("face_landmarker", models)
+  with _quiet():
+    landmarker = vision.FaceLandmarker.create_from_options(
+      vision.FaceLandmarkerOptions(
+        base_options=options, min_face_detection_confidence=0.4
+      )
+    )
+  try:
+    faces = landmarker.detect(_mediapipe_image(image)).face_landmarks
+  finally:
+    landmarker.close()
+  if not faces:
+    return None
+  height, width = image.shape[:2]
+  points = np.array([(p.x, p.y, p.z) for p in faces[0]])
+  return points * [width, height, width] - [0.5, 0.5, 0]
+
+
+def _view(
+  portrait: Portrait, rng: np.random.Generator, size: int
+) -> np.ndarray:
+  """(2, 3) from the portrait's pixels to the resting frame's."""
+  centre, extent = face.extent(face.from_mediapipe(portrait.mesh[:, :2]))
+  side = extent * rng.uniform(*_VIEW)
+  centre = centre + extent * rng.normal(0, [0.06, 0.05])
+  bounds = np.array(portrait.image.shape[1::-1])
+  # Rather within the picture, where it is large enough.
+  half = np.minimum(side, bounds) / 2
+  centre = np.clip(centre, half, bounds - half)
+  scale = size / side
+  shift = (size - 1) / 2 - scale * centre
+  return np.column_stack([scale * np.eye(2), shift])
+
+
+def _canvas_map(size: int) -> np.ndarray:
+  """(2, 3) from the frame's pixels to the finer and larger canvas's."""
+  shift = _FINER * (_MARGIN * size + 0.5) - 0.5
+  return np.column_stack([_FINER * np.eye(2), [shift, shift]])
+
+
+def _resampled(image: np.ndarray, transform: np.ndarray, side: int):
+  scale = float(transform[0, 0])
+  if scale < 0.8:
+    image = cv2.GaussianBlur(image, (0, 0), 0.35 / scale)
+  return cv2.warpAffine(
+    image,
+    transform,
+    (side, side),
+    flags=cv2.INTER_CUBIC,
+    borderMode=cv2.BORDER_REFLECT,
+  )
+
+
+def _still_turn(mesh: np.ndarray) -> tuple[float, float]:
+  """Yaw and pitch of the still, in radians."""
+  across = mesh[263] - mesh[33]
+  upright = mesh[152] - mesh[10]
+  yaw = float(np.arctan2(across[2], np.hypot(across[0], across[1])))
+  pitch = float(np.arctan2(upright[2], np.hypot(upright[0], upright[1])))
+  # A face's chin lies a little in front of its forehead's hairline or behind.
+  return yaw, -(pitch - 0.15)
+
+
+def _place(
+  model: portrait_mesh.FaceModel,
+  motion: Motion,
+  distance: float,
+  size: int,
+  moves: np.ndarray | None = None,
+) -> np.ndarray:
+  """(f, n, 3) places of all points in all frames."""
+  moves = motion.moves if moves is None else moves
+  still, extent = model.points, model.extent
+  points = still + np.tensordot(moves, model.moves, 1)
+  away = points - model.pivot
+  turned = away @ _rotations(motion.turn).transpose(0, 2, 1)
+  # The still has its own perspective; what comes nearer grows.
+  nearer = (distance + away[..., 2:]) / (distance + turned[..., 2:])
+  turned[..., :2] *= nearer * motion.nearer[:, None, None]
+  moved = turned + model.pivot
+  moved[..., :2] += extent * motion.shift[:, None]
+  head, body = model.head[:, None], model.body[:, None]
+  resting = still + 0 * moved
+  resting[..., :2] += extent * body * motion.body[:, None]
+  placed = resting + head * (moved - resting)
+  middle = (size - 1) / 2
+  placed[..., :2] = (
+    middle
+    + motion.camera[:, None, 2:] * (placed[..., :2] - middle)
+    + extent * motion.camera[:, None, :2]
+  )
+  return placed
+
+
+def _rotations(turn: np.ndarray) -> np.ndarray:
+  """(f, 3, 3) of yaw, then pitch, then roll."""
+  (ca, cb, cc), (sa, sb, sc) = np.cos(turn).T, np.sin(turn).T
+  one, nil = np.ones_like(ca), np.zeros_like(ca)
+  yaw = np.array([[ca, nil, -sa], [nil, one, nil], [sa, nil, ca]])
+  pitch = np.array([[one, nil, nil], [nil, cb, -sb], [nil, sb, cb]])
+  roll = np.array([[cc, -sc, nil], [sc, cc, nil], [nil, nil, one]])
+  yaw, pitch, roll = (m.transpose(2, 0, 1) for m in (yaw, pitch, roll))
+  return roll @ pitch @ yaw
+
+
+def _rasterised(
+  places: np.ndarray, values: np.ndarray, triangles: np.ndarray, side: int
+) -> np.ndarray:
+  """Interpolates values over the triangles, the nearest one on top.
+
+  Args:
+    places: (n, 3) in pixels of a frame twice as fine.
+    values: (n, k).
+    triangles: (t, 3).
+    side: of the result.
+
+  Returns:
+    (side, side, k) float32.
+  """
+  corners = (places[triangles][..., :2] - 0.5) / 2
+  first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+  area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
+  sign = np.sign(np.median(area))
+  low, high = corners.min(1), corners.max(1)
+  seen = (sign * area > 1e-3) & (high > -1).all(1) & (low < side).all(1)
+  triangles, corners, area = triangles[seen], corners[seen], area[seen]
+  first, second = first[seen], second[seen]
+  known = values[triangles]
+  # Slopes of each value along x and y within each triangle.
+  along, across = known[:, 1] - known[:, 0], known[:, 2] - known[:, 0]
+  area = area[:, None]
+  slope_x = (along * second[:, 1:] - across * first[:, 1:]) / area
+  slope_y = (across * first[:, :1] - along * second[:, :1]) / area
+  start = known[:, 0] - slope_x * corners[:, 0, :1] - slope_y * corners[:, 0, 1:]
+  # What is far is drawn first.
+  depth = places[triangles][..., 2].mean(1)
+  order = np.argsort(-depth, kind="stable")
+  numbers = np.zeros((side, side), np.int32)
+  outlines = np.round(corners * (1 << _SUBPIXELS)).astype(np.int32)
+  for k in order.tolist():
+    cv2.fillConvexPoly(numbers, outlines[k], k, cv2.LINE_8, _SUBPIXELS)
+  x, y = np.meshgrid(np.arange(side), np.arange(side))
+  slopes = np.stack([start, slope_x, slope_y]).astype(np.float32)
+  start, slope_x, slope_y = (part[numbers] for part in slopes)
+  result = start + slope_x * x[..., None] + slope_y * y[..., None]
+  return result.astype(np.float32)
+
+
+def _normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+  """(n, 3) unit normals towards the camera."""
+  a, b, c = (points[triangles[:, k]] for k in range(3))
+  across = np.cross(b - a, c - a)
+  # All triangles turn the same way round; the camera looks along +z.
+  across *= -np.sign(np.median(across[:, 2]))
+  normals = np.zeros_like(points)
+  for k in range(3):
+    np.add.at(normals, triangles[:, k], across)
+  return normals / np.maximum(np.linalg.norm(normals, axis=1)[:, None], 1e-9)
+
+
+def _grid(size: int) -> np.ndarray:
+  """(size, size, 2) float32 x and y of every pixel."""
+  x, y = np.meshgrid(np.arange(size), np.arange(size))
+  return np.dstack([x, y]).astype(np.float32)
+
+
+def _compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+  linear = outer[:, :2] @ inner[:, :2]
+  return np.column_stack([linear, outer[:, :2] @ inner[:, 2] + outer[:, 2]])
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+  return vector / np.linalg.norm(vector)
