@@ -154,14 +154,16 @@ def _is_skin(rgba: np.ndarray) -> bool:
 
 def _wrist(rgba: np.ndarray) -> tuple[int, int] | None:
   """First and last column of the hand in the lowest row."""
-  row = (rgba[-3:, :, 3] > 0.5).all(0)
+  rows = np.flatnonzero((rgba[..., 3] > 0.5).sum(1) >= 0.12 * rgba.shape[1])
+  # Some are cut a little above the border.
+  if not len(rows) or rows[-1] < 0.9 * len(rgba):
+    return None
+  row = rgba[max(rows[-1] - 2, 0), :, 3] > 0.5
   edges = np.flatnonzero(np.diff(np.r_[0, row, 0]))
   runs = edges.reshape(-1, 2)
   if not len(runs):
     return None
   first, end = runs[np.argmax(runs[:, 1] - runs[:, 0])]
-  if end - first < 0.12 * rgba.shape[1]:
-    return None
   return int(first), int(end - 1)
 
 

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 
 _SAMPLES = 7  # most of one exposure
+_BRIGHT = 215  # as far as skin is raised
+_KNEE = 222  # where highlights begin to be held back
 
 
 class Camera:
@@ -17,10 +19,17 @@ class Camera:
     frames: length of the clip.
     fps: frames per second.
     size: side of the frames in pixels.
+    brightest: of the skin in the still, up to 255; light is not raised so far
+      that it burns out.
   """
 
   def __init__(
-    self, rng: np.random.Generator, frames: int, fps: float, size: int
+    self,
+    rng: np.random.Generator,
+    frames: int,
+    fps: float,
+    size: int,
+    brightest: float,
   ):
     self._size, self._fps = size, fps
     self._shutter = rng.uniform(0.15, 0.65)
@@ -32,6 +41,8 @@ class Camera:
     if rng.random() < 0.12:  # a lamp is turned on, a cloud passes
       edge = 1 / (1 + np.exp(-(time - rng.uniform(0, time[-1])) / 0.08))
       self._gain *= np.exp(rng.normal(0, 0.15) * edge)
+    most = max(1.0, _BRIGHT / max(brightest, 1.0))
+    self._gain *= min(1.0, most / float(self._gain.max()))
     self._gamma = np.exp(
       rng.normal(0, 0.08) + 0.015 * changing * _wander(rng, time, 0.3)
     )
@@ -80,6 +91,9 @@ class Camera:
     shade = 1 + self._shade_size * np.tensordot(phases, self._shade, 1)
     shade = cv2.resize(shade, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     image = image * (shade[..., None] * colour)
+    burnt = np.clip(image - _KNEE, 0, None)
+    image = np.minimum(image, _KNEE)
+    image += (255 - _KNEE) * (1 - np.exp(burnt / np.float32(_KNEE - 255)))
     gamma = float(self._gamma[index])
     if abs(gamma - 1) > 0.005:
       image = 255 * cv2.pow(np.clip(image, 0, 255) / np.float32(255), gamma)

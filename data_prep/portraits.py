@@ -145,7 +145,13 @@ class PortraitClip:
     self._distance = rng.uniform(3.5, 7.0) * extent
     self._light = _unit(rng.normal(0, [0.6, 0.5, 0.2]) + [0, -0.4, -1])
     self._ambient = rng.uniform(0.6, 2.0)
-    self._camera = Camera(rng, frames, float(self.fps), size)
+    self._camera = Camera(
+      rng,
+      frames,
+      float(self.fps),
+      size,
+      brightest=_brightest(self._canvas, mesh, to_canvas),
+    )
     self._places = _place(self._model, self._motion, self._distance, size)
     resting = np.zeros_like(self._motion.moves)
     self._neutral = _place(
@@ -306,6 +312,18 @@ def _resampled(image: np.ndarray, transform: np.ndarray, side: int):
   )
 
 
+def _brightest(
+  canvas: np.ndarray, mesh: np.ndarray, to_canvas: np.ndarray
+) -> float:
+  """Of the face: what a tenth of its strongest channel exceeds."""
+  oval = mesh[list(portrait_mesh.OVAL), :2] @ to_canvas[:, :2].T
+  inside = np.zeros(canvas.shape[:2], np.uint8)
+  hull = cv2.convexHull((oval + to_canvas[:, 2]).round().astype(np.int32))
+  cv2.fillConvexPoly(inside, hull, 1)
+  strongest = canvas[inside > 0].max(-1)
+  return float(np.percentile(strongest, 90)) if len(strongest) else 255.0
+
+
 def _still_turn(mesh: np.ndarray) -> tuple[float, float]:
   """Yaw and pitch of the still, in radians."""
   across = mesh[263] - mesh[33]
@@ -390,15 +408,21 @@ def _rasterised(
   # What is far is drawn first.
   depth = places[triangles][..., 2].mean(1)
   order = np.argsort(-depth, kind="stable")
-  numbers = np.zeros((side, side), np.int32)
+  numbers = np.full((side, side), -1, np.int16)
   outlines = np.round(corners * (1 << _SUBPIXELS)).astype(np.int32)
   for k in order.tolist():
     cv2.fillConvexPoly(numbers, outlines[k], k, cv2.LINE_8, _SUBPIXELS)
+  while (numbers < 0).any():  # slivers between triangles
+    numbers = np.where(numbers < 0, cv2.dilate(numbers, _AROUND), numbers)
   x, y = np.meshgrid(np.arange(side), np.arange(side))
-  slopes = np.stack([start, slope_x, slope_y]).astype(np.float32)
-  start, slope_x, slope_y = (part[numbers] for part in slopes)
+  parts = np.stack([start, slope_x, slope_y, known.min(1), known.max(1)])
+  start, slope_x, slope_y, least, most = parts.astype(np.float32)[:, numbers]
   result = start + slope_x * x[..., None] + slope_y * y[..., None]
-  return result.astype(np.float32)
+  # A triangle seen from its side ends within a pixel, and so do its values.
+  return np.clip(result, least, most).astype(np.float32)
+
+
+_AROUND = np.ones((3, 3), np.uint8)
 
 
 def _normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
