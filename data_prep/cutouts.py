@@ -200,7 +200,9 @@ def _relit(rgba: np.ndarray, rng: np.random.Generator) -> np.ndarray:
   x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
   slope = rng.normal(0, 0.09, 2)
   shade = np.clip(1 + slope[0] * x + slope[1] * y, 0.6, 1.4)
-  return np.dstack([np.clip(rgba[..., :3] * shade[..., None], 0, 1), rgba[..., 3]])
+  return np.dstack(
+    [np.clip(rgba[..., :3] * shade[..., None], 0, 1), rgba[..., 3]]
+  )
 
 
 def _with_forearm(
@@ -255,7 +257,7 @@ def _with_forearm(
     near = np.exp(-np.clip(start - along, 0, None) / 0.04) * (along < start)
     rgba[..., :3] *= 1 - 0.4 * near[..., None]
     rgba = _over(sleeve, rgba)
-  return rgba, palm + [left, 0]
+  return rgba, palm + np.array([left, 0])
 
 
 def _arm_axis(
@@ -294,9 +296,7 @@ def _bare_arm(
   strip *= np.clip(0.88 * light / max(float(strip.mean()), 1e-3), 1, 1.6)
   strip = cv2.GaussianBlur(strip, (9, 1), 2.0, borderType=cv2.BORDER_REPLICATE)
   place = np.clip((across + 1) / 2 * 31, 0, 31).astype(np.float32)
-  colour = cv2.remap(
-    strip, place, np.zeros_like(place), cv2.INTER_LINEAR
-  )
+  colour = cv2.remap(strip, place, np.zeros_like(place), cv2.INTER_LINEAR)
   # Round: darker towards the sides, where little of it is to be seen already.
   shade = 1 - 0.14 * np.clip(np.abs(across), 0, 1) ** 3
   shade *= 1 + 0.06 * _smooth_noise(across.shape, 0.23 * unit, rng)
@@ -321,7 +321,9 @@ def _sleeve(
   half = arm_half * (wide + wobble)
   colour = cloth_colour(rng)
   folds = 0.5 * _smooth_noise(across.shape, 0.05 * unit, rng)
-  phase = rng.uniform(14, 26) * (along + rng.normal(0, 0.25) * across + 0.1 * folds)
+  phase = rng.uniform(14, 26) * (
+    along + rng.normal(0, 0.25) * across + 0.1 * folds
+  )
   shade = 1 + rng.uniform(0.05, 0.16) * np.sin(phase) * _smooth_noise(
     across.shape, 0.14 * unit, rng
   ).clip(-1, 1)
@@ -347,7 +349,7 @@ def cloth_colour(rng: np.random.Generator) -> np.ndarray:
   """(3,) RGB in [0, 1]: often dark, grey or blue, seldom gaudy."""
   kind = rng.random()
   if kind < 0.35:
-    base = np.full(3, rng.uniform(0.05, 0.3)) + [0, 0, rng.uniform(0, 0.1)]
+    base = rng.uniform(0.05, 0.3) + np.array([0, 0, rng.uniform(0, 0.1)])
   elif kind < 0.55:
     base = np.full(3, rng.uniform(0.4, 0.9))
   elif kind < 0.75:

@@ -25,7 +25,9 @@ def draw(
   side = round(min(max(length, 48), 256))
   if kind == "hand":
     image = shapes.hand(rng, skin, side)(0.0)
-    return Cutout(image=image, anchor=np.array([side, side]) / 2, length=0.85 * side)
+    return Cutout(
+      image=image, anchor=np.array([side, side]) / 2, length=0.85 * side
+    )
   if kind in ("box", "strokes"):
     image = getattr(shapes, kind)(rng, side)(0.0)
     return Cutout(image=image, anchor=np.array([side, side]) / 2, length=side)
@@ -36,7 +38,9 @@ def _cloth(rng: np.random.Generator, side: int) -> Cutout:
   """A folded towel with a wavy rim."""
   u, v = _grid(side, side)
   radius = 0.72 + _rim(rng, np.arctan2(v, u), (0.09, 0.05, 0.04))
-  radius *= np.clip(1 / np.maximum(np.abs(u), np.abs(v) * rng.uniform(0.7, 1.2)), 0, 3) * np.hypot(u, v)
+  radius *= np.clip(
+    1 / np.maximum(np.abs(u), np.abs(v) * rng.uniform(0.7, 1.2)), 0, 3
+  ) * np.hypot(u, v)
   alpha = _edge(radius - np.hypot(u, v), side)
   folds = _noise(rng, side, 0.16)
   phase = rng.uniform(6, 14) * (u * rng.normal() + v * rng.normal()) + 2 * folds
@@ -74,7 +78,9 @@ def _tube(rng: np.random.Generator, side: int) -> Cutout:
   shade = 1.0 - 0.6 * across**2
   colour = np.broadcast_to(cloth_colour(rng), (height, width, 3))
   cutout = _finished(colour, shade, alpha, side)
-  return Cutout(image=cutout.image, anchor=np.array([width, side]) / 2, length=side)
+  return Cutout(
+    image=cutout.image, anchor=np.array([width, side]) / 2, length=side
+  )
 
 
 def _mask(rng: np.random.Generator, side: int) -> Cutout:
@@ -107,7 +113,7 @@ _DRAWN = {
 
 
 def _grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-  """x and y in [−1, 1]."""
+  """Both coordinates, in [−1, 1]: x and y."""
   u, v = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
   return u, v
 

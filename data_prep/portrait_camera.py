@@ -57,7 +57,9 @@ class Camera:
     self._blur = float(rng.choice([0.0, rng.uniform(0.3, 0.9)]))
     self._focus = np.clip(0.5 * _wander(rng, time, 0.5), 0, 0.7)
     self._focus *= rng.random() < 0.2
-    self._noise = float(rng.choice([0.5, 1.5, 3.0, 5.0], p=[0.3, 0.4, 0.2, 0.1]))
+    self._noise = float(
+      rng.choice([0.5, 1.5, 3.0, 5.0], p=[0.3, 0.4, 0.2, 0.1])
+    )
     grain = rng.normal(size=(size + 64, size + 64, 3)).astype(np.float32)
     # Film from phones is denoised: its noise is smooth, and mostly grey.
     grain = cv2.GaussianBlur(grain, (0, 0), rng.uniform(0.35, 0.9))

@@ -39,6 +39,10 @@ class Features:
     self._eyes = canvas.copy()
     for rim in self._rims[:2]:
       _continue_outward(self._eyes, self._still[rim])
+    self._lash_colours = [
+      0.75 * _dark(canvas, self._still[list(upper)])
+      for upper in portrait_mesh.UPPER_LIDS
+    ]
     self._mouth = Mouth(canvas, self._still, rng)
 
   def draw(
@@ -62,6 +66,7 @@ class Features:
       to_still = _affine(neutral[rim, :2], self._still[rim])
       to_still[:, 2] -= gaze * self._widths[eye]
       _fill(image, places[rim, :2], [(self._eyes, to_still)])
+      self._lashes(image, places, neutral, eye)
     rim = self._rims[2]
     strength = self._mouth.strength(places)
     if strength <= 0:
@@ -80,6 +85,33 @@ class Features:
       opacity=strength,
       shaded=True,
     )
+
+  def _lashes(
+    self, image: np.ndarray, places: np.ndarray, neutral: np.ndarray, eye: int
+  ) -> None:
+    """Draws the line in which closed lids meet."""
+    upper = list(portrait_mesh.UPPER_LIDS[eye])
+    lower = list(portrait_mesh.LOWER_LIDS[eye])
+    gap = np.linalg.norm((places[upper] - places[lower])[2:-2, :2])
+    usual = np.linalg.norm((neutral[upper] - neutral[lower])[2:-2, :2])
+    closed = float(np.clip(1.6 - 2.6 * gap / max(usual, 1e-6), 0, 1))
+    if closed <= 0:
+      return
+    line = (places[upper, :2] + places[lower, :2]) / 2
+    width = float(np.linalg.norm(line[0] - line[-1]))
+    low = np.clip(np.floor(line.min(0)).astype(int) - 5, 0, None)
+    high = np.ceil(line.max(0)).astype(int) + 6
+    region = image[low[1] : high[1], low[0] : high[0]]
+    if min(region.shape[:2]) < 3:
+      return
+    alpha = np.zeros(region.shape[:2], np.uint8)
+    points = np.round((line[1:-1] - low) * (1 << _BITS)).astype(np.int32)
+    thickness = max(1, round(0.075 * width))
+    cv2.polylines(alpha, [points], False, 255, thickness, cv2.LINE_AA, _BITS)
+    soft = cv2.GaussianBlur(alpha, (0, 0), max(0.5, 0.02 * width))
+    share = (0.9 * closed / 255) * soft.astype(np.float32)[..., None]
+    mixed = region + share * (self._lash_colours[eye] - region)
+    region[:] = mixed.round()
 
 
 _ABOVE_MOUTH = (1, 2, 98, 327, 61, 291, 0)
@@ -150,7 +182,7 @@ class Mouth:
     # Incisors are broader than what follows.
     gaps = np.array([0, 0.135, 0.235, 0.33])
     distance = np.abs(np.abs(x)[..., None] - gaps).min(-1)
-    shade = 1 - 0.28 * np.exp(-((distance / 0.012) ** 2))
+    shade = 1 - 0.17 * np.exp(-((distance / 0.012) ** 2))
     shade *= 1 - 1.6 * x * x
     shade *= 0.78 + 0.22 * _soft(y + 0.03, 0.06)
     colour = white * np.clip(shade, 0.2, 1)[..., None]
@@ -220,7 +252,7 @@ def _fill(
   if shaded:
     # Lips throw their shadow on what lies behind them.
     depth = cv2.GaussianBlur(cover, (0, 0), max(0.6, 0.045 * width))
-    filling *= np.clip(0.45 + 0.75 * depth, 0, 1)[..., None]
+    filling *= np.clip(0.6 + 0.65 * depth, 0, 1)[..., None]
   share = (opacity * cover)[..., None]
   mixed = region + share * (filling - region)
   image[low[1] : high[1], low[0] : high[0]] = mixed.round()
@@ -264,6 +296,14 @@ def _median(canvas: np.ndarray, points: np.ndarray) -> np.ndarray:
     canvas[y - 2 : y + 3, x - 2 : x + 3].reshape(-1, 3) for x, y in places
   ]
   return np.median(np.concatenate(patches), axis=0)
+
+
+def _dark(canvas: np.ndarray, points: np.ndarray) -> np.ndarray:
+  """Colour of the darker half of what lies along some points."""
+  bounds = np.array(canvas.shape[1::-1]) - 1
+  x, y = np.clip(points.round().astype(int), 0, bounds).T
+  colours = canvas[y, x].astype(np.float32)
+  return colours[np.argsort(colours.sum(1))[: len(colours) // 2]].mean(0)
 
 
 def _white(canvas: np.ndarray, still: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
-"""The deformable face of a still portrait: MediaPipe's mesh, and around it
-rings of points for hair, neck, shoulders and background.
+"""The deformable face of a still portrait.
+
+It is MediaPipe's mesh, and around it rings of points for hair, neck, shoulders
+and background.
 
 Points are (n, 3) float64: x and y in pixels of the drawn frame, z the depth
 in the same unit, growing away from the camera. The first 468 are MediaPipe's;
@@ -188,7 +190,7 @@ def _axes(mesh: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _moves(mesh: np.ndarray) -> list[np.ndarray]:
   """(468, 3) displacements, in the order of `MOVES`."""
-  left, down, back = _axes(mesh)
+  left, down, _ = _axes(mesh)
   lips = (*UPPER_LIP, *LOWER_LIP[1:-1], *_OUTER_UPPER, *_OUTER_LOWER[1:-1])
   mouth = float(np.linalg.norm(mesh[61] - mesh[291]))
   lids = tuple(i for rim in rims()[:2] for i in rim)
@@ -344,7 +346,7 @@ def _spreading(places: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
   laplace = np.diag(adjacent.sum(1)) - adjacent
   others = np.setdiff1d(np.arange(MESH), places)
   inner = laplace[np.ix_(others, others)]
-  return others, -np.linalg.solve(inner, laplace[np.ix_(others, list(places))])
+  return others, -np.linalg.solve(inner, laplace[np.ix_(others, np.array(places))])
 
 
 def _extended(mesh: np.ndarray, move: np.ndarray) -> np.ndarray:

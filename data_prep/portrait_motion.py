@@ -63,8 +63,13 @@ def draw_motion(
   turn = limits * np.tanh(turn / limits)
   yaw, pitch = still_turn
   # Far sides that the still does not show cannot be turned to the camera.
-  turn[:, 0] = np.clip(turn[:, 0], -0.5 - yaw, 0.5 - yaw)
-  turn[:, 1] = np.clip(turn[:, 1], -0.35 - pitch, 0.35 - pitch)
+  shown = np.clip(0.42 - 0.75 * abs(yaw), 0.02, 0.42)
+  further = np.clip(0.5 - abs(yaw), 0.03, 0.42)
+  low, high = (shown, further) if yaw > 0 else (further, shown)
+  turn[:, 0] = np.clip(turn[:, 0], -low, high)
+  turn[:, 1] = np.clip(
+    turn[:, 1], min(-0.35 - pitch, -0.03), max(0.35 - pitch, 0.03)
+  )
   sway = _noise(rng, time, 0.35, 2) * [0.035, 0.015] * energy
   lean = _poses(rng, time, energy, width=2) * [0.045, 0.025]
   # A turning head also moves a little to that side.

@@ -143,8 +143,8 @@ class PortraitClip:
       openness=self._model.openness,
     )
     self._distance = rng.uniform(3.5, 7.0) * extent
-    self._light = _unit(rng.normal(0, [0.6, 0.5, 0.2]) + [0, -0.4, -1])
-    self._ambient = rng.uniform(0.6, 2.0)
+    self._light = _unit(rng.normal([0, -0.4, -1], [0.6, 0.5, 0.2]))
+    self._ambient = rng.uniform(1.0, 3.0)
     self._camera = Camera(
       rng,
       frames,
@@ -213,7 +213,9 @@ class PortraitClip:
   def _relit(self, places: np.ndarray) -> np.ndarray:
     """(n,) by how much points become lighter when they turn to the light."""
     now = self._lit(places)
-    return np.clip(1 + self._model.head * (now / self._lit_still - 1), 0.75, 1.3)
+    return np.clip(
+      1 + self._model.head * (now / self._lit_still - 1), 0.82, 1.22
+    )
 
   @property
   def _lit_still(self) -> np.ndarray:
@@ -404,7 +406,9 @@ def _rasterised(
   area = area[:, None]
   slope_x = (along * second[:, 1:] - across * first[:, 1:]) / area
   slope_y = (across * first[:, :1] - along * second[:, :1]) / area
-  start = known[:, 0] - slope_x * corners[:, 0, :1] - slope_y * corners[:, 0, 1:]
+  start = (
+    known[:, 0] - slope_x * corners[:, 0, :1] - slope_y * corners[:, 0, 1:]
+  )
   # What is far is drawn first.
   depth = places[triangles][..., 2].mean(1)
   order = np.argsort(-depth, kind="stable")

@@ -6,7 +6,7 @@ face is never free all at once. Coordinates are those of the crop, in units of
 its side; times in seconds.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import cv2
@@ -72,7 +72,9 @@ class Passage:
 
   def placement(self, time: float) -> np.ndarray:
     """(2, 3) map from the cut-out's pixels to the unit crop."""
-    k = int(np.clip(np.searchsorted(self.times, time) - 1, 0, len(self.times) - 2))
+    k = int(
+      np.clip(np.searchsorted(self.times, time) - 1, 0, len(self.times) - 2)
+    )
     share = (time - self.times[k]) / (self.times[k + 1] - self.times[k])
     share = float(np.clip(share, 0, 1))
     share = share * share * (3 - 2 * share)
@@ -140,7 +142,9 @@ class SpriteOcclusion:
     self._shutter = rng.uniform(*_SHUTTER)
     self._shadow = rng.uniform(0.0, 0.5)
     self._light = rng.normal([0, 0.8], [0.7, 0.4])
-    self._softness = float(rng.choice([0.0, rng.uniform(0.3, 0.8)]))
+    self._sharper = float(rng.choice([1.0, rng.uniform(1.0, 1.4)]))
+    self._softness: list[tuple[Passage, float]] = []
+    self._first: np.ndarray | None = None
     self._grain: np.ndarray | None = None
     self.course = str(rng.choice(list(COURSES), p=list(COURSES.values())))
     self._lanes: list[_Lane] = []
@@ -167,6 +171,11 @@ class SpriteOcclusion:
     self._last = time
     if to_image is None:
       to_image = unit_to_pixels(image.shape[1])
+    # A hand is lit as the picture is: its light changes alike.
+    mean = np.array(cv2.mean(image)[:3]) + 4
+    if self._first is None:
+      self._first = mean
+    self._gain = np.clip(mean / self._first, 0.6, 1.6)
     mask = np.zeros(image.shape[:2], np.uint8)
     pasted = image
     for lane in self._lanes:
@@ -343,7 +352,9 @@ class SpriteOcclusion:
       placed = cv2.warpAffine(
         alpha, np.column_stack([linear, place]), (_COARSE, _COARSE)
       )
-      return int(np.count_nonzero(cv2.bitwise_and(placed, 127 * self._face) > 60))
+      return int(
+        np.count_nonzero(cv2.bitwise_and(placed, 127 * self._face) > 60)
+      )
 
     low, high = 0.0, 1.2
     for _ in range(8):
@@ -361,7 +372,8 @@ class SpriteOcclusion:
     """One cut-out and its shadow on the image; the mask of both."""
     height, width = image.shape[:2]
     empty = np.zeros((height, width), np.uint8)
-    sprite = self._rendered(passage, time, to_image, (height, width))
+    soft = self._softness_for(passage, image, to_image)
+    sprite = self._rendered(passage, time, to_image, (height, width), soft)
     if sprite is None:
       return image, empty
     alpha = cv2.extractChannel(sprite, 3)
@@ -383,6 +395,7 @@ class SpriteOcclusion:
     time: float,
     to_image: np.ndarray,
     shape: tuple[int, int],
+    soft: float,
   ) -> np.ndarray | None:
     """(h, w, 4) float32 premultiplied, blurred by its motion; None: unseen."""
     picture = passage.cutout.image
@@ -407,11 +420,36 @@ class SpriteOcclusion:
     for placed in maps:
       cv2.accumulate(cv2.warpAffine(picture, placed, shape[::-1]), total)
     total /= len(maps)
-    soft = self._softness * shape[1] / 160
     if soft > 0.25:
       total = cv2.GaussianBlur(total, (0, 0), soft)
+    total[..., :3] *= self._gain
     total[total[..., 3] < _LEAST_ALPHA] = 0
     return total if total[..., 3].any() else None
+
+  def _softness_for(
+    self, passage: Passage, image: np.ndarray, to_image: np.ndarray
+  ) -> float:
+    """Sigma of the blur that makes a cut-out as soft as the image."""
+    for known, soft in self._softness:
+      if known is passage:
+        return soft
+    wanted = _crispness(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None)
+    scale = passage.scale * float(np.sqrt(abs(np.linalg.det(to_image[:, :2]))))
+    picture = passage.cutout.image
+    size = [max(8, round(scale * n)) for n in picture.shape[1::-1]]
+    picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGBA2GRAY)
+    inside = cv2.erode(
+      (picture[..., 3] > 250).astype(np.uint8), np.ones((5, 5))
+    )
+    soft = 0.0
+    while soft < 2.0 and inside.any():
+      blurred = cv2.GaussianBlur(grey, (0, 0), soft) if soft else grey
+      if _crispness(blurred, inside) <= self._sharper * wanted:
+        break
+      soft += 0.3
+    self._softness = [(passage, soft), *self._softness[:3]]
+    return soft
 
   def _grained(self, image: np.ndarray, sprite: np.ndarray) -> np.ndarray:
     """As noisy as the image."""
@@ -466,6 +504,17 @@ def _present(lane: _Lane, time: float) -> list[Passage]:
   return [passage for passage in lane.now if passage.start <= time]
 
 
+def _crispness(grey: np.ndarray, inside: np.ndarray | None) -> float:
+  """How much finest detail there is, over what is twice as coarse."""
+  grey = grey.astype(np.float32)
+  fine = cv2.GaussianBlur(grey, (0, 0), 0.7)
+  coarse = cv2.GaussianBlur(grey, (0, 0), 1.4)
+  first, second = cv2.absdiff(grey, fine), cv2.absdiff(fine, coarse)
+  if inside is not None:
+    first, second = first[inside > 0], second[inside > 0]
+  return float(first.mean() / max(float(second.mean()), 1e-3))
+
+
 def _noise_of(image: np.ndarray) -> float:
   """Standard deviation of the finest detail of smooth places."""
   grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
@@ -487,6 +536,3 @@ def _blurred(image: np.ndarray, sigma: float) -> np.ndarray:
 def _disc(radius: float) -> np.ndarray:
   side = 2 * max(1, round(radius)) + 1
   return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-
-
-Draw = Callable[[np.random.Generator, float], np.ndarray]
