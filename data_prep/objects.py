@@ -37,11 +37,12 @@ def draw(
 def _cloth(rng: np.random.Generator, side: int) -> Cutout:
   """A folded towel with a wavy rim."""
   u, v = _grid(side, side)
-  radius = 0.72 + _rim(rng, np.arctan2(v, u), (0.09, 0.05, 0.04))
-  radius *= np.clip(
-    1 / np.maximum(np.abs(u), np.abs(v) * rng.uniform(0.7, 1.2)), 0, 3
-  ) * np.hypot(u, v)
-  alpha = _edge(radius - np.hypot(u, v), side)
+  # Between a disc and a square.
+  round_, square = np.hypot(u, v), np.maximum(np.abs(u), np.abs(v))
+  share = rng.uniform(0.0, 0.9)
+  distance = share * square + (1 - share) * round_
+  rim = 0.72 + _rim(rng, np.arctan2(v, u), (0.09, 0.05, 0.04))
+  alpha = _edge(rim - distance, side)
   folds = _noise(rng, side, 0.16)
   phase = rng.uniform(6, 14) * (u * rng.normal() + v * rng.normal()) + 2 * folds
   shade = 0.9 + 0.16 * np.sin(phase) + 0.1 * folds

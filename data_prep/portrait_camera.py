@@ -126,8 +126,7 @@ class Camera:
       source = grid + np.float32(step * self._shutter) * speed
       total += cv2.remap(
         image,
-        source,
-        None,  # type: ignore[arg-type]
+        *cv2.split(source),
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
       )

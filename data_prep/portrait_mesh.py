@@ -44,7 +44,7 @@ _JAW_LINE = (1.0, 1.0, 0.97, 0.92, 0.83, 0.68, 0.48, 0.28, 0.12)
 _LIP_TAPER = np.array([0.3, 0.55, 0.8, 0.95, 1, 1, 1, 0.95, 0.8, 0.55, 0.3])
 _RINGS = (1.07, 1.16, 1.28, 1.42, 1.6, 1.82, 2.1, 2.5, 3.2, 5.5)
 # Where head motion begins to fade, and where it ends: multiples of the oval.
-_FADE_UP, _FADE_SIDE, _FADE_DOWN = (1.5, 2.5), (1.2, 2.1), (1.0, 1.75)
+_FADE_UP, _FADE_SIDE, _FADE_DOWN = (1.45, 2.15), (1.18, 1.8), (1.0, 1.65)
 
 MOVES = (
   *("jaw", "close", "smile", "narrow", "lip_up", "brow_up", "frown"),
@@ -346,7 +346,8 @@ def _spreading(places: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
   laplace = np.diag(adjacent.sum(1)) - adjacent
   others = np.setdiff1d(np.arange(MESH), places)
   inner = laplace[np.ix_(others, others)]
-  return others, -np.linalg.solve(inner, laplace[np.ix_(others, np.array(places))])
+  outer = laplace[np.ix_(others, np.array(places))]
+  return others, -np.linalg.solve(inner, outer)
 
 
 def _extended(mesh: np.ndarray, move: np.ndarray) -> np.ndarray:

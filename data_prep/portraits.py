@@ -162,6 +162,17 @@ class PortraitClip:
     """(21, 2) float32 of every frame, in pixels."""
     return [face.from_mediapipe(points[:, :2]) for points in self._places]
 
+  def resting(self) -> tuple[np.ndarray, np.ndarray]:
+    """The still as the resting camera sees it: what `flow` points into.
+
+    Returns:
+      (size, size, 3) uint8, and its landmarks, (21, 2) float32.
+    """
+    source = _grid(self._size) * np.float32(self._to_canvas[0, 0])
+    source += np.float32(self._to_canvas[0, 2])
+    image = cv2.remap(self._canvas, *cv2.split(source), cv2.INTER_LINEAR)
+    return image, face.from_mediapipe(self._model.points[:, :2])
+
   def frames(self) -> Iterator[PortraitFrame]:
     """Draws the clip; the same frames each time."""
     images, flows = [], []
@@ -195,8 +206,7 @@ class PortraitClip:
     source += np.float32(self._to_canvas[0, 2])
     image = cv2.remap(
       self._canvas,
-      source,
-      None,  # type: ignore[arg-type]
+      *cv2.split(source),
       cv2.INTER_LINEAR,
       borderMode=cv2.BORDER_REFLECT,
     )
