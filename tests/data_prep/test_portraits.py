@@ -7,7 +7,8 @@ import pytest
 pytest.importorskip("mediapipe")
 skimage_data = pytest.importorskip("skimage.data")
 
-from data_prep import face, portraits  # noqa: E402 (need the packages above)
+from data_prep import portraits  # noqa: E402 (need the packages above)
+from data_prep.faces.landmarks import extent, oval  # noqa: E402
 from diffmvr_jax.errors import InputError  # noqa: E402
 
 SIZE = 128
@@ -67,7 +68,7 @@ def test_flow_leads_from_every_frame_to_the_still(portrait, seed):
     place = (grid + frame.flow).astype(np.float32)
     warped = cv2.remap(smooth, *cv2.split(place), cv2.INTER_LINEAR)
     seen = detail(frame.image)
-    hull = cv2.convexHull(face.oval(frame.landmarks).astype(np.int32))
+    hull = cv2.convexHull(oval(frame.landmarks).astype(np.int32))
     inside = cv2.fillConvexPoly(np.zeros((SIZE, SIZE), np.uint8), hull, 1) > 0
     likeness = np.corrcoef(warped[inside], seen[inside])[0, 1]
     moved = np.corrcoef(smooth[inside], seen[inside])[0, 1]
@@ -121,7 +122,7 @@ def test_real_portraits_keep_their_face(assets):
   """MediaPipe finds the landmarks of drawn frames where they are known."""
   from contextlib import closing
 
-  from data_prep.landmarkers import FaceDetector
+  from data_prep.detectors.landmarkers import FaceDetector
 
   files = sorted((assets / "portraits").glob("*.jpg"))[::200]
   if not files:
@@ -133,6 +134,6 @@ def test_real_portraits_keep_their_face(assets):
       )
       for frame in list(clip.frames())[::10]:
         found = find_face(frame.image, 0)
-        _, side = face.extent(frame.landmarks)
+        _, side = extent(frame.landmarks)
         error = np.linalg.norm(found.landmarks[0] - frame.landmarks, axis=1)
         assert error.mean() < 0.05 * side

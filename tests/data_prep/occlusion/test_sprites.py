@@ -2,10 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep import cutouts
-from data_prep.occluder_shapes import Skin
-from data_prep.occluders import OcclusionConfig, unit_to_pixels
-from data_prep.sprites import COURSES, SpriteOcclusion
+from data_prep.occlusion import cutouts
+from data_prep.occlusion.paste import OcclusionConfig, unit_to_pixels
+from data_prep.occlusion.shapes import Skin
+from data_prep.occlusion.sprites import COURSES, SpriteOcclusion
 from diffmvr_jax.errors import InputError
 
 FPS = 25

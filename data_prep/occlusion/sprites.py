@@ -1,6 +1,6 @@
 """Real hands that pass before a face, rest on it, rub it, and leave.
 
-A drop-in for `data_prep.occluders.Occlusion`, with trajectories as people
+A drop-in for `data_prep.occlusion.paste.Occlusion`, with trajectories as people
 move: some clips begin covered, some stay covered for seconds, in some the
 face is never free all at once. Coordinates are those of the crop, in units of
 its side; times in seconds.
@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from data_prep import cutouts, objects
-from data_prep.cutouts import Cutout
-from data_prep.occluder_shapes import Skin
-from data_prep.occluders import OcclusionConfig, compose, unit_to_pixels
+from data_prep.occlusion import cutouts, objects
+from data_prep.occlusion.cutouts import Cutout
+from data_prep.occlusion.paste import OcclusionConfig, compose, unit_to_pixels
+from data_prep.occlusion.shapes import Skin
 
 # How a clip goes, and how often.
 COURSES = {

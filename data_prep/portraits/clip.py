@@ -2,9 +2,9 @@
 
 Everything is a function of the portrait's file and a seed, and the landmarks
 are known exactly. The still is warped by its face mesh in 3D
-(`data_prep.portrait_mesh`) along curves as people move
-(`data_prep.portrait_motion`), seen by a camera that blurs, and adds noise and
-compression (`data_prep.portrait_camera`).
+(`mesh`) along curves as people move (`motion`), with eyes and a mouth behind
+its lids and lips (`features`), seen by a camera that blurs, and adds noise and
+compression (`camera`).
 """
 
 import hashlib
@@ -16,11 +16,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep import face, portrait_mesh
-from data_prep.landmarkers import _mediapipe_image, _quiet, _tasks
-from data_prep.portrait_camera import Camera
-from data_prep.portrait_features import Features
-from data_prep.portrait_motion import Motion, draw_motion
+from data_prep.detectors.landmarkers import face_mesh
+from data_prep.faces.landmarks import extent as face_extent
+from data_prep.faces.landmarks import from_mediapipe
+from data_prep.portraits.camera import Camera
+from data_prep.portraits.features import Features
+from data_prep.portraits.mesh import OVAL, FaceModel, build
+from data_prep.portraits.motion import Motion, draw_motion
 from diffmvr_jax.errors import InputError
 
 FRAMES = 48
@@ -55,7 +57,8 @@ class PortraitFrame:
 
   Attributes:
     image: (size, size, 3) uint8.
-    landmarks: (21, 2) float32, in the order of `data_prep.face`.
+    landmarks: (21, 2) float32, in the order of
+      `data_prep.faces.landmarks`.
     flow: (size, size, 2) float32: added to a pixel's place, where the still,
       seen by the resting camera, shows the same.
   """
@@ -70,7 +73,8 @@ def load(path: str | Path, models: str | Path | None = None) -> Portrait:
 
   Args:
     path: a picture.
-    models: folder of MediaPipe's models, see `data_prep.models`.
+    models: folder of MediaPipe's models, see
+      `data_prep.detectors.mediapipe_files`.
 
   Raises:
     InputError: not a picture; no face in it; the face is too small.
@@ -83,10 +87,10 @@ def load(path: str | Path, models: str | Path | None = None) -> Portrait:
   if picture is None:
     raise InputError(f"{path}: not a picture that can be read")
   image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-  mesh = _find_mesh(image, models)
+  mesh = face_mesh(image, models)
   if mesh is None:
     raise InputError(f"{path}: no face in this portrait")
-  if face.extent(face.from_mediapipe(mesh[:, :2]))[1] < _MIN_FACE:
+  if face_extent(from_mediapipe(mesh[:, :2]))[1] < _MIN_FACE:
     raise InputError(f"{path}: its face has less than {_MIN_FACE} pixels")
   return Portrait(
     path=str(path),
@@ -126,8 +130,8 @@ class PortraitClip:
     mesh = portrait.mesh.copy()
     mesh[:, :2] = mesh[:, :2] * scale + self._transform[:, 2]
     mesh[:, 2] *= scale
-    _, extent = face.extent(face.from_mediapipe(mesh[:, :2]))
-    self._model = portrait_mesh.build(mesh, extent)
+    _, extent = face_extent(from_mediapipe(mesh[:, :2]))
+    self._model = build(mesh, extent)
     to_canvas = _canvas_map(size)
     side = int(np.ceil(size * (1 + 2 * _MARGIN) * _FINER))
     self._canvas = _resampled(
@@ -160,7 +164,7 @@ class PortraitClip:
 
   def landmarks(self) -> list[np.ndarray]:
     """(21, 2) float32 of every frame, in pixels."""
-    return [face.from_mediapipe(points[:, :2]) for points in self._places]
+    return [from_mediapipe(points[:, :2]) for points in self._places]
 
   def resting(self) -> tuple[np.ndarray, np.ndarray]:
     """The still as the resting camera sees it: what `flow` points into.
@@ -171,7 +175,7 @@ class PortraitClip:
     source = _grid(self._size) * np.float32(self._to_canvas[0, 0])
     source += np.float32(self._to_canvas[0, 2])
     image = cv2.remap(self._canvas, *cv2.split(source), cv2.INTER_LINEAR)
-    return image, face.from_mediapipe(self._model.points[:, :2])
+    return image, from_mediapipe(self._model.points[:, :2])
 
   def frames(self) -> Iterator[PortraitFrame]:
     """Draws the clip; the same frames each time."""
@@ -268,32 +272,11 @@ def portrait_clip(
   )
 
 
-def _find_mesh(
-  image: np.ndarray, models: str | Path | None
-) -> np.ndarray | None:
-  vision, options = _tasks("face_landmarker", models)
-  with _quiet():
-    landmarker = vision.FaceLandmarker.create_from_options(
-      vision.FaceLandmarkerOptions(
-        base_options=options, min_face_detection_confidence=0.4
-      )
-    )
-  try:
-    faces = landmarker.detect(_mediapipe_image(image)).face_landmarks
-  finally:
-    landmarker.close()
-  if not faces:
-    return None
-  height, width = image.shape[:2]
-  points = np.array([(p.x, p.y, p.z) for p in faces[0]])
-  return points * [width, height, width] - [0.5, 0.5, 0]
-
-
 def _view(
   portrait: Portrait, rng: np.random.Generator, size: int
 ) -> np.ndarray:
   """(2, 3) from the portrait's pixels to the resting frame's."""
-  centre, extent = face.extent(face.from_mediapipe(portrait.mesh[:, :2]))
+  centre, extent = face_extent(from_mediapipe(portrait.mesh[:, :2]))
   side = extent * rng.uniform(*_VIEW)
   centre = centre + extent * rng.normal(0, [0.06, 0.05])
   bounds = np.array(portrait.image.shape[1::-1])
@@ -328,7 +311,7 @@ def _brightest(
   canvas: np.ndarray, mesh: np.ndarray, to_canvas: np.ndarray
 ) -> float:
   """Of the face: what a tenth of its strongest channel exceeds."""
-  oval = mesh[list(portrait_mesh.OVAL), :2] @ to_canvas[:, :2].T
+  oval = mesh[list(OVAL), :2] @ to_canvas[:, :2].T
   inside = np.zeros(canvas.shape[:2], np.uint8)
   hull = cv2.convexHull((oval + to_canvas[:, 2]).round().astype(np.int32))
   cv2.fillConvexPoly(inside, hull, 1)
@@ -347,7 +330,7 @@ def _still_turn(mesh: np.ndarray) -> tuple[float, float]:
 
 
 def _place(
-  model: portrait_mesh.FaceModel,
+  model: FaceModel,
   motion: Motion,
   distance: float,
   size: int,

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep.occluder_shapes import full_scale, sprite_files
+from data_prep.occlusion.shapes import full_scale, sprite_files
 from diffmvr_jax.errors import InputError
 
 _HAND = 176  # pixels that a stretched hand is long in its picture

@@ -7,7 +7,7 @@ and the lids cover it; an opening mouth shows teeth, tongue and dark.
 import cv2
 import numpy as np
 
-from data_prep import portrait_mesh
+from data_prep.portraits import mesh as face_mesh
 
 _BITS = 4  # of polygons' subpixels
 
@@ -29,7 +29,7 @@ class Features:
     to_canvas: np.ndarray,
     rng: np.random.Generator,
   ):
-    self._rims = [list(rim) for rim in portrait_mesh.rims()]
+    self._rims = [list(rim) for rim in face_mesh.rims()]
     self._still = mesh[:, :2] @ to_canvas[:, :2].T + to_canvas[:, 2]
     self._scale = float(to_canvas[0, 0])
     self._widths = [
@@ -41,7 +41,7 @@ class Features:
       _continue_outward(self._eyes, self._still[rim])
     self._lash_colours = [
       0.75 * _dark(canvas, self._still[list(upper)])
-      for upper in portrait_mesh.UPPER_LIDS
+      for upper in face_mesh.UPPER_LIDS
     ]
     self._mouth = Mouth(canvas, self._still, rng)
 
@@ -71,8 +71,8 @@ class Features:
     strength = self._mouth.strength(places)
     if strength <= 0:
       return
-    upper = [*portrait_mesh.UPPER_LIP, *_ABOVE_MOUTH]
-    lower = list(portrait_mesh.LOWER_LIP)
+    upper = [*face_mesh.UPPER_LIP, *_ABOVE_MOUTH]
+    lower = list(face_mesh.LOWER_LIP)
     layers = [
       (self._mouth.tongue, _affine(places[lower, :2], self._still[lower])),
       (self._mouth.teeth, _affine(neutral[upper, :2], self._still[upper])),
@@ -90,8 +90,8 @@ class Features:
     self, image: np.ndarray, places: np.ndarray, neutral: np.ndarray, eye: int
   ) -> None:
     """Draws the line in which closed lids meet."""
-    upper = list(portrait_mesh.UPPER_LIDS[eye])
-    lower = list(portrait_mesh.LOWER_LIDS[eye])
+    upper = list(face_mesh.UPPER_LIDS[eye])
+    lower = list(face_mesh.LOWER_LIDS[eye])
     gap = np.linalg.norm((places[upper] - places[lower])[2:-2, :2])
     usual = np.linalg.norm((neutral[upper] - neutral[lower])[2:-2, :2])
     closed = float(np.clip(1.6 - 2.6 * gap / max(usual, 1e-6), 0, 1))
@@ -129,7 +129,7 @@ class Mouth:
   def __init__(
     self, canvas: np.ndarray, still: np.ndarray, rng: np.random.Generator
   ):
-    rim = still[list(portrait_mesh.rims()[2])]
+    rim = still[list(face_mesh.rims()[2])]
     self._width = float(np.linalg.norm(still[78] - still[308]))
     gap = float(np.linalg.norm(still[13] - still[14]))
     self._open = gap / self._width
@@ -309,7 +309,7 @@ def _dark(canvas: np.ndarray, points: np.ndarray) -> np.ndarray:
 def _white(canvas: np.ndarray, still: np.ndarray) -> np.ndarray:
   """Colour of teeth in the light in which the eyes are."""
   inside = np.zeros(canvas.shape[:2], np.uint8)
-  for rim in portrait_mesh.rims()[:2]:
+  for rim in face_mesh.rims()[:2]:
     _polygon(inside, still[list(rim)])
   eyes = canvas[inside > 200].astype(np.float32)
   if len(eyes) < 8:

@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 
-from data_prep import occluder_shapes as shapes
-from data_prep.cutouts import Cutout, cloth_colour
-from data_prep.occluder_shapes import Skin
+from data_prep.occlusion import shapes
+from data_prep.occlusion.cutouts import Cutout, cloth_colour
+from data_prep.occlusion.shapes import Skin
 
 KINDS = ("cloth", "bottle", "tube", "mask", "blotch")
 
@@ -16,7 +16,7 @@ def draw(
   """Draws a thing about as large as a hand.
 
   Args:
-    kind: `hand`, `box` and `strokes` as `occluder_shapes` draws them; for
+    kind: `hand`, `box` and `strokes` as `shapes` draws them; for
       anything else, one of `KINDS` by chance.
     rng: decides form and colour.
     skin: of the person.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.portrait_mesh import MOVES
+from data_prep.portraits.mesh import MOVES
 
 
 @dataclass(frozen=True, kw_only=True)
