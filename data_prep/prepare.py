@@ -24,6 +24,7 @@ from data_prep.faces.landmarks import cheek
 from data_prep.faces.track import LOOKAHEAD, FaceFinder, TrackedFace, track
 from data_prep.occlusion.paste import Occlusion, OcclusionConfig
 from data_prep.occlusion.shapes import Skin
+from data_prep.occlusion.sprites import SpriteOcclusion
 from data_prep.sources import Clip, Frame
 from diffmvr_jax.data.record_codec import FrameRecord
 
@@ -48,7 +49,7 @@ class Pasted:
 
   def start(
     self, fps: Fraction, image: np.ndarray, tracked: TrackedFace
-  ) -> Occlusion:
+  ) -> Occlusion | SpriteOcclusion:
     """Begins with the first crop in which there is a face.
 
     Args:
@@ -56,7 +57,8 @@ class Pasted:
       image: (size, size, 3) uint8 crop.
       tracked: its face.
     """
-    return Occlusion(
+    kind = SpriteOcclusion if self.config.has_sprites else Occlusion
+    return kind(
       self.config,
       seed=self.seed,
       skin=_skin(image, tracked),
@@ -110,7 +112,7 @@ def prepare(
   """
   finder = FaceFinder(find_face, which_face)
   bank = PastBank()
-  pasting: Occlusion | None = None
+  pasting: Occlusion | SpriteOcclusion | None = None
   masked = _masked(clip.frames(), occlusion, causal=lookahead == 0)
   observed = (
     ((frame, mask), finder(frame.image, frame.index)) for frame, mask in masked

@@ -21,8 +21,9 @@ from data_prep.prepare import Found, Pasted, SkippedFrame, prepare
 from data_prep.sources import (
   Clip,
   Frame,
-  KnownFaces,
+  PortraitSource,
   file_clip,
+  portrait_clip,
   procedural_clip,
 )
 from diffmvr_jax.data.record_codec import FrameRecord
@@ -63,7 +64,9 @@ class Recipe:
   models: str | None = None
   seed: int = 0
 
-  def records(self, source: Path | int) -> Iterator[FrameRecord | SkippedFrame]:
+  def records(
+    self, source: Path | int | PortraitSource
+  ) -> Iterator[FrameRecord | SkippedFrame]:
     """Prepares one video, see `prepare`.
 
     Raises:
@@ -105,7 +108,7 @@ class Recipe:
   @contextmanager
   def opened(
     self,
-    source: Path | int | Clip,
+    source: Path | int | PortraitSource | Clip,
     masks: Iterable[np.ndarray] | None = None,
   ) -> Iterator[tuple[Clip, Detector, Pasted | Found]]:
     """Opens a video and its detectors, and closes them.
@@ -113,12 +116,14 @@ class Recipe:
     Raises:
       InputError: one of them cannot be used.
     """
+    if isinstance(source, int | PortraitSource) and self.paste is None:
+      name = f"procedural:{source}" if isinstance(source, int) else source
+      raise InputError(f"{name}: drawn clips have only synthetic occlusion")
     if isinstance(source, int):
-      if self.paste is None:
-        raise InputError(
-          f"procedural:{source}: drawn clips have only synthetic occlusion"
-        )
-      clip, find_face = procedural_clip(source), KnownFaces(source)
+      clip, find_face = procedural_clip(source)
+    elif isinstance(source, PortraitSource):
+      seed = seed_of(self.seed, source.video_id)
+      clip, find_face = portrait_clip(source, seed, self.models)
     else:
       clip = source if isinstance(source, Clip) else file_clip(source)
       find_face = self._face()
@@ -145,14 +150,17 @@ class Recipe:
       "lookahead": self.lookahead,
     }
 
-  def check(self, sources: Iterable[Path | int]) -> None:
+  def check(self, sources: Iterable[Path | int | PortraitSource]) -> None:
     """Opens what does not depend on a video, so that errors come early.
 
     Raises:
       InputError: a model is missing or damaged; a misspelt detector.
     """
-    if all(isinstance(source, int) for source in sources):
+    sources = [source for source in sources if not isinstance(source, int)]
+    if not sources:
       return  # drawn clips need no models
+    if any(isinstance(source, PortraitSource) for source in sources):
+      FaceDetector(self.models).close()
     self._face().close()
     if self.paste is None:
       kind, _, path = self.occluder.partition(":")

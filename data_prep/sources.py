@@ -1,4 +1,4 @@
-"""Where clips come from: video files, or drawn faces (`procedural:SEED`)."""
+"""Where clips come from: video files, portraits, or drawn faces."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from diffmvr_jax.files import sha256
 
+from data_prep import portraits
 from data_prep.detectors.interface import Detections
 from data_prep.procedural import FPS, FRAMES, ProceduralVideo
 from diffmvr_jax.errors import InputError
@@ -107,32 +108,88 @@ def source_clip(source: Source) -> Clip:
   )
 
 
-def procedural_clip(seed: int) -> Clip:
-  """A drawn clip; `KnownFaces` finds its face."""
+def procedural_clip(seed: int) -> tuple[Clip, "KnownFaces"]:
+  """A drawn clip and its face."""
   name = f"procedural:{seed}"
 
   def frames() -> Iterator[Frame]:
     for index, (image, _) in enumerate(ProceduralVideo(seed).frames()):
       yield Frame(image, index, index / FPS)
 
-  return Clip(
+  clip = Clip(
     video_id=procedural_id(seed),
     path=name,
     digest=hashlib.sha256(name.encode()).hexdigest(),
     fps=FPS,
     frames=frames,
   )
+  return clip, KnownFaces(ProceduralVideo(seed).landmarks())
+
+
+@dataclass(frozen=True)
+class PortraitSource:
+  """One of the clips that are drawn from a portrait.
+
+  Attributes:
+    path: of the portrait.
+    number: of the clip, from 0.
+  """
+
+  path: Path
+  number: int = 0
+
+  def __str__(self) -> str:
+    """The path, and the number of a further clip."""
+    return f"{self.path}#{self.number}" if self.number else str(self.path)
+
+  @property
+  def video_id(self) -> str:
+    """Unique in an export."""
+    stem = self.path.stem
+    return f"{stem}@{self.number}" if self.number else stem
+
+
+def portrait_clip(
+  source: PortraitSource, seed: int, models: str | None = None
+) -> tuple[Clip, "KnownFaces"]:
+  """Draws a clip from a portrait.
+
+  Args:
+    source: which one.
+    seed: of motion, light and camera.
+    models: folder of MediaPipe's models.
+
+  Raises:
+    InputError: not a picture, or no face in it.
+  """
+  portrait = portraits.load(source.path, models)
+  drawn = portraits.PortraitClip(portrait, seed)
+
+  def frames() -> Iterator[Frame]:
+    for index, frame in enumerate(drawn.frames()):
+      yield Frame(frame.image, index, index / drawn.fps)
+
+  clip = Clip(
+    video_id=source.video_id,
+    path=str(source),
+    digest=portrait.digest,
+    fps=drawn.fps,
+    frames=frames,
+  )
+  return clip, KnownFaces(drawn.landmarks())
 
 
 class KnownFaces:
-  """The exact landmarks of a drawn clip, as a detector."""
+  """The exact landmarks of a drawn clip, as a detector.
+
+  Args:
+    landmarks: (21, 2) of every frame, in pixels.
+  """
 
   overlooks = False
 
-  def __init__(self, seed: int):
-    self._landmarks = [
-      points[None] for points in ProceduralVideo(seed).landmarks()
-    ]
+  def __init__(self, landmarks: Iterable[np.ndarray]):
+    self._landmarks = [points[None] for points in landmarks]
 
   def __call__(self, image: np.ndarray, index: int) -> Detections:
     """Returns the face of frame `index`."""
@@ -153,30 +210,49 @@ def procedural_id(seed: int) -> str:
   return f"procedural_{seed:05d}"
 
 
-def frame_estimate(source: Path | int) -> int:
+def id_of(source: Path | int | PortraitSource) -> str:
+  """The `video_id` of a source's clip."""
+  if isinstance(source, int):
+    return procedural_id(source)
+  return source.stem if isinstance(source, Path) else source.video_id
+
+
+def frame_estimate(source: Path | int | PortraitSource) -> int:
   """How many frames a source has, as its header says; 0 where it does not."""
   if isinstance(source, int):
     return FRAMES
+  if isinstance(source, PortraitSource):
+    return portraits.FRAMES
   try:
     return video.frame_estimate(source)
   except InputError:
     return 0  # reported when it is opened
 
 
-def expand(names: list[str]) -> list[Path | int]:
-  """Resolves command-line sources to files and procedural seeds.
+def expand(
+  names: list[str], clips_per_portrait: int = 1
+) -> list[Path | int | PortraitSource]:
+  """Resolves command-line sources to files, portraits and procedural seeds.
 
   Args:
-    names: video files, folders of them, `procedural:SEED` or
-      `procedural:FIRST-LAST`.
+    names: video files, folders of them, `portraits:DIR` or `portraits:FILE`,
+      `procedural:SEED` or `procedural:FIRST-LAST`.
+    clips_per_portrait: how many clips each portrait gives.
 
   Raises:
     InputError: nothing there.
   """
-  sources: list[Path | int] = []
+  sources: list[Path | int | PortraitSource] = []
   for name in names:
     if name.startswith("procedural:"):
       sources.extend(_seeds(name))
+      continue
+    if name.startswith("portraits:"):
+      sources.extend(
+        PortraitSource(path, number)
+        for path in _portraits(Path(name.removeprefix("portraits:")))
+        for number in range(clips_per_portrait)
+      )
       continue
     path = Path(name)
     if path.is_dir():
@@ -195,6 +271,20 @@ _SUFFIXES = {
   *(".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts"),
   *(".mts", ".m2ts", ".wmv", ".flv", ".3gp", ".ogv", ".gif", ".mxf"),
 }
+
+
+_PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+def _portraits(path: Path) -> list[Path]:
+  if path.is_file():
+    return [path]
+  if not path.is_dir():
+    raise InputError(f"{path}: no such file or folder of portraits")
+  files = sorted(p for p in path.iterdir() if p.suffix.lower() in _PICTURES)
+  if not files:
+    raise InputError(f"{path}: no picture in this folder")
+  return files
 
 
 def _seeds(name: str) -> range:

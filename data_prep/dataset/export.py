@@ -25,13 +25,13 @@ from tqdm import tqdm
 from data_prep.dataset.finish import Splitting, finish
 from data_prep.prepare import SkippedFrame
 from data_prep.recipe import Recipe
-from data_prep.sources import expand, frame_estimate, procedural_id
+from data_prep.sources import PortraitSource, expand, frame_estimate, id_of
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.data.records import ShardWriter
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import write_atomically
 
-Source = Path | int
+Source = Path | int | PortraitSource
 Tick = Callable[[], object]
 
 
@@ -97,17 +97,19 @@ def export(
   *,
   workers: int = 1,
   shard: tuple[int, int] = (0, 1),
+  clips_per_portrait: int = 1,
 ) -> list[str]:
   """Exports videos to a folder of records.
 
   Args:
-    names: files, folders or `procedural:FIRST-LAST`.
+    names: files, folders, `portraits:DIR` or `procedural:FIRST-LAST`.
     out: the data set's folder.
     recipe: what to do with every video.
     splitting: which of them to train on.
     workers: processes.
     shard: number of this task, from 0, and how many there are. Each does its
       share of the videos; a last run without `shard` completes the data set.
+    clips_per_portrait: how many clips each portrait gives.
 
   Returns:
     A line for each video that failed.
@@ -116,7 +118,7 @@ def export(
     InputError: no video could be used; the folder holds another export; the
       disk is full.
   """
-  sources = expand(names)
+  sources = expand(names, clips_per_portrait)
   if out.exists() and not out.is_dir():
     raise InputError(f"{out}: is a file, not a folder")
   settings = json.loads(
@@ -173,7 +175,7 @@ def _write_parts(
   seen: dict[str, Source] = {}
   frames = done = 0
   for number, source in enumerate(sources):
-    name = procedural_id(source) if isinstance(source, int) else source.stem
+    name = id_of(source)
     if name in seen:
       failed[str(source)] = (
         f"{seen[name]} has the same name; rename one of them"

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,13 +46,24 @@ class Splitting:
       if not 0 <= share < 1 or self.validation_share + self.test_share >= 1:
         raise InputError("--validation-share and --test-share: not in [0, 1)")
 
-  def of(self, videos: Iterable[str]) -> dict[str, str]:
+  def of(
+    self, videos: Iterable[str], digests: Mapping[str, str] | None = None
+  ) -> dict[str, str]:
     """Gives every video its split.
+
+    Args:
+      videos: their ids.
+      digests: of what they were read from, by id; videos of one origin, as
+        the clips of one portrait, share their subject.
 
     Raises:
       InputError: the table of subjects cannot be used.
     """
     table = read_subjects(Path(self.subjects)) if self.subjects else {}
+    first: dict[str, str] = {}
+    for video, digest in (digests or {}).items():
+      origin = first.setdefault(digest, video)
+      table.setdefault(video, table.get(origin, (origin, None)))
     return assign(
       videos,
       table,
@@ -84,7 +95,13 @@ def finish(
   parts = {p.stem: p for p in sorted((out / "parts").glob("*.tfrecord"))}
   if not parts:
     raise InputError(f"{out}: none of the {len(failed)} videos could be used")
-  split_of = splitting.of(parts)
+  facts = {
+    name: json.loads(part.with_suffix(".json").read_text())
+    for name, part in parts.items()
+  }
+  split_of = splitting.of(
+    parts, {name: known["sha256"] for name, known in facts.items()}
+  )
   counts: dict[str, list[int]] = {}
   for split in SPLITS:
     chosen = [part for name, part in parts.items() if split_of[name] == split]
@@ -96,11 +113,7 @@ def finish(
     if chosen:
       counts[split] = [len(read_index(path).offset) for path in chosen]
   _write_tfds_metadata(out, counts, recipe)
-  videos = [
-    json.loads(part.with_suffix(".json").read_text())
-    | {"split": split_of[name]}
-    for name, part in parts.items()
-  ]
+  videos = [known | {"split": split_of[name]} for name, known in facts.items()]
   manifest = {
     "settings": settings,
     "frames": {split: sum(lengths) for split, lengths in counts.items()},

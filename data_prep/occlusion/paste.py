@@ -30,6 +30,8 @@ class OcclusionConfig:
 
   Attributes:
     kinds: of `hand`, `box`, `strokes`, `sprites:DIR`; each visit draws one.
+      With sprites, `data_prep.occlusion.sprites` pastes them, and a few drawn
+      things.
     ratio: smallest and largest share of the face that a resting shape covers.
     seconds: shortest and longest rest.
     pause: shortest and longest time between two visits, in seconds.
@@ -39,6 +41,11 @@ class OcclusionConfig:
   ratio: tuple[float, float] = (0.15, 0.5)
   seconds: tuple[float, float] = (0.25, 0.8)
   pause: tuple[float, float] = (0.15, 0.6)
+
+  @property
+  def has_sprites(self) -> bool:
+    """Whether the user's own pictures are among the kinds."""
+    return any(kind.startswith("sprites:") for kind in self.kinds)
 
   def __post_init__(self) -> None:
     """Refuses settings that mean nothing."""
