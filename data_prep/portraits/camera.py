@@ -8,6 +8,8 @@ import numpy as np
 
 _SAMPLES = 7  # most of one exposure
 _BRIGHT = 215  # as far as skin is raised
+_TONES = 8  # steps of a brightness of 1
+_MIDDLE = 105  # the brightness that contrast leaves as it is
 _KNEE = 222  # where highlights begin to be held back
 
 
@@ -36,7 +38,7 @@ class Camera:
     time = np.arange(frames) / fps
     changing = rng.choice([0.25, 1.0, 2.0], p=[0.45, 0.4, 0.15])
     self._gain = np.exp(
-      rng.normal(0, 0.12) + 0.045 * changing * _wander(rng, time, 0.4)
+      rng.normal(-0.08, 0.18) + 0.045 * changing * _wander(rng, time, 0.4)
     )
     if rng.random() < 0.12:  # a lamp is turned on, a cloud passes
       edge = 1 / (1 + np.exp(-(time - rng.uniform(0, time[-1])) / 0.08))
@@ -48,13 +50,19 @@ class Camera:
     )
     warmth = rng.normal(0, 0.05) + 0.012 * changing * _wander(rng, time, 0.3)
     tint = rng.normal(0, 0.015)
+    # Film is often paler than a portrait, in contrast and in colour.
+    contrast = float(rng.choice([1.0, rng.uniform(0.65, 0.95)]))
+    self._curves = [_curve(gamma, contrast) for gamma in self._gamma]
+    colourful = float(rng.choice([1.0, rng.uniform(0.6, 1.15)]))
+    grey = np.tile([0.299, 0.587, 0.114], (3, 1))
+    self._saturation = colourful * np.eye(3) + (1 - colourful) * grey
     self._colour = np.exp(np.stack([warmth, 0 * warmth + tint, -warmth], 1))
     self._shade_size = rng.uniform(0.02, 0.14) * changing**0.5
     self._shade = rng.normal(size=(4, 3, 3)).astype(np.float32)
     self._shade_rate = rng.uniform(0.1, 0.6)
     self._shade_phase = rng.uniform(0, 2 * np.pi, 4)
     self._time = time
-    self._blur = float(rng.choice([0.0, rng.uniform(0.3, 0.9)]))
+    self._blur = float(rng.choice([0.0, rng.uniform(0.3, 1.6)], p=[0.4, 0.6]))
     self._focus = np.clip(0.5 * _wander(rng, time, 0.5), 0, 0.7)
     self._focus *= rng.random() < 0.2
     self._noise = float(
@@ -86,19 +94,16 @@ class Camera:
     blur = np.hypot(self._blur, self._focus[index]) * self._size / 256
     if blur > 0.2:
       image = cv2.GaussianBlur(image, (0, 0), blur)
-    colour = (self._gain[index] * self._colour[index]).astype(np.float32)
+    colour = self._gain[index] * self._colour[index][:, None]
+    image = cv2.transform(image, (colour * self._saturation).astype(np.float32))
     phases = np.sin(
       2 * np.pi * self._shade_rate * self._time[index] + self._shade_phase
     ).astype(np.float32)
     shade = 1 + self._shade_size * np.tensordot(phases, self._shade, 1)
     shade = cv2.resize(shade, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    image = image * (shade[..., None] * colour)
-    burnt = np.clip(image - _KNEE, 0, None)
-    image = np.minimum(image, _KNEE)
-    image += (255 - _KNEE) * (1 - np.exp(burnt / np.float32(_KNEE - 255)))
-    gamma = float(self._gamma[index])
-    if abs(gamma - 1) > 0.005:
-      image = 255 * cv2.pow(np.clip(image, 0, 255) / np.float32(255), gamma)
+    image = cv2.multiply(image, cv2.merge([shade] * 3), scale=_TONES)
+    tones = np.clip(image, 0, len(self._curves[0]) - 1).astype(np.uint16)
+    image = np.take(self._curves[index], tones)
     y, x = self._offsets[index]
     grain = self._grain[y : y + self._size, x : x + self._size]
     # Darker parts of a picture are noisier.
@@ -131,6 +136,16 @@ class Camera:
         borderMode=cv2.BORDER_REPLICATE,
       )
     return total / np.float32(count)
+
+
+def _curve(gamma: float, contrast: float) -> np.ndarray:
+  """Brightness on film of light in steps of 1 / `_TONES`."""
+  light = np.arange(512 * _TONES) / _TONES
+  burnt = np.clip(light - _KNEE, 0, None)
+  held = np.minimum(light, _KNEE)
+  held += (255 - _KNEE) * (1 - np.exp(burnt / (_KNEE - 255)))
+  bright = 255 * (held / 255) ** gamma
+  return (_MIDDLE + contrast * (bright - _MIDDLE)).astype(np.float32)
 
 
 def _through_jpeg(image: np.ndarray, quality: float) -> np.ndarray:

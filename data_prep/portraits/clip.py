@@ -412,11 +412,15 @@ def _rasterised(
   while (numbers < 0).any():  # slivers between triangles
     numbers = np.where(numbers < 0, cv2.dilate(numbers, _AROUND), numbers)
   x, y = np.meshgrid(np.arange(side), np.arange(side))
-  parts = np.stack([start, slope_x, slope_y, known.min(1), known.max(1)])
-  start, slope_x, slope_y, least, most = parts.astype(np.float32)[:, numbers]
-  result = start + slope_x * x[..., None] + slope_y * y[..., None]
+  parts = [start, slope_x, slope_y, known.min(1), known.max(1)]
+  parts = np.concatenate(parts, axis=1).astype(np.float32)
+  start, slope_x, slope_y, least, most = np.split(
+    np.take(parts, numbers, axis=0), 5, axis=-1
+  )
+  x, y = x[..., None].astype(np.float32), y[..., None].astype(np.float32)
+  result = start + slope_x * x + slope_y * y
   # A triangle seen from its side ends within a pixel, and so do its values.
-  return np.clip(result, least, most).astype(np.float32)
+  return np.minimum(np.maximum(result, least), most)
 
 
 _AROUND = np.ones((3, 3), np.uint8)

@@ -139,8 +139,10 @@ def _expressions(
   phrase = _phrases(rng, time) if talks else np.zeros(len(time))
   syllables = _noise(rng, time, 4.5, 1)[:, 0]
   slow = _noise(rng, time, 0.4, 6)
-  loud = rng.uniform(0.5, 1.2)
-  jaw = phrase * loud * np.clip(0.055 + 0.055 * syllables, 0, 0.2)
+  # Some people hardly move their faces, some make faces.
+  lively = float(rng.choice([0.6, 1.0, 1.6], p=[0.3, 0.45, 0.25]))
+  loud = lively * rng.uniform(0.5, 1.2)
+  jaw = phrase * loud * np.clip(0.055 + 0.055 * syllables, 0, 0.18)
   if rng.random() < 0.25:  # a gape, a laugh, or a yawn
     jaw += rng.uniform(0.08, 0.2) * _bump(rng, time, 0.3, 1.2)
   add("jaw", jaw)
@@ -155,13 +157,15 @@ def _expressions(
     smiles = _smooth_step(2.0 * slow[:, 1] + rng.normal(-0.5, 1))
     add("smile", rng.uniform(0.4, 1.1) * smiles)
   shapes = _noise(rng, time, 2.5, 2)
-  add("narrow", np.clip(0.5 * phrase * shapes[:, 0], -0.3, 0.8))
-  add("lip_up", np.clip(0.5 * phrase * shapes[:, 1], -0.1, 0.7))
+  add("narrow", np.clip(0.5 * lively * phrase * shapes[:, 0], -0.4, 1.1))
+  add("lip_up", np.clip(0.5 * lively * phrase * shapes[:, 1], -0.1, 0.9))
   if rng.random() < 0.2:  # lips pressed, pouted
-    add("narrow", rng.uniform(0.4, 1.0) * _bump(rng, time, 0.4, 1.5))
-  brows = rng.uniform(0.2, 0.6) * (slow[:, 2] + phrase * shapes[:, 0] * 0.5)
+    add("narrow", rng.uniform(0.5, 1.2) * _bump(rng, time, 0.4, 1.5))
+  brows = (
+    lively * rng.uniform(0.2, 0.6) * (slow[:, 2] + phrase * shapes[:, 0] * 0.5)
+  )
   add("brow_up", np.clip(brows, -0.25, 1))
-  add("frown", np.clip(0.7 * slow[:, 3] - 0.3, 0, 1))
+  add("frown", np.clip(lively * (0.7 * slow[:, 3] - 0.3), 0, 1.2))
   lids = _blinks(rng, time)
   add("squint", np.clip(0.4 * slow[:, 4], 0, 0.8))
   droop = np.clip(0.12 * slow[:, 5], -0.1, 0.3)
