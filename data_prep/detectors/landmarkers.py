@@ -132,7 +132,7 @@ def face_mesh(
   with _quiet():
     landmarker = vision.FaceLandmarker.create_from_options(
       vision.FaceLandmarkerOptions(
-        base_options=options, min_face_detection_confidence=0.4
+        base_options=options, min_face_detection_confidence=0.3
       )
     )
   with closing(landmarker):

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 
 from data_prep.occlusion import shapes
-from data_prep.occlusion.cutouts import Cutout, cloth_colour
+from data_prep.occlusion.cutouts import Cutout
+from data_prep.occlusion.forearms import cloth_colour
 from data_prep.occlusion.shapes import Skin
 
 KINDS = ("cloth", "bottle", "tube", "mask", "blotch")

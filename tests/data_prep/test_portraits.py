@@ -8,7 +8,10 @@ pytest.importorskip("mediapipe")
 skimage_data = pytest.importorskip("skimage.data")
 
 from data_prep import portraits  # noqa: E402 (need the packages above)
+from data_prep.__main__ import main as data_prep  # noqa: E402
 from data_prep.faces.landmarks import extent, oval  # noqa: E402
+from data_prep.sources import expand  # noqa: E402
+from diffmvr_jax.data.records import RecordSource  # noqa: E402
 from diffmvr_jax.errors import InputError  # noqa: E402
 
 SIZE = 128
@@ -137,3 +140,44 @@ def test_real_portraits_keep_their_face(assets):
         _, side = extent(frame.landmarks)
         error = np.linalg.norm(found.landmarks[0] - frame.landmarks, axis=1)
         assert error.mean() < 0.05 * side
+
+
+def test_folders_of_portraits_are_expanded(tmp_path):
+  for name in ("b.jpg", "a.png", "notes.csv"):
+    (tmp_path / name).touch()
+  found = expand([f"portraits:{tmp_path}"], clips_per_portrait=2)
+  assert [source.video_id for source in found] == ["a", "a@1", "b", "b@1"]
+  assert str(found[0]) == str(tmp_path / "a.png")
+  single = expand([f"portraits:{tmp_path / 'b.jpg'}"])
+  assert [source.video_id for source in single] == ["b"]
+  (tmp_path / "empty").mkdir()
+  for path, complaint in (("empty", "no picture"), ("none", "no such file")):
+    with pytest.raises(InputError, match=complaint):
+      expand([f"portraits:{tmp_path / path}"])
+
+
+def test_portraits_are_exported_with_known_landmarks(assets, tmp_path, capsys):
+  stills = sorted((assets / "portraits").glob("*.jpg"))[:1]
+  if not stills or not (assets / "hands").is_dir():
+    pytest.skip("no portraits and hands among the assets")
+  folder = tmp_path / "stills"
+  folder.mkdir()
+  (folder / "someone.jpg").write_bytes(stills[0].read_bytes())
+  cv2.imwrite(str(folder / "wall.png"), np.full((96, 96, 3), 90, np.uint8))
+  out = tmp_path / "data"
+  command = [
+    *("export", f"portraits:{folder}", "--out", str(out), "--size", "48"),
+    *("--paste", f"sprites:{assets / 'hands'}", "--test-share", "0"),
+    *("--models", str(assets / "models")),
+  ]
+  with pytest.raises(SystemExit) as ended:
+    data_prep(command)
+  assert ended.value.code == 1
+  assert "wall.png: no face in this portrait" in capsys.readouterr().err
+  records = RecordSource(out, "train")
+  assert len(records) == portraits.FRAMES
+  outside = [
+    np.abs(r.image.astype(int) - r.target)[r.mask == 0].mean()
+    for r in (records[i] for i in range(0, len(records), 6))
+  ]
+  assert max(outside) < 4  # as JPEG leaves them
