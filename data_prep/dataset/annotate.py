@@ -18,6 +18,7 @@ from data_prep.faces.landmarks import oval
 from data_prep.faces.track import Face, FaceFinder, track
 from data_prep.occlusion.clutter import clutter
 from data_prep.occlusion.paste import Occlusion, compose, unit_to_pixels
+from data_prep.occlusion.sprites import SpriteOcclusion
 from data_prep.prepare import Found
 from data_prep.recipe import Recipe, seed_of
 from diffmvr_jax.errors import InputError
@@ -137,7 +138,7 @@ def _occluded(
         if frame.index % every == 0:
           yield frame.index, frame.image, found, mask
       return
-    pasting: Occlusion | None = None
+    pasting: Occlusion | SpriteOcclusion | None = None
     observed = (
       ((frame, found := finder(frame.image, frame.index)), found)
       for frame in frames

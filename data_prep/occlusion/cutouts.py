@@ -148,7 +148,7 @@ def _is_skin(rgba: np.ndarray) -> bool:
   if not len(pixels):
     return False
   _, a, b = _lab(np.median(pixels, axis=0)[None, None])[0, 0]
-  return bool(2 < a < 35 and 3 < b < 45)
+  return bool(0.5 < a < 35 and 3 < b < 45)
 
 
 def _lab(rgb: np.ndarray) -> np.ndarray:

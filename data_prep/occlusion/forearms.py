@@ -184,7 +184,7 @@ def _smooth_noise(
   coarse = [max(2, -(-n // step)) for n in shape]
   noise = rng.normal(size=coarse).astype(np.float32)
   noise = cv2.GaussianBlur(noise, (0, 0), max(sigma / step, 0.3))
-  noise /= max(float(noise.std()), 1e-6)
+  noise = np.asarray(noise / max(float(noise.std()), 1e-6), np.float32)
   return cv2.resize(noise, shape[::-1], interpolation=cv2.INTER_CUBIC)
 
 

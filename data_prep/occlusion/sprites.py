@@ -123,7 +123,7 @@ class SpriteOcclusion:
     mask = cv2.dilate((alpha > 0).astype(np.uint8), _CROSS)
     kept = 1 - alpha.astype(np.float32) / 255
     if shadow is not None:
-      mask |= (shadow > 0).astype(np.uint8)
+      mask = cv2.bitwise_or(mask, (shadow > 0).astype(np.uint8))
       kept *= 1 - shadow
     mixed = image * kept[..., None] + sprite[..., :3]
     mixed = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)

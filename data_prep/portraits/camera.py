@@ -125,13 +125,14 @@ class Camera:
     speed = cv2.blur(speed, (9, 9))
     count = int(np.clip(np.ceil(fastest), 2, _SAMPLES))
     x, y = np.meshgrid(np.arange(self._size), np.arange(self._size))
-    grid = np.dstack([x, y]).astype(np.float32)
+    x, y = x.astype(np.float32), y.astype(np.float32)
     total = np.zeros_like(image)
     for step in (np.arange(count) + 0.5) / count - 0.5:
-      source = grid + np.float32(step * self._shutter) * speed
+      share = np.float32(step * self._shutter)
       total += cv2.remap(
         image,
-        *cv2.split(source),
+        x + share * speed[..., 0],
+        y + share * speed[..., 1],
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
       )
@@ -151,7 +152,9 @@ def _curve(gamma: float, contrast: float) -> np.ndarray:
 def _through_jpeg(image: np.ndarray, quality: float) -> np.ndarray:
   options = [cv2.IMWRITE_JPEG_QUALITY, round(quality)]
   _, data = cv2.imencode(".jpg", image[..., ::-1], options)
-  return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+  picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
+  assert picture is not None
+  return np.ascontiguousarray(picture[..., ::-1])
 
 
 def _through_x264(
@@ -172,9 +175,9 @@ def _through_x264(
       )
     container.mux(stream.encode())
   memory.seek(0)
-  with av.open(memory) as container:
+  with av.open(memory, "r") as encoded:
     return [
-      frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)
+      frame.to_ndarray(format="rgb24") for frame in encoded.decode(video=0)
     ]
 
 

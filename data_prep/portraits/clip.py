@@ -149,6 +149,7 @@ class PortraitClip:
     self._distance = rng.uniform(3.5, 7.0) * extent
     self._light = _unit(rng.normal([0, -0.4, -1], [0.6, 0.5, 0.2]))
     self._ambient = rng.uniform(1.0, 3.0)
+    self._lit_still = self._lit(self._model.points)
     self._camera = Camera(
       rng,
       frames,
@@ -173,8 +174,8 @@ class PortraitClip:
       (size, size, 3) uint8, and its landmarks, (21, 2) float32.
     """
     source = grid(self._size) * np.float32(self._to_canvas[0, 0])
-    source += np.float32(self._to_canvas[0, 2])
-    image = cv2.remap(self._canvas, *cv2.split(source), cv2.INTER_LINEAR)
+    x, y = cv2.split(source + np.float32(self._to_canvas[0, 2]))
+    image = cv2.remap(self._canvas, x, y, cv2.INTER_LINEAR)
     return image, from_mediapipe(self._model.points[:, :2])
 
   def frames(self) -> Iterator[PortraitFrame]:
@@ -207,10 +208,11 @@ class PortraitClip:
     fine = cv2.resize(coarse, (self._size, self._size))
     flow = np.ascontiguousarray(fine[..., :2])
     source = (flow + grid(self._size)) * np.float32(self._to_canvas[0, 0])
-    source += np.float32(self._to_canvas[0, 2])
+    x, y = cv2.split(source + np.float32(self._to_canvas[0, 2]))
     image = cv2.remap(
       self._canvas,
-      *cv2.split(source),
+      x,
+      y,
       cv2.INTER_LINEAR,
       borderMode=cv2.BORDER_REFLECT,
     )
@@ -230,12 +232,6 @@ class PortraitClip:
     return np.clip(
       1 + self._model.head * (now / self._lit_still - 1), 0.82, 1.22
     )
-
-  @property
-  def _lit_still(self) -> np.ndarray:
-    if not hasattr(self, "_lit_cache"):
-      self._lit_cache = self._lit(self._model.points)
-    return self._lit_cache
 
   def _lit(self, points: np.ndarray) -> np.ndarray:
     normals = normals_of(points, self._model.triangles)
