@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.detections import Detections, bounding_box
 from data_prep.detectors.find_masks import find_masks
-from data_prep.detectors.interface import Detections, bounding_box
 from data_prep.detectors.landmarkers import FaceDetector, HandDetector
 from data_prep.prepare import RealOcclusion, prepare
 from data_prep.recipe import Recipe

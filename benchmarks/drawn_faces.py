@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data_prep.detectors.interface import Detections
+from data_prep.detections import Detections
 from data_prep.procedural import SIZE, ProceduralVideo
 
 

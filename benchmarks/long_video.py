@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.drawn_faces import DrawnFaces
-from data_prep.detectors.interface import Detector
+from data_prep.detections import Detector
 from data_prep.procedural import SIZE, ProceduralVideo
 from data_prep.recipe import Recipe
 from diffmvr_jax.inference.crop_restorer import CropRestorer

@@ -30,11 +30,12 @@ import numpy as np
 
 from benchmarks.drawn_faces import DrawnFaces
 from benchmarks.train_step import random_params
-from data_prep.detectors.interface import Detections
+from data_prep.clip import Clip, Frame
+from data_prep.detections import Detections
 from data_prep.detectors.landmarkers import FaceDetector, HandDetector
 from data_prep.prepare import RealOcclusion, SkippedFrame, prepare
 from data_prep.procedural import ProceduralVideo
-from data_prep.sources import Clip, Frame, array_clip
+from data_prep.sources import array_clip
 from diffmvr_jax.config import AutoencoderConfig, Config, load_config
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.diffusion.schedule import make_schedule

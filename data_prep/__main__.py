@@ -56,6 +56,13 @@ def _add_export(commands) -> None:
     help="this task of a cluster array, from 0; a last run without it "
     "completes the data set",
   )
+  command.add_argument(
+    "--clips-per-portrait",
+    type=int,
+    default=1,
+    metavar="N",
+    help="how many clips portraits:DIR draws of each person (1)",
+  )
   command.set_defaults(run=_export)
 
 
@@ -67,6 +74,7 @@ def _export(arguments) -> int:
     _splitting(arguments),
     workers=arguments.workers,
     shard=arguments.shard,
+    clips_per_portrait=arguments.clips_per_portrait,
   )
   for line in failed:
     print(f"failed: {line}", file=sys.stderr)
@@ -159,7 +167,8 @@ def _add_recipe(command) -> None:
     "videos",
     nargs="+",
     metavar="VIDEO",
-    help="files, folders, or procedural:FIRST-LAST for drawn faces",
+    help="files, folders, portraits:DIR for clips drawn from still portraits, "
+    "or procedural:FIRST-LAST for drawn faces",
   )
   command.add_argument("--out", type=Path, required=True)
   command.add_argument(
@@ -189,7 +198,8 @@ def _add_recipe(command) -> None:
   command.add_argument(
     "--paste",
     default="hand",
-    help="comma-separated: hand, box, strokes, sprites:DIR (RGBA pictures)",
+    help="comma-separated: hand, box, strokes, sprites:DIR (RGBA pictures; "
+    "hands take the person's skin, and get an arm)",
   )
   command.add_argument(
     "--occlusion-ratio",

@@ -12,8 +12,9 @@ from fractions import Fraction
 import cv2
 import numpy as np
 
+from data_prep.clip import Clip, Frame
+from data_prep.detections import Detector
 from data_prep.detectors.find_masks import find_masks
-from data_prep.detectors.interface import Detector
 from data_prep.faces import crop
 from data_prep.faces.guidance_images import (
   PastFrameChooser,
@@ -25,7 +26,7 @@ from data_prep.faces.landmarks import cheek
 from data_prep.faces.track import LOOKAHEAD, FaceFinder, TrackedFace, track
 from data_prep.occlusion.paste import Occlusion, OcclusionConfig
 from data_prep.occlusion.shapes import Skin
-from data_prep.sources import Clip, Frame
+from data_prep.occlusion.sprites import SpriteOcclusion
 from diffmvr_jax.data.record_codec import FrameRecord
 
 # A mask that covers a smaller share of the face counts as empty.
@@ -54,7 +55,7 @@ class SyntheticOcclusion:
 
   def start(
     self, fps: Fraction, image: np.ndarray, tracked: TrackedFace
-  ) -> Occlusion:
+  ) -> Occlusion | SpriteOcclusion:
     """Returns what pastes over the face of one clip.
 
     Args:
@@ -62,7 +63,8 @@ class SyntheticOcclusion:
       image: (size, size, 3) uint8, the first crop of the clip with a face.
       tracked: the face in that crop.
     """
-    return Occlusion(
+    kind = SpriteOcclusion if self.config.has_sprites else Occlusion
+    return kind(
       self.config,
       seed=self.seed,
       skin=_skin_of(image, tracked),
@@ -116,7 +118,7 @@ def prepare(
   """
   find_one_face = FaceFinder(find_face, which_face)
   choose_past_frame = PastFrameChooser()
-  pasted: Occlusion | None = None
+  pasted: Occlusion | SpriteOcclusion | None = None
   masked = _with_masks(clip.frames(), occlusion, causal=lookahead == 0)
   observed = (
     ((frame, mask), find_one_face(frame.image, frame.index))

@@ -9,13 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.clip import Clip, Frame
+from data_prep.detections import Detector
 from data_prep.detectors.by_name import (
   check_occluder_detector,
   open_face_detector,
   open_occluder_detector,
 )
 from data_prep.detectors.given_masks import GivenMasks
-from data_prep.detectors.interface import Detector
+from data_prep.detectors.landmarkers import FaceDetector
+from data_prep.drawn_clips import (
+  PortraitSource,
+  portrait_clip,
+  procedural_clip,
+)
 from data_prep.faces.track import LOOKAHEAD
 from data_prep.occlusion.paste import OcclusionConfig
 from data_prep.prepare import (
@@ -24,13 +31,7 @@ from data_prep.prepare import (
   SyntheticOcclusion,
   prepare,
 )
-from data_prep.sources import (
-  Clip,
-  Frame,
-  KnownFaces,
-  file_clip,
-  procedural_clip,
-)
+from data_prep.sources import VideoSource, file_clip
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.errors import InputError
 
@@ -79,26 +80,31 @@ class Recipe:
   models: str | None = None
   seed: int = 0
 
-  def check_detectors(self, sources: Iterable[Path | int]) -> None:
+  def check_detectors(self, sources: Iterable[VideoSource]) -> None:
     """Opens the detectors once, so that errors come before any work.
 
     Args:
-      sources: files, or seeds of drawn clips, which need no detectors.
+      sources: the videos; drawn clips (numbers) need no detectors.
 
     Raises:
       InputError: a model is missing or damaged, or there is no such detector.
     """
-    if all(isinstance(source, int) for source in sources):
+    sources = [source for source in sources if not isinstance(source, int)]
+    if not sources:
       return
+    if any(isinstance(source, PortraitSource) for source in sources):
+      FaceDetector(self.models).close()  # whose model finds the mesh, too
     self.face_detector().close()
     if self.paste is None:
       check_occluder_detector(self.occluder, self.models)
 
-  def records(self, source: Path | int) -> Iterator[FrameRecord | SkippedFrame]:
+  def records(
+    self, source: VideoSource
+  ) -> Iterator[FrameRecord | SkippedFrame]:
     """Prepares one video, see `prepare`.
 
     Args:
-      source: a file, or the seed of a drawn clip.
+      source: the video.
 
     Raises:
       InputError: the video or a detector cannot be used.
@@ -136,25 +142,27 @@ class Recipe:
   @contextmanager
   def open_video(
     self,
-    source: Path | int | Clip,
+    source: VideoSource | Clip,
     masks: Iterable[np.ndarray] | None = None,
   ) -> Iterator[OpenVideo]:
     """Opens a video and its detectors, and closes the detectors at the end.
 
     Args:
-      source: a file, the seed of a drawn clip, or a clip.
+      source: a video's source, or a clip.
       masks: masks of shape (h, w), one for each frame; None means that the
         occluder is searched for.
 
     Raises:
       InputError: one of them cannot be used.
     """
+    if isinstance(source, int | PortraitSource) and self.paste is None:
+      name = f"procedural:{source}" if isinstance(source, int) else source
+      raise InputError(f"{name}: drawn clips have only synthetic occlusion")
     if isinstance(source, int):
-      if self.paste is None:
-        raise InputError(
-          f"procedural:{source}: drawn clips have only synthetic occlusion"
-        )
-      clip, find_face = procedural_clip(source), KnownFaces(source)
+      clip, find_face = procedural_clip(source)
+    elif isinstance(source, PortraitSource):
+      seed = seed_of(self.seed, source.video_id)
+      clip, find_face = portrait_clip(source, seed, self.models)
     else:
       clip = source if isinstance(source, Clip) else file_clip(source)
       find_face = self.face_detector()

@@ -1,56 +1,25 @@
-"""Opens clips: video files, frames in memory, and drawn faces."""
+"""Opens clips: video files, frames in memory, and what a command names."""
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
-from data_prep.detectors.interface import Detections
-from data_prep.procedural import FPS, FRAMES, ProceduralVideo
+from data_prep import portraits
+from data_prep.clip import Clip, Frame
+from data_prep.drawn_clips import PortraitSource, procedural_id
+from data_prep.procedural import FRAMES
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import sha256
 from diffmvr_jax.media import video
 from diffmvr_jax.media.sources import Source
 
+# A file, the seed of a drawn clip, or a clip that is drawn from a portrait.
+VideoSource = Path | int | PortraitSource
+
 # Bytes; file systems take 255, of which the shards' suffixes need some.
 _LONGEST_NAME = 200
-
-
-@dataclass(frozen=True)
-class Frame:
-  """One frame of a clip.
-
-  Attributes:
-    image: (h, w, 3) uint8, upright.
-    index: number of the frame, from 0.
-    time: exact time of presentation, in seconds.
-  """
-
-  image: np.ndarray
-  index: int
-  time: Fraction
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clip:
-  """A clip, which can be read more than once unless it comes from a stream.
-
-  Attributes:
-    video_id: name that is unique in an export.
-    path: path of the file, or name of the drawn clip.
-    digest: SHA-256 of what the clip is read from; empty if it is no file.
-    fps: exact average of frames per second.
-    frames: starts to read the clip.
-  """
-
-  video_id: str
-  path: str
-  digest: str
-  fps: Fraction
-  frames: Callable[[], Iterator[Frame]]
 
 
 def file_clip(path: Path) -> Clip:
@@ -107,76 +76,47 @@ def source_clip(source: Source) -> Clip:
   )
 
 
-def procedural_clip(seed: int) -> Clip:
-  """Opens a drawn clip; `KnownFaces` finds its face."""
-  name = f"procedural:{seed}"
-
-  def frames() -> Iterator[Frame]:
-    for index, (image, _) in enumerate(ProceduralVideo(seed).frames()):
-      yield Frame(image, index, index / FPS)
-
-  return Clip(
-    video_id=procedural_id(seed),
-    path=name,
-    digest=hashlib.sha256(name.encode()).hexdigest(),
-    fps=FPS,
-    frames=frames,
-  )
+def id_of(source: VideoSource) -> str:
+  """Returns the `video_id` of a source's clip."""
+  if isinstance(source, int):
+    return procedural_id(source)
+  return source.stem if isinstance(source, Path) else source.video_id
 
 
-class KnownFaces:
-  """A detector that knows the exact landmarks of a drawn clip."""
-
-  overlooks = False
-
-  def __init__(self, seed: int):
-    self._landmarks = [
-      points[None] for points in ProceduralVideo(seed).landmarks()
-    ]
-
-  def __call__(self, image: np.ndarray, index: int) -> Detections:
-    """Returns the face of frame `index`."""
-    del image
-    points = self._landmarks[index]
-    return Detections(
-      boxes=np.concatenate([points.min(1), points.max(1)], axis=1),
-      scores=np.ones(1, np.float32),
-      landmarks=points,
-    )
-
-  def close(self) -> None:
-    """Nothing to free."""
-
-
-def procedural_id(seed: int) -> str:
-  """Returns the `video_id` of a drawn clip."""
-  return f"procedural_{seed:05d}"
-
-
-def frame_estimate(source: Path | int) -> int:
+def frame_estimate(source: VideoSource) -> int:
   """Returns the number of frames that a header gives; 0 if it gives none."""
   if isinstance(source, int):
     return FRAMES
+  if isinstance(source, PortraitSource):
+    return portraits.FRAMES
   try:
     return video.frame_estimate(source)
   except InputError:
     return 0  # the error is reported when the video is opened
 
 
-def expand(names: list[str]) -> list[Path | int]:
-  """Resolves command-line sources to files and procedural seeds.
+def expand(names: list[str], clips_per_portrait: int = 1) -> list[VideoSource]:
+  """Resolves command-line sources to files, portraits and procedural seeds.
 
   Args:
-    names: video files, folders of them, `procedural:SEED` or
-      `procedural:FIRST-LAST`.
+    names: video files, folders of them, `portraits:DIR` or `portraits:FILE`,
+      `procedural:SEED` or `procedural:FIRST-LAST`.
+    clips_per_portrait: number of clips that each portrait gives.
 
   Raises:
     InputError: there is no such file, or no video in a folder.
   """
-  sources: list[Path | int] = []
+  sources: list[VideoSource] = []
   for name in names:
     if name.startswith("procedural:"):
       sources.extend(_seeds(name))
+      continue
+    if name.startswith("portraits:"):
+      sources.extend(
+        PortraitSource(path, number)
+        for path in _portraits(Path(name.removeprefix("portraits:")))
+        for number in range(clips_per_portrait)
+      )
       continue
     path = Path(name)
     if path.is_dir():
@@ -195,6 +135,20 @@ _SUFFIXES = {
   *(".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts"),
   *(".mts", ".m2ts", ".wmv", ".flv", ".3gp", ".ogv", ".gif", ".mxf"),
 }
+
+
+_PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+def _portraits(path: Path) -> list[Path]:
+  if path.is_file():
+    return [path]
+  if not path.is_dir():
+    raise InputError(f"{path}: no such file or folder of portraits")
+  files = sorted(p for p in path.iterdir() if p.suffix.lower() in _PICTURES)
+  if not files:
+    raise InputError(f"{path}: no picture in this folder")
+  return files
 
 
 def _seeds(name: str) -> range:

@@ -13,17 +13,19 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from data_prep.clip import Frame
 from data_prep.dataset.finish import Splitting
+from data_prep.detections import bounding_box
 from data_prep.detectors.find_masks import find_masks
-from data_prep.detectors.interface import bounding_box
 from data_prep.faces import crop
 from data_prep.faces.landmarks import oval
 from data_prep.faces.track import Face, FaceFinder, track
 from data_prep.occlusion.clutter import clutter
 from data_prep.occlusion.paste import Occlusion, compose, unit_to_pixels
+from data_prep.occlusion.sprites import SpriteOcclusion
 from data_prep.prepare import RealOcclusion, SyntheticOcclusion
 from data_prep.recipe import OpenVideo, Recipe, seed_of
-from data_prep.sources import Frame, expand
+from data_prep.sources import expand
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import write_atomically
 
@@ -238,7 +240,7 @@ def _with_pasted_occlusion(
       face = find_one_face(frame.image, frame.index)
       yield (frame, face), face
 
-  pasted: Occlusion | None = None
+  pasted: Occlusion | SpriteOcclusion | None = None
   for (frame, face), tracked in track(with_faces(), recipe.size):
     if tracked is None or frame.index % every:
       continue

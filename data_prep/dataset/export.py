@@ -16,10 +16,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data_prep.dataset.finish import Splitting, finish
-from data_prep.dataset.part import Source
 from data_prep.dataset.workers import write_parts
 from data_prep.recipe import Recipe
-from data_prep.sources import expand, frame_estimate, procedural_id
+from data_prep.sources import VideoSource, expand, frame_estimate, id_of
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import write_atomically
 
@@ -32,11 +31,12 @@ def export(
   *,
   workers: int = 1,
   shard: tuple[int, int] = (0, 1),
+  clips_per_portrait: int = 1,
 ) -> list[str]:
   """Exports videos to a folder of records.
 
   Args:
-    names: files, folders or `procedural:FIRST-LAST`.
+    names: files, folders, `portraits:DIR` or `procedural:FIRST-LAST`.
     out: folder of the data set.
     recipe: how the videos are prepared.
     splitting: how the videos are divided into splits.
@@ -44,6 +44,7 @@ def export(
     shard: number of this task, from 0, and the number of tasks. Each task does
       its share of the videos; a last run without `shard` completes the data
       set.
+    clips_per_portrait: number of clips that each portrait gives.
 
   Returns:
     A line for each video that failed.
@@ -54,7 +55,9 @@ def export(
   """
   if workers < 1:
     raise InputError(f"--workers {workers}: at least 1")
-  sources = expand(names)
+  if clips_per_portrait < 1:
+    raise InputError(f"--clips-per-portrait {clips_per_portrait}: at least 1")
+  sources = expand(names, clips_per_portrait)
   settings = _settings(sources, recipe, splitting)
   finished = _open_folder(out, settings)
   if finished:
@@ -87,7 +90,7 @@ def export(
 
 
 def _settings(
-  sources: Sequence[Source], recipe: Recipe, splitting: Splitting
+  sources: Sequence[VideoSource], recipe: Recipe, splitting: Splitting
 ) -> dict:
   """Everything that the records depend on, as JSON holds it."""
   settings = asdict(recipe) | asdict(splitting)
@@ -123,21 +126,21 @@ class _Plan:
     total: estimated number of frames in all parts.
   """
 
-  jobs: list[tuple[Source, Path]]
+  jobs: list[tuple[VideoSource, Path]]
   clashes: dict[str, str]
   done: int
   total: int
 
 
 def _plan(
-  sources: Sequence[Source], parts: Path, shard: tuple[int, int]
+  sources: Sequence[VideoSource], parts: Path, shard: tuple[int, int]
 ) -> _Plan:
   clashes: dict[str, str] = {}
-  jobs: list[tuple[Source, Path]] = []
-  source_of: dict[str, Source] = {}
+  jobs: list[tuple[VideoSource, Path]] = []
+  source_of: dict[str, VideoSource] = {}
   done = 0
   for number, source in enumerate(sources):
-    name = procedural_id(source) if isinstance(source, int) else source.stem
+    name = id_of(source)
     if name in source_of:
       other = source_of[name]
       clashes[str(source)] = f"{other} has the same name; rename one of them"
@@ -155,7 +158,7 @@ def _plan(
 
 
 def _write_missing_parts(
-  sources: Sequence[Source],
+  sources: Sequence[VideoSource],
   parts: Path,
   recipe: Recipe,
   *,

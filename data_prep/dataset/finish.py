@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,13 +54,25 @@ class Splitting:
     """
     self.of(())
 
-  def of(self, videos: Iterable[str]) -> dict[str, str]:
+  def of(
+    self, videos: Iterable[str], digests: Mapping[str, str] | None = None
+  ) -> dict[str, str]:
     """Returns the split of every video.
+
+    Args:
+      videos: ids of the videos.
+      digests: checksums of the files that the videos come from, by id. Videos
+        that come from one file, as the clips of a portrait do, share their
+        subject.
 
     Raises:
       InputError: the table of subjects cannot be used.
     """
     table = read_subjects(Path(self.subjects)) if self.subjects else {}
+    first: dict[str, str] = {}
+    for video, digest in (digests or {}).items():
+      origin = first.setdefault(digest, video)
+      table.setdefault(video, table.get(origin, (origin, None)))
     return assign(
       videos,
       table,
@@ -92,7 +104,13 @@ def finish(
   parts = {p.stem: p for p in sorted((out / "parts").glob("*.tfrecord"))}
   if not parts:
     raise InputError(f"{out}: none of the {len(failed)} videos could be used")
-  split_of = splitting.of(parts)
+  facts = {
+    name: json.loads(part.with_suffix(".json").read_text())
+    for name, part in parts.items()
+  }
+  split_of = splitting.of(
+    parts, {name: known["sha256"] for name, known in facts.items()}
+  )
   counts: dict[str, list[int]] = {}
   for split in SPLITS:
     chosen = [part for name, part in parts.items() if split_of[name] == split]
@@ -104,11 +122,7 @@ def finish(
     if chosen:
       counts[split] = [len(read_index(path).offset) for path in chosen]
   _write_tfds_metadata(out, counts, recipe)
-  videos = [
-    json.loads(part.with_suffix(".json").read_text())
-    | {"split": split_of[name]}
-    for name, part in parts.items()
-  ]
+  videos = [known | {"split": split_of[name]} for name, known in facts.items()]
   manifest = {
     "settings": settings,
     "frames": {split: sum(lengths) for split, lengths in counts.items()},

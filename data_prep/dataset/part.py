@@ -7,13 +7,11 @@ from pathlib import Path
 
 from data_prep.prepare import SkippedFrame
 from data_prep.recipe import Recipe
+from data_prep.sources import VideoSource
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.data.records import ShardWriter
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import write_atomically
-
-# A source is a file, or the seed of a drawn clip.
-Source = Path | int
 
 
 @dataclass(kw_only=True)
@@ -69,7 +67,7 @@ class VideoStatistics:
 
 
 def write_part(
-  source: Source,
+  source: VideoSource,
   part: Path,
   recipe: Recipe,
   after_frame: Callable[[], object],

@@ -12,18 +12,19 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from data_prep.dataset.part import Source, write_part
+from data_prep.dataset.part import write_part
 from data_prep.recipe import Recipe
+from data_prep.sources import VideoSource
 from diffmvr_jax.errors import InputError
 
 
 def write_parts(
-  jobs: Sequence[tuple[Source, Path]],
+  jobs: Sequence[tuple[VideoSource, Path]],
   recipe: Recipe,
   *,
   workers: int,
   progress: tqdm,
-) -> Iterator[tuple[Source, str]]:
+) -> Iterator[tuple[VideoSource, str]]:
   """Writes a part for each video.
 
   Args:
@@ -47,18 +48,18 @@ def write_parts(
 
 
 def _write_in_processes(
-  jobs: Sequence[tuple[Source, Path]],
+  jobs: Sequence[tuple[VideoSource, Path]],
   recipe: Recipe,
   workers: int,
   progress: tqdm,
-) -> Iterator[tuple[Source, str]]:
+) -> Iterator[tuple[VideoSource, str]]:
   # Forking would copy locked locks of MediaPipe's and PyTorch's threads.
   context = get_context("spawn")
   counter, stop = context.Value("q", 0), context.Event()
   with ProcessPoolExecutor(
     workers, context, _start_worker, (counter, stop, os.getpid())
   ) as pool:
-    waiting: dict[Future, Source] = {
+    waiting: dict[Future, VideoSource] = {
       pool.submit(_work, source, part, recipe): source for source, part in jobs
     }
     with _stop_on_error(stop, pool):
@@ -110,5 +111,5 @@ def _start_worker(counter, stop, parent: int) -> None:
   _after_frame = after_frame
 
 
-def _work(source: Source, part: Path, recipe: Recipe) -> str:
+def _work(source: VideoSource, part: Path, recipe: Recipe) -> str:
   return write_part(source, part, recipe, _after_frame)

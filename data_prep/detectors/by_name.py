@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
+from data_prep.detections import Detector
 from data_prep.detectors.given_masks import UserMasks
-from data_prep.detectors.interface import Detector
 from data_prep.detectors.landmarkers import FaceDetector, HandDetector
 from data_prep.detectors.yolo import YoloDetector
 from diffmvr_jax.errors import InputError

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from data_prep.detectors.interface import Detector, covered
-from data_prep.sources import Frame
+from data_prep.clip import Frame
+from data_prep.detections import Detector, covered
 
 # A hand does not vanish for so few frames, so such gaps are filled.
 _GAP = 2

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_prep.detectors.interface import NOTHING, Detections, bounding_box
+from data_prep.detections import NOTHING, Detections, bounding_box
 from data_prep.occlusion.shapes import full_scale
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.media import video

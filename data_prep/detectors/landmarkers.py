@@ -3,13 +3,13 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from data_prep.detectors.interface import NOTHING, Detections, bounding_box
+from data_prep.detections import NOTHING, Detections, bounding_box
 from data_prep.detectors.mediapipe_files import model_path
 from data_prep.faces.landmarks import from_mediapipe, oval
 from diffmvr_jax.errors import InputError
@@ -113,6 +113,34 @@ class HandDetector:
   def close(self) -> None:
     """Frees MediaPipe's graph; left to the interpreter's exit, it fails."""
     self._landmarker.close()
+
+
+def face_mesh(
+  image: np.ndarray, models: str | Path | None = None
+) -> np.ndarray | None:
+  """Finds the mesh of the face in a still.
+
+  Args:
+    image: (h, w, 3) uint8.
+    models: folder of the model files, as of `FaceDetector`.
+
+  Returns:
+    (478, 3): x, y, and the depth, away from the camera, in pixels; None: no
+    face.
+  """
+  vision, options = _tasks("face_landmarker", models)
+  with _quiet():
+    landmarker = vision.FaceLandmarker.create_from_options(
+      vision.FaceLandmarkerOptions(
+        base_options=options, min_face_detection_confidence=0.3
+      )
+    )
+  with closing(landmarker):
+    faces = landmarker.detect(_mediapipe_image(image)).face_landmarks
+  if not faces:
+    return None
+  depth = [point.z * image.shape[1] for point in faces[0]]
+  return np.column_stack([_pixels(faces[0], image), depth])
 
 
 def _tasks(name: str, models: str | Path | None):

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from data_prep.detectors.interface import NOTHING, Detections
+from data_prep.detections import NOTHING, Detections
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import find_named_model_file
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from data_prep.detectors.interface import Detections, Detector, largest
+from data_prep.detections import Detections, Detector, largest
 from data_prep.faces import crop
 from data_prep.faces.landmarks import extent, oval, roll
 

@@ -29,7 +29,8 @@ class OcclusionConfig:
 
   Attributes:
     kinds: some of `hand`, `box`, `strokes` and `sprites:DIR`; each visit draws
-      one of them.
+      one of them. With sprites, `data_prep.occlusion.sprites` pastes them, and
+      a few drawn things.
     ratio: smallest and largest share of the face that a resting shape covers.
     seconds: shortest and longest time that a shape rests.
     pause: shortest and longest time between two visits, in seconds.
@@ -39,6 +40,11 @@ class OcclusionConfig:
   ratio: tuple[float, float] = (0.15, 0.5)
   seconds: tuple[float, float] = (0.25, 0.8)
   pause: tuple[float, float] = (0.15, 0.6)
+
+  @property
+  def has_sprites(self) -> bool:
+    """Whether the user's own pictures are among the kinds."""
+    return any(kind.startswith("sprites:") for kind in self.kinds)
 
   def __post_init__(self) -> None:
     """Refuses settings that mean nothing."""

@@ -28,9 +28,9 @@ from diffmvr_jax.media.sources import Source
 from diffmvr_jax.media.video import TimedFrame
 
 if TYPE_CHECKING:
+  from data_prep.clip import Frame
   from data_prep.prepare import SkippedFrame
   from data_prep.recipe import Recipe
-  from data_prep.sources import Frame
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,11 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from data_prep.detectors.interface import NOTHING, Detections
+from data_prep.clip import Clip, Frame
+from data_prep.detections import NOTHING, Detections
 from data_prep.faces.landmarks import COUNT
 from data_prep.procedural import ProceduralVideo
 from data_prep.recipe import Recipe
-from data_prep.sources import Clip, Frame
 
 
 def drawn(seed=0):

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from data_prep.detectors.interface import Detections
+from data_prep.detections import Detections
 from data_prep.faces.track import FaceFinder
 from data_prep.prepare import RealOcclusion, prepare
 from diffmvr_jax.inference.crop_restorer import CropRestorer

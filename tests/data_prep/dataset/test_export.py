@@ -258,3 +258,16 @@ def test_the_past_frame_is_the_latest_free_one_before():
   )
   assert [records[i].past_index for i in range(10, 15)] == [9] * 5
   assert all(r.past_index < r.frame_index for r in records)
+
+
+def test_videos_of_one_origin_share_their_split():
+  splitting = Splitting(test_share=0.5)
+  names = [f"{person}{clip}" for person in "abcdef" for clip in ("", "@1")]
+  digests = {name: name[0] for name in names}
+  split_of = splitting.of(names, digests)
+  assert set(split_of.values()) == {"train", "test"}
+  for name in names:
+    assert split_of[name] == split_of[name[0]]
+  # Without further clips, nothing changes.
+  alone = splitting.of(list("abcdef"))
+  assert {n: s for n, s in split_of.items() if len(n) == 1} == alone

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
+from data_prep.clip import Frame
+from data_prep.detections import NOTHING, Detections, covered
 from data_prep.detectors.find_masks import find_masks
 from data_prep.detectors.given_masks import UserMasks
-from data_prep.detectors.interface import NOTHING, Detections, covered
-from data_prep.sources import Frame
 from tests.data_prep.clips import Scripted, masked, write_video
 
 SHAPE = (12, 16)

@@ -6,8 +6,8 @@ import yaml
 
 from data_prep.__main__ import main
 from data_prep.dataset import annotate
+from data_prep.detections import bounding_box
 from data_prep.detectors import yolo
-from data_prep.detectors.interface import bounding_box
 from data_prep.detectors.yolo import YoloDetector, import_ultralytics
 from data_prep.occlusion.paste import OcclusionConfig
 from diffmvr_jax.data.records import RecordSource

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from data_prep.detectors.interface import Detections
+from data_prep.detections import Detections
 from data_prep.faces import crop
 from data_prep.faces.landmarks import extent, roll
 from data_prep.faces.track import LOOKAHEAD, Face, FaceFinder, overlap, track

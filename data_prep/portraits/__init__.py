@@ -1,0 +1,19 @@
+"""Video clips drawn from still portraits."""
+
+from data_prep.portraits.clip import (
+  FRAMES,
+  Portrait,
+  PortraitClip,
+  PortraitFrame,
+  load,
+  portrait_clip,
+)
+
+__all__ = [
+  "FRAMES",
+  "Portrait",
+  "PortraitClip",
+  "PortraitFrame",
+  "load",
+  "portrait_clip",
+]
