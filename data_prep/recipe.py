@@ -23,6 +23,7 @@ from data_prep.drawn_clips import (
   portrait_clip,
   procedural_clip,
 )
+from data_prep.faces.aligned import Aligned
 from data_prep.faces.track import LOOKAHEAD
 from data_prep.occlusion.paste import OcclusionConfig
 from data_prep.prepare import (
@@ -67,6 +68,8 @@ class Recipe:
     paste: what to paste; None means that occlusions are found.
     models: folder of MediaPipe's models, see `diffmvr_jax.files`.
     seed: decides what is pasted.
+    aligned: how much of the aligned guidance the records hold, see
+      `data_prep.faces.aligned`.
   """
 
   size: int
@@ -79,6 +82,7 @@ class Recipe:
   paste: OcclusionConfig | None = None
   models: str | None = None
   seed: int = 0
+  aligned: Aligned = "sources"
 
   def check_detectors(self, sources: Iterable[VideoSource]) -> None:
     """Opens the detectors once, so that errors come before any work.
@@ -206,6 +210,7 @@ class Recipe:
       occlusion=video.occlusion,
       which_face=self.which_face,
       lookahead=self.lookahead,
+      aligned=self.aligned,
     )
 
 

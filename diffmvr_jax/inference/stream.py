@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffmvr_jax.data.record_codec import FrameRecord
-from diffmvr_jax.data.windows import stack_frames
+from diffmvr_jax.data.stack import stack_frames
 from diffmvr_jax.inference.crop_filling import (
   CropFiller,
   FilledCrop,
