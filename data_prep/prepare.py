@@ -123,7 +123,7 @@ def prepare(
   choose_past_frame = PastFrameChooser()
   align = AlignedGuidance(aligned)
   pasted: Occlusion | SpriteOcclusion | None = None
-  masked = _with_masks(clip.frames(), occlusion, causal=lookahead == 0)
+  masked = with_masks(clip.frames(), occlusion, causal=lookahead == 0)
   observed = (
     ((frame, mask), find_one_face(frame.image, frame.index))
     for frame, mask in masked
@@ -175,7 +175,7 @@ def prepare(
     )
 
 
-def _with_masks(
+def with_masks(
   frames: Iterator[Frame],
   occlusion: SyntheticOcclusion | RealOcclusion,
   *,
