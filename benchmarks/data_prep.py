@@ -27,6 +27,7 @@ from data_prep.prepare import RealOcclusion, prepare
 from data_prep.recipe import Recipe
 from data_prep.sources import expand, file_clip
 from diffmvr_jax.config import DataConfig
+from diffmvr_jax.data.batches import training_batches
 from diffmvr_jax.data.record_codec import (
   EncodedFrame,
   FrameRecord,
@@ -34,7 +35,7 @@ from diffmvr_jax.data.record_codec import (
   encode_frame,
 )
 from diffmvr_jax.data.records import RecordSource
-from diffmvr_jax.data.windows import WindowSource, training_batches
+from diffmvr_jax.data.windows import WindowSource
 
 WINDOW = 8
 BATCHES = 40

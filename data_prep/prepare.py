@@ -16,6 +16,7 @@ from data_prep.clip import Clip, Frame
 from data_prep.detections import Detector
 from data_prep.detectors.find_masks import find_masks
 from data_prep.faces import crop
+from data_prep.faces.aligned import Aligned, AlignedGuidance
 from data_prep.faces.guidance_images import (
   PastFrameChooser,
   face_occlusion,
@@ -97,6 +98,7 @@ def prepare(
   occlusion: SyntheticOcclusion | RealOcclusion,
   which_face: str | int = "largest",
   lookahead: int = LOOKAHEAD,
+  aligned: Aligned = "sources",
 ) -> Iterator[FrameRecord | SkippedFrame]:
   """Yields the records of a clip, frame by frame.
 
@@ -109,6 +111,7 @@ def prepare(
     lookahead: frames that have to come in before one comes out. With fewer
       than `LOOKAHEAD` the crop is less steady; with 0, gaps between finds of
       the occluder stay open as well.
+    aligned: how much of the aligned guidance the records hold.
 
   Yields:
     Every frame of the clip, in order: its record, or why it has none.
@@ -118,8 +121,9 @@ def prepare(
   """
   find_one_face = FaceFinder(find_face, which_face)
   choose_past_frame = PastFrameChooser()
+  align = AlignedGuidance(aligned)
   pasted: Occlusion | SpriteOcclusion | None = None
-  masked = _with_masks(clip.frames(), occlusion, causal=lookahead == 0)
+  masked = with_masks(clip.frames(), occlusion, causal=lookahead == 0)
   observed = (
     ((frame, mask), find_one_face(frame.image, frame.index))
     for frame, mask in masked
@@ -140,9 +144,11 @@ def prepare(
       image, mask = pasted.paste(target, float(frame.time))
     else:
       mask = crop.warp_mask(mask, tracked.transform, size)
+    # What lies beside the face is no background either.
+    guidance = align(image, mask, frame.index)
     covered = face_occlusion(mask, tracked.outline)
     if target is None and covered < MIN_OCCLUSION:
-      mask[:] = 0
+      mask = np.zeros_like(mask)
     symmetric = symmetric_image(image, mask, tracked.landmarks)
     yield FrameRecord(
       video_id=clip.video_id,
@@ -165,10 +171,11 @@ def prepare(
       landmarks=tracked.landmarks,
       source_path=clip.path,
       source_sha256=clip.digest,
+      **guidance,
     )
 
 
-def _with_masks(
+def with_masks(
   frames: Iterator[Frame],
   occlusion: SyntheticOcclusion | RealOcclusion,
   *,

@@ -23,6 +23,7 @@ from data_prep.drawn_clips import (
   portrait_clip,
   procedural_clip,
 )
+from data_prep.faces.aligned import Aligned
 from data_prep.faces.track import LOOKAHEAD
 from data_prep.occlusion.paste import OcclusionConfig
 from data_prep.prepare import (
@@ -30,6 +31,7 @@ from data_prep.prepare import (
   SkippedFrame,
   SyntheticOcclusion,
   prepare,
+  with_masks,
 )
 from data_prep.sources import VideoSource, file_clip
 from diffmvr_jax.data.record_codec import FrameRecord
@@ -67,6 +69,8 @@ class Recipe:
     paste: what to paste; None means that occlusions are found.
     models: folder of MediaPipe's models, see `diffmvr_jax.files`.
     seed: decides what is pasted.
+    aligned: how much of the aligned guidance the records hold, see
+      `data_prep.faces.aligned`.
   """
 
   size: int
@@ -79,6 +83,7 @@ class Recipe:
   paste: OcclusionConfig | None = None
   models: str | None = None
   seed: int = 0
+  aligned: Aligned = "sources"
 
   def check_detectors(self, sources: Iterable[VideoSource]) -> None:
     """Opens the detectors once, so that errors come before any work.
@@ -96,7 +101,15 @@ class Recipe:
       FaceDetector(self.models).close()  # whose model finds the mesh, too
     self.face_detector().close()
     if self.paste is None:
-      check_occluder_detector(self.occluder, self.models)
+      self.check_occluder()
+
+  def check_occluder(self) -> None:
+    """Opens the detector of occluders once.
+
+    Raises:
+      InputError: its model is missing or damaged, or there is no such detector.
+    """
+    check_occluder_detector(self.occluder, self.models)
 
   def records(
     self, source: VideoSource
@@ -175,20 +188,42 @@ class Recipe:
           occlusion=SyntheticOcclusion(config=self.paste, seed=seed),
         )
         return
-      if masks is not None:
-        find_occluder: Detector = GivenMasks(masks)
-      else:
-        find_occluder = self.occluder_detector(Path(clip.path))
-      with closing(find_occluder):
-        yield OpenVideo(
-          clip=clip,
-          find_face=find_face,
-          occlusion=RealOcclusion(
-            detector=find_occluder,
-            as_boxes=self.as_boxes,
-            dilation=self.dilation,
-          ),
-        )
+      with self._open_occlusion(clip, masks) as occlusion:
+        yield OpenVideo(clip=clip, find_face=find_face, occlusion=occlusion)
+
+  def frames_and_masks(
+    self, clip: Clip, masks: Iterable[np.ndarray] | None = None
+  ) -> Iterator[tuple[Frame, np.ndarray]]:
+    """Finds what covers the whole frames of a clip; no face is needed.
+
+    Args:
+      clip: the video.
+      masks: masks of shape (h, w), one for each frame; None means that the
+        occluder is searched for.
+
+    Yields:
+      Each frame with its (h, w) uint8 mask.
+
+    Raises:
+      InputError: the video or the detector cannot be used.
+    """
+    with self._open_occlusion(clip, masks) as occlusion:
+      yield from with_masks(
+        clip.frames(), occlusion, causal=self.lookahead == 0
+      )
+
+  @contextmanager
+  def _open_occlusion(
+    self, clip: Clip, masks: Iterable[np.ndarray] | None
+  ) -> Iterator[RealOcclusion]:
+    if masks is not None:
+      detector: Detector = GivenMasks(masks)
+    else:
+      detector = self.occluder_detector(Path(clip.path))
+    with closing(detector):
+      yield RealOcclusion(
+        detector=detector, as_boxes=self.as_boxes, dilation=self.dilation
+      )
 
   def face_detector(self) -> Detector:
     """Opens the detector of faces."""
@@ -206,6 +241,7 @@ class Recipe:
       occlusion=video.occlusion,
       which_face=self.which_face,
       lookahead=self.lookahead,
+      aligned=self.aligned,
     )
 
 

@@ -2,6 +2,8 @@ r"""Restores a video.
 
   python -m diffmvr_jax.restore VIDEO --checkpoint DIR --out FILE \
     [sampling.steps=10 …]
+  python -m diffmvr_jax.restore VIDEO --method propagation --out FILE \
+    [--region frame]
 
 Finds face and hands, builds the guidance, fills what is occluded and pastes
 it back. Frames without occlusion pass through untouched; elsewhere only
@@ -9,6 +11,11 @@ pixels inside the feathered mask change. Size, frame count, timestamps, audio
 and subtitles are the source's. The video is decoded once, and memory does not
 grow with its length. The file's metadata say that it was restored, from which
 checkpoint, and how.
+
+With `--method propagation` no model is needed: what was seen earlier is
+carried to where it is covered now, and what nobody has seen stays as filmed.
+With `--region frame` the occluder is taken out of the whole picture, and no
+face is needed.
 
 VIDEO may also be a folder of pictures, `-` for raw RGB frames on standard
 input (with --size), `camera:0`, or a URL such as rtsp://…; FILE a folder, for
@@ -38,18 +45,7 @@ def main(argv: list[str]) -> None:
     raise InputError(f"{args.out}: would overwrite the source")
   # A bad source is refused before anything is loaded.
   source = open_source(args.video, fps=args.fps, size=args.size)
-  restorer = Restorer.from_checkpoint(
-    args.checkpoint,
-    args.overrides,
-    decoder=args.decoder,
-    face=args.face,
-    which_face=_which(args.which_face),
-    occluder=args.occluder,
-    as_boxes=args.mask == "box",
-    dilation=args.dilate,
-    lookahead=args.lookahead,
-    models=args.models,
-  )
+  restorer = _restorer(args)
   outcome = restorer.video(
     source,
     args.out,
@@ -68,13 +64,47 @@ def main(argv: list[str]) -> None:
     ),
   )
   dropped = f", {outcome.dropped} dropped" if outcome.dropped else ""
+  blind = ""
+  if outcome.faces is not None:
+    blind = f", {outcome.frames - outcome.faces} without a face"
   print(
-    f"{args.out}: {outcome.restored} of {outcome.frames} frames restored, "
-    f"{outcome.frames - outcome.faces} without a face{dropped}",
+    f"{args.out}: {outcome.restored} of {outcome.frames} frames restored"
+    f"{blind}{dropped}",
     file=sys.stderr if args.out == "-" else sys.stdout,
   )
   if source.complaint is not None:
     raise InputError(f"{source.complaint}; what came before is restored")
+
+
+def _restorer(args: argparse.Namespace) -> Restorer:
+  """Opens the model, or propagation.
+
+  Raises:
+    InputError: the arguments do not fit together, or there is no such model.
+  """
+  finding = {
+    "face": args.face,
+    "which_face": _which(args.which_face),
+    "occluder": args.occluder,
+    "as_boxes": args.mask == "box",
+    "dilation": args.dilate,
+    "lookahead": args.lookahead,
+    "models": args.models,
+  }
+  if args.method == "propagation":
+    if args.checkpoint or args.decoder or args.overrides:
+      raise InputError(
+        "--method propagation has no model: leave out --checkpoint, --decoder "
+        "and sampling.KEY=VALUE"
+      )
+    return Restorer.propagation(region=args.region, **finding)
+  if args.region == "frame":
+    raise InputError("--region frame works only with --method propagation")
+  if args.checkpoint is None:
+    raise InputError("give --checkpoint, or --method propagation")
+  return Restorer.from_checkpoint(
+    args.checkpoint, args.overrides, decoder=args.decoder, **finding
+  )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,7 +113,13 @@ def _parser() -> argparse.ArgumentParser:
   )
   parser.add_argument("video", help="file, folder, -, camera:0 or URL")
   parser.add_argument(
-    "--checkpoint", type=Path, required=True, help="workdir of the training run"
+    "--method",
+    choices=["model", "propagation"],
+    default="model",
+    help="a trained model, or what was seen before, carried along by flow",
+  )
+  parser.add_argument(
+    "--checkpoint", type=Path, help="workdir of the model's training run"
   )
   parser.add_argument("--out", required=True, help="file, folder for PNG, or -")
   parser.add_argument(
@@ -122,6 +158,12 @@ def _parser() -> argparse.ArgumentParser:
     default="mediapipe",
     help="mediapipe (hands), yolo:WEIGHTS.pt[#CLASS][@SCORE], or masks:PATH "
     "(video, folder of images, or image)",
+  )
+  finding.add_argument(
+    "--region",
+    choices=["face", "frame"],
+    default="face",
+    help="the face, or the whole picture (with --method propagation)",
   )
   finding.add_argument(
     "--mask",

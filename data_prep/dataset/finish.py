@@ -13,6 +13,7 @@ from etils import epath
 
 from data_prep.dataset.splits import SPLITS, assign, read_subjects
 from data_prep.recipe import Recipe
+from diffmvr_jax.data.record_codec import SOURCES_PER_FRAME
 from diffmvr_jax.data.records import (
   DATASET,
   RecordSource,
@@ -166,6 +167,16 @@ def _write_tfds_metadata(
     "landmarks": tfds.features.Tensor(shape=(None, 2), dtype=np.float32),
     "source": {"path": tfds.features.Text(), "sha256": tfds.features.Text()},
   }
+  if recipe.aligned != "none":
+    features |= {"propagated": image, "propagated_confidence": mask}
+  if recipe.aligned == "sources":
+    shape = (SOURCES_PER_FRAME, size // 2, size // 2, 2)
+    features |= {
+      "source_index": tfds.features.Tensor(shape=shape[:1], dtype=np.int64),
+      "source_flow": tfds.features.Tensor(
+        shape=shape, dtype=np.float16, encoding=tfds.features.Encoding.ZLIB
+      ),
+    }
   if recipe.paste is not None:
     features["target"] = image
   tfds.folder_dataset.write_metadata(

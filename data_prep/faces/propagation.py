@@ -22,35 +22,26 @@ and sources are weighed, pixel by pixel, by how well they fit around it,
 with Gaussians G and H, and b_k the trust in a source before its fit is known.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from data_prep.faces.carried import Source, Surroundings, carry, mean_square
-from data_prep.faces.flow import (
-  enlarge,
-  flow_searcher,
-  planes,
-  sample,
-  spread,
-  targets,
+from data_prep.faces.cuts import CutFinder
+from data_prep.faces.flow import enlarge, flow_searcher, planes, spread
+from data_prep.faces.propagated import (
+  SOURCES,
+  Propagated,
+  looks_of,
+  with_carried_sources,
 )
-from data_prep.faces.sightings import Picture, Sightings, thumbnail
-
-# The order of `Propagated.sources`: the propagated frame before; the best and
-# the second of the remembered frames; the last frame that nothing covered.
-SOURCES = ("chained", "best", "second", "past")
+from data_prep.faces.sightings import Picture, Sightings, picture_of
 
 # b_k of equation (4). The frame before fits well for being near in time.
 _TRUST = {"chained": 0.2, "best": 1.0, "second": 0.6, "past": 0.0}
 _ERROR = 14.0  # grey levels of expected error that take confidence to 1/e
 _STEPS = 60.0  # frames in the chain that do
-# Of a cut: shares of the picture's own contrast, and grey levels, by which
-# two frames differ although flow has aligned them.
-_CUT_SHARE = 0.6
-_CUT_LEVELS = 12.0
-_CUT_SIDE = 64  # pixels
 _MEMORY = 128 * 2**20  # bytes of remembered frames
 _MOST = 32  # remembered frames
 
@@ -71,31 +62,6 @@ class PropagationConfig:
   fit: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
-class Propagated:
-  """One propagated frame.
-
-  Attributes:
-    image: (h, w, 3) uint8: the frame where it is visible, elsewhere what was
-      seen, at the present pose; smoothly painted where nothing was seen.
-    valid: (h, w) uint8, 1 where the pixel is visible or was ever seen.
-    confidence: (h, w) float32 in [0, 1]: 1 on visible pixels, 0 where nothing
-      was seen; falls with the misfit around the pixel, the sources'
-      disagreement, and the frames for which it has been in the chain only.
-    cut: whether a new scene began with this frame.
-    sources: (k, h, w, 3) uint8 in the order of `SOURCES`, if asked for; each
-      is the frame where it is visible, and has followed its light.
-    source_valid: (k, h, w) uint8, 1 where a source shows what was seen.
-  """
-
-  image: np.ndarray
-  valid: np.ndarray
-  confidence: np.ndarray
-  cut: bool = False
-  sources: np.ndarray | None = None
-  source_valid: np.ndarray | None = None
-
-
 class Propagator:
   """Propagates a video, frame by frame.
 
@@ -106,7 +72,8 @@ class Propagator:
 
   Args:
     config: settings.
-    with_sources: also give what `Propagated.sources` describes.
+    with_sources: whether to give what `Propagated.sources` describes as well.
+    with_looks: whether to give what `Propagated.looks` describes as well.
 
   Example:
     >>> propagate = Propagator()
@@ -122,13 +89,13 @@ class Propagator:
     config: PropagationConfig | None = None,
     *,
     with_sources: bool = False,
+    with_looks: bool = False,
   ):
     self._config = config or PropagationConfig()
-    self._with_sources = with_sources
+    self._with_sources, self._with_looks = with_sources, with_looks
     self._search = flow_searcher()
-    self._cut_search = cv2.DISOpticalFlow_create(
-      cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST
-    )
+    self._is_cut = CutFinder()
+    self._count = 0
     self.reset()
 
   def reset(self) -> None:
@@ -137,68 +104,55 @@ class Propagator:
     self._steps = np.zeros(0, np.float32)
     self._sightings: Sightings | None = None
 
-  def __call__(self, image: np.ndarray, mask: np.ndarray) -> Propagated:
+  def __call__(
+    self, image: np.ndarray, mask: np.ndarray, number: int | None = None
+  ) -> Propagated:
     """Takes the next frame.
 
     Args:
       image: (h, w, 3) uint8 RGB.
       mask: (h, w) uint8, 1 on the occlusion.
+      number: number of the frame, which `Propagated.looks` gives later; None
+        means that frames are counted from 0.
     """
+    if number is None:
+      number = self._count
+    self._count = number + 1
     covered = (mask > 0).astype(np.uint8)
     if self._config.dilation:
       side = 2 * self._config.dilation + 1
       disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
       covered = cv2.dilate(covered, disc)
     image = image.copy()  # the caller's may be written to
-    now = self._picture(image, 1 - covered)
+    now = self._picture(image, 1 - covered, number)
     if self._before is not None and self._before.image.shape != image.shape:
       self.reset()
     cut = self._before is not None and self._is_cut(now, self._before)
     if cut:
       self.reset()
     if self._sightings is None:
-      frames = int(np.clip(_MEMORY // image.nbytes, 2, _MOST))
+      size = image.nbytes + covered.nbytes
+      frames = int(np.clip(_MEMORY // size, 2, _MOST))
       self._sightings = Sightings(frames)
     sources: dict[str, Source] = {}
     if covered.any():
       now, sources = self._sources(now)
-    result, now, steps = self._fused(image, covered, now, sources, cut)
+    result, now, steps = self._fused(covered, now, sources)
     self._sightings.remember(now)
     self._before, self._steps = now, steps
-    return result
+    if self._with_sources:
+      result = with_carried_sources(result, sources, covered)
+    looks = looks_of(sources, image.shape) if self._with_looks else ()
+    return replace(result, cut=cut, looks=looks)
 
-  def _picture(self, image: np.ndarray, visible: np.ndarray) -> Picture:
-    """A frame at the scales that are needed; covered parts as they are."""
+  def _picture(
+    self, image: np.ndarray, visible: np.ndarray, number: int
+  ) -> Picture:
+    """Takes a frame at the scales that are needed."""
     height, width = visible.shape
     scale = min(1.0, self._config.flow_side / max(height, width))
     size = (max(16, round(width * scale)), max(16, round(height * scale)))
-    shrunk = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    share = cv2.resize(
-      visible.astype(np.float32), size, interpolation=cv2.INTER_AREA
-    )
-    seen = (share > 0.999).astype(np.float32)
-    return _painted(image, shrunk, seen, seen)
-
-  def _is_cut(self, now: Picture, before: Picture) -> bool:
-    """Whether two frames are of different scenes."""
-    height, width = now.grey.shape
-    scale = min(1.0, _CUT_SIDE / max(height, width))
-    size = (max(16, round(width * scale)), max(16, round(height * scale)))
-    a, b, v, u = (
-      cv2.resize(x, size, interpolation=cv2.INTER_AREA)
-      for x in (now.grey, before.grey, now.visible, before.known)
-    )
-    flow = self._cut_search.calc(a, b, None)
-    where = targets(flow)
-    both = (v > 0.99) & (sample(u, where) > 0.99)
-    if both.mean() < 0.1:
-      return False  # too little to tell by
-    here = a[both].astype(np.float32)
-    there = sample(b, where)[both].astype(np.float32)
-    here, there = here - here.mean(), there - there.mean()  # light may change
-    misfit = float(np.abs(here - there).mean())
-    contrast = float(np.abs(here).mean() + np.abs(there).mean()) / 2
-    return misfit > max(_CUT_LEVELS, _CUT_SHARE * contrast)
+    return picture_of(image, visible, size, number)
 
   def _sources(self, now: Picture) -> tuple[Picture, dict[str, Source]]:
     """Carries what is known to the present.
@@ -214,53 +168,48 @@ class Propagator:
     around = Surroundings.of(now.visible)
     # Without the occluder, whose edges would pull the flow along.
     still = cv2.copyTo(before.small, hidden, now.small.copy())
-    still = _painted(now.image, still, now.visible)
-    sources = {
-      "chained": carry(
-        self._search,
-        still,
-        before,
-        around,
-        _TRUST["chained"],
-        self._steps,
-      )
-    }
+    chained = carry(
+      self._search,
+      now.painted(still),
+      before,
+      around,
+      _TRUST["chained"],
+      self._steps,
+    )
+    sources = {"chained": chained}
     # Rounds, and keeps to the range; `convertScaleAbs` would fold it.
-    chained = cv2.add(sources["chained"].small, 0, dtype=cv2.CV_8U)
-    painted = cv2.copyTo(chained, hidden, now.small.copy())
-    now = _painted(now.image, painted, now.visible)
+    paint = cv2.add(chained.small, 0, dtype=cv2.CV_8U)
+    now = now.painted(cv2.copyTo(paint, hidden, now.small.copy()))
     if not self._config.fit:
       return now, sources
-    wanted: dict[str, Picture] = dict(
-      zip(SOURCES[1:3], self._sightings.best(now, 2), strict=False)
-    )
-    past = self._sightings.latest
-    if self._with_sources and past is not None:
-      wanted["past"] = past
-    for name, picture in wanted.items():
-      if picture is not before or name == "past":
+    best = self._sightings.best(now, 2)
+    for name, picture in zip(SOURCES[1:3], best, strict=False):
+      if picture is not before:
         sources[name] = carry(self._search, now, picture, around, _TRUST[name])
+    past = self._sightings.latest
+    if (self._with_sources or self._with_looks) and past is not None:
+      for source in list(sources.values()):
+        if source.picture is past:
+          sources["past"] = replace(source, weight=0 * source.weight)
+      if "past" not in sources:
+        sources["past"] = carry(self._search, now, past, around, _TRUST["past"])
     return now, sources
 
   def _fused(
     self,
-    image: np.ndarray,
     covered: np.ndarray,
     now: Picture,
     sources: dict[str, Source],
-    cut: bool,
   ) -> tuple[Propagated, Picture, np.ndarray]:
     """Equation (1): the result, the frame to remember, its steps."""
-    whole = (0, 0, image.shape[1], image.shape[0])
+    image = now.image
     if not covered.any():
       result = Propagated(
         image=image.copy(),
         valid=np.ones_like(covered),
         confidence=np.ones(covered.shape, np.float32),
-        cut=cut,
       )
-      steps = np.zeros(now.grey.shape, np.float32)
-      return self._with(result, {}, covered, whole), now, steps
+      return result, now, np.zeros(now.grey.shape, np.float32)
     total = np.zeros(now.grey.shape, np.float32)
     for source in sources.values():
       total += source.weight
@@ -297,11 +246,15 @@ class Propagator:
       enlarge(confidence, image.shape[1::-1], box) * valid[part],
       1,
     )
-    result = Propagated(image=out, valid=valid, confidence=sure, cut=cut)
-    result = self._with(result, sources, covered, box)
+    result = Propagated(image=out, valid=valid, confidence=sure)
     shrunk = cv2.resize(out, now.grey.shape[::-1], interpolation=cv2.INTER_AREA)
-    known = np.maximum(now.visible, known.astype(np.float32))
-    now = _painted(out.copy(), shrunk, now.visible, known)
+    # Copies, since the caller may write to the result.
+    now = now.painted(
+      shrunk,
+      image=out.copy(),
+      valid=valid.copy(),
+      known=np.maximum(now.visible, known.astype(np.float32)),
+    )
     return result, now, np.where(now.visible > 0, np.float32(0), steps)
 
   def _filling(
@@ -320,40 +273,6 @@ class Propagator:
         filling += planes(enlarge(share, size, box)) * carried
     return filling
 
-  def _with(
-    self,
-    result: Propagated,
-    sources: dict[str, Source],
-    covered: np.ndarray,
-    box: tuple[int, int, int, int],
-  ) -> Propagated:
-    """Adds the single sources, if they are asked for."""
-    if not self._with_sources:
-      return result
-    left, top, width, height = box
-    part = np.s_[top : top + height, left : left + width]
-    size = (covered.shape[1], covered.shape[0])
-    images = np.stack([result.image] * len(SOURCES))
-    valid = np.stack([1 - covered] * len(SOURCES))
-    hidden = covered[part] > 0
-    for place, name in enumerate(SOURCES):
-      if name not in sources:
-        continue
-      source = sources[name]
-      carried = np.clip(source.within(box, size).round(), 0, 255)
-      known = enlarge(source.known.astype(np.float32), size, box) > 0.5
-      shown = hidden & known
-      images[place][part][shown] = carried[shown]
-      valid[place][part][shown] = 1
-    return Propagated(
-      image=result.image,
-      valid=result.valid,
-      confidence=result.confidence,
-      cut=result.cut,
-      sources=images,
-      source_valid=valid,
-    )
-
 
 def _confidence(
   shares: dict[str, np.ndarray],
@@ -369,24 +288,6 @@ def _confidence(
     apart = mean_square(source.small - mean)
     expected += share * (source.error + apart)
   return np.exp(-np.sqrt(expected) / _ERROR - steps / _STEPS)
-
-
-def _painted(
-  image: np.ndarray,
-  small: np.ndarray,
-  visible: np.ndarray,
-  known: np.ndarray | None = None,
-) -> Picture:
-  grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-  return Picture(
-    image=image,
-    small=small,
-    grey=grey,
-    visible=visible,
-    known=visible if known is None else known,
-    thumbnail=thumbnail(grey),
-    thumbnail_visible=thumbnail(visible),
-  )
 
 
 def _paint(small: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Remembered frames, few and unlike each other, and which fit the present."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -19,22 +19,83 @@ class Picture:
   """A frame as the propagation sees it.
 
   Attributes:
+    number: number of the frame.
     image: (h, w, 3) uint8, what covers it painted over.
+    valid: (h, w) uint8, 1 where it is visible or its paint was once seen.
     small: (i, j, 3) uint8, the same at the flow's scale.
     grey: (i, j) uint8.
     visible: (i, j) float32, 1 where nothing covers it.
-    known: (i, j) float32, 1 where it is visible or its paint was once seen.
+    known: (i, j) float32, `valid` at the flow's scale.
     thumbnail: (a, b) float32 grey levels.
     thumbnail_visible: (a, b) float32, the share that is visible.
   """
 
+  number: int
   image: np.ndarray
+  valid: np.ndarray
   small: np.ndarray
   grey: np.ndarray
   visible: np.ndarray
   known: np.ndarray
   thumbnail: np.ndarray
   thumbnail_visible: np.ndarray
+
+  def painted(
+    self,
+    small: np.ndarray,
+    *,
+    image: np.ndarray | None = None,
+    valid: np.ndarray | None = None,
+    known: np.ndarray | None = None,
+  ) -> "Picture":
+    """Returns the same frame, painted anew where it is covered.
+
+    Args:
+      small: (i, j, 3) uint8, painted.
+      image: (h, w, 3) uint8; None means as it is.
+      valid: (h, w) uint8; None means as it is.
+      known: (i, j) float32; None means as it is.
+    """
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    return replace(
+      self,
+      image=self.image if image is None else image,
+      valid=self.valid if valid is None else valid,
+      known=self.known if known is None else known,
+      small=small,
+      grey=grey,
+      thumbnail=thumbnail(grey),
+    )
+
+
+def picture_of(
+  image: np.ndarray, visible: np.ndarray, size: tuple[int, int], number: int
+) -> Picture:
+  """Takes a frame, what covers it still there.
+
+  Args:
+    image: (h, w, 3) uint8.
+    visible: (h, w) uint8, 1 where nothing covers it.
+    size: width and height at the flow's scale.
+    number: number of the frame.
+  """
+  small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+  share = cv2.resize(
+    visible.astype(np.float32), size, interpolation=cv2.INTER_AREA
+  )
+  seen = (share > 0.999).astype(np.float32)
+  grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+  return Picture(
+    number=number,
+    image=image,
+    valid=visible,
+    small=small,
+    grey=grey,
+    visible=seen,
+    known=seen,
+    thumbnail=thumbnail(grey),
+    thumbnail_visible=thumbnail(seen),
+  )
 
 
 def thumbnail(picture: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """One frame as a `tf.train.Example`, written and read without TensorFlow."""
 
+import zlib
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -10,6 +11,12 @@ from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_generated_pb2 as tf_example
 
 JPEG_QUALITY = 95
+# Remembered frames of which the propagated image is made: the propagated frame
+# before, the best and the second of those that fit, the last one that nothing
+# covered.
+SOURCES_PER_FRAME = 4
+_FLOW = np.dtype("<f2")
+_ZLIB_LEVEL = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +39,19 @@ class FrameRecord:
     landmarks: (k, 2) float32, in crop pixels; k may be 0.
     source_path: where the video came from.
     source_sha256: SHA-256 of the source file.
+    propagated: (h, w, 3) uint8, the frame with what was seen before carried
+      under the mask; None if the records hold no aligned guidance.
+    propagated_confidence: (h, w) uint8, 255 where the pixel is visible, 0
+      where `propagated` is painted smoothly because nothing was ever seen.
+    source_index: (k,) int64, `frame_index` of the remembered frames that
+      `propagated` is made of; −1 where there is none. None if the records do
+      not hold them.
+    source_flow: (k, g, g, 2) float16 with g = h/2: what the frame shows at p,
+      the remembered frame shows at p + flow(p); in pixels x and y of the crop.
+    source_images: k images (h, w, 3), the `propagated` of those frames, or
+      None where there is none. They are not written, but found by their index.
+    source_known: k masks (h, w), 1 where these show what was seen. They are
+      not written either.
   """
 
   video_id: str
@@ -49,6 +69,12 @@ class FrameRecord:
   landmarks: np.ndarray
   source_path: str
   source_sha256: str
+  propagated: np.ndarray | None = None
+  propagated_confidence: np.ndarray | None = None
+  source_index: np.ndarray | None = None
+  source_flow: np.ndarray | None = None
+  source_images: tuple[np.ndarray | None, ...] | None = None
+  source_known: tuple[np.ndarray | None, ...] | None = None
 
 
 def encode_frame(record: FrameRecord) -> bytes:
@@ -60,6 +86,7 @@ def encode_frame(record: FrameRecord) -> bytes:
   for key, other in (
     ("symmetric", record.symmetric),
     ("target", record.target),
+    ("propagated", record.propagated),
   ):
     if other is not None:
       same = other is record.image  # so it is in frames without occlusion
@@ -69,6 +96,17 @@ def encode_frame(record: FrameRecord) -> bytes:
     ("symmetric_mask", record.symmetric_mask),
   ):
     feature[key].bytes_list.value.append(_png(mask * np.uint8(255)))
+  if record.propagated_confidence is not None:
+    feature["propagated_confidence"].bytes_list.value.append(
+      _compress(".png", record.propagated_confidence)
+    )
+  if record.source_index is not None and record.source_flow is not None:
+    feature["source_index"].int64_list.value.extend(
+      int(i) for i in record.source_index
+    )
+    feature["source_flow"].bytes_list.value.append(
+      zlib.compress(record.source_flow.astype(_FLOW).tobytes(), _ZLIB_LEVEL)
+    )
   for key, text in (
     ("video_id", record.video_id),
     ("source/path", record.source_path),
@@ -138,6 +176,20 @@ class EncodedFrame:
     """A mask, (h, w) uint8 of 0 and 1, not to be written to."""
     return _decode_mask(self._bytes(key))
 
+  def levels(self, key: str) -> np.ndarray:
+    """A grey picture, (h, w) uint8, not to be written to."""
+    return _decode_levels(self._bytes(key))
+
+  def flows(self, key: str) -> np.ndarray:
+    """Flows of the frame's sources, (k, g, g, 2) float16."""
+    try:
+      data = zlib.decompress(self._bytes(key))
+    except zlib.error as error:
+      raise ValueError(f"key {key!r} does not decompress") from error
+    values = np.frombuffer(data, _FLOW)
+    side = round((len(values) / SOURCES_PER_FRAME / 2) ** 0.5)
+    return values.reshape(SOURCES_PER_FRAME, side, side, 2)
+
   def _bytes(self, key: str) -> bytes:
     return self._values(key, "bytes_list")[0]
 
@@ -155,6 +207,8 @@ def decode_frame(encoded: EncodedFrame) -> FrameRecord:
   Raises:
     ValueError: a key of the contract is missing, or an image is damaged.
   """
+  propagated = "propagated" in encoded
+  sources = "source_index" in encoded
   return FrameRecord(
     video_id=encoded.text("video_id"),
     frame_index=encoded.integers("frame_index")[0],
@@ -171,6 +225,16 @@ def decode_frame(encoded: EncodedFrame) -> FrameRecord:
     landmarks=encoded.numbers("landmarks", 2),
     source_path=encoded.text("source/path"),
     source_sha256=encoded.text("source/sha256"),
+    propagated=encoded.picture("propagated") if propagated else None,
+    propagated_confidence=(
+      encoded.levels("propagated_confidence") if propagated else None
+    ),
+    source_index=(
+      np.asarray(encoded.integers("source_index", SOURCES_PER_FRAME))
+      if sources
+      else None
+    ),
+    source_flow=encoded.flows("source_flow") if sources else None,
   )
 
 
@@ -197,6 +261,13 @@ def _decode_mask(data: bytes) -> np.ndarray:
   mask = _decompress(data, cv2.IMREAD_GRAYSCALE) >> 7
   mask.flags.writeable = False
   return mask
+
+
+@lru_cache(maxsize=16)
+def _decode_levels(data: bytes) -> np.ndarray:
+  levels = _decompress(data, cv2.IMREAD_GRAYSCALE)
+  levels.flags.writeable = False
+  return levels
 
 
 def _compress(suffix: str, image: np.ndarray, *options: int) -> bytes:

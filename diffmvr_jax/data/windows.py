@@ -1,20 +1,15 @@
-"""Windows of adjacent frames, shuffled and batched by grain.
+"""Windows of adjacent frames, as arrays named as in the data contract."""
 
-The order depends on the seed alone. Each process reads the rows of the global
-batch that its devices need, so the batch is the same on any number of
-processes, and the iterator's state is one integer.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
-from typing import Protocol, runtime_checkable
 
 import cv2
-import grain
 import numpy as np
 
-from diffmvr_jax.config import DataConfig
-from diffmvr_jax.data.record_codec import EncodedFrame, FrameRecord
+from diffmvr_jax.data.record_codec import (
+  SOURCES_PER_FRAME,
+  EncodedFrame,
+)
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
 
@@ -23,6 +18,40 @@ Window = dict[str, np.ndarray]
 # Images of a training window with their channels, and its flags, by frame.
 CHANNELS = {"frame": 3, "mask": 1, "symmetric": 3, "past": 3, "target": 3}
 FLAGS = ("symmetric_valid", "past_valid")
+
+# Arrays that are read only if they are asked for:
+# what was seen before, carried under the mask, and 255 where it is visible, 0
+# where nothing was ever seen;
+PROPAGATED = ("propagated", "propagated_confidence")
+# the k frames that it is made of, as they were (the `propagated` of those
+# frames), 1 where they show what was seen, the flow to them, and whether there
+# is one.
+SOURCES = ("sources", "source_known", "source_flow", "source_valid")
+
+
+def array_types(
+  size: int, arrays: Collection[str] = ()
+) -> dict[str, tuple[tuple[int, ...], type]]:
+  """Shapes, without the leading axes, and types of the arrays of a window.
+
+  Args:
+    size: height and width of the crops.
+    arrays: which of `PROPAGATED` and `SOURCES` are there as well.
+  """
+  k, grid, image = SOURCES_PER_FRAME, size // 2, (size, size)
+  types: dict[str, tuple[tuple[int, ...], type]] = {
+    name: ((*image, channels), np.uint8) for name, channels in CHANNELS.items()
+  }
+  types |= dict.fromkeys(FLAGS, ((), np.bool_))
+  aligned: dict[str, tuple[tuple[int, ...], type]] = {
+    "propagated": ((*image, 3), np.uint8),
+    "propagated_confidence": ((*image, 1), np.uint8),
+    "sources": ((k, *image, 3), np.uint8),
+    "source_known": ((k, *image, 1), np.uint8),
+    "source_flow": ((k, grid, grid, 2), np.float16),
+    "source_valid": ((k,), np.bool_),
+  }
+  return types | {name: aligned[name] for name in arrays}
 
 
 class WindowSource:
@@ -34,6 +63,7 @@ class WindowSource:
     stride: distance between the frames of a window.
     image_size: expected height and width of the crops.
     occluded_only: leaves out windows in which nothing is occluded.
+    arrays: which of `PROPAGATED` and `SOURCES` are read as well.
 
   Raises:
     InputError: no video is long enough.
@@ -47,8 +77,9 @@ class WindowSource:
     stride: int,
     image_size: int,
     occluded_only: bool = True,
+    arrays: Collection[str] = (),
   ):
-    self._records = records
+    self._records, self._arrays = records, arrays
     self._offsets = np.arange(window) * stride
     self._image_size = image_size
     span = int(self._offsets[-1]) + 1
@@ -97,7 +128,8 @@ class WindowSource:
     Raises:
       InputError: as `__getitem__`.
     """
-    batch = _empty((len(indices), len(self._offsets)), self._image_size)
+    shape = len(indices), len(self._offsets)
+    batch = _empty(shape, self._image_size, self._arrays)
     for row, (i, flip) in enumerate(zip(indices, flips, strict=True)):
       window = {name: value[row] for name, value in batch.items()}
       positions = self.positions(i).tolist()
@@ -110,8 +142,17 @@ class WindowSource:
     return batch
 
 
-def read_frames(records: RecordSource, positions: list[int]) -> Window:
+def read_frames(
+  records: RecordSource,
+  positions: list[int],
+  arrays: Collection[str] = (),
+) -> Window:
   """Reads frames, and their past frames, as arrays.
+
+  Args:
+    records: where the frames are.
+    positions: which of them.
+    arrays: which of `PROPAGATED` and `SOURCES` are read as well.
 
   Returns:
     Arrays (frame, …), named as the contract; `target` is there if every frame
@@ -121,19 +162,30 @@ def read_frames(records: RecordSource, positions: list[int]) -> Window:
     InputError: a record is damaged or of another size than the first.
   """
   size = len(records[positions[0]].image)
-  window = _empty((len(positions),), size)
+  window = _empty((len(positions),), size, arrays)
   if not _fill(window, records, positions):
     del window["target"]
   return window
 
 
-def _empty(shape: tuple[int, ...], size: int) -> Window:
+def stored_arrays(records: RecordSource, position: int) -> tuple[str, ...]:
+  """Returns which of `PROPAGATED` and `SOURCES` a record gives."""
+
+  def find(frame: EncodedFrame) -> tuple[str, ...]:
+    propagated = PROPAGATED if "propagated" in frame else ()
+    return propagated + (SOURCES if "source_index" in frame else ())
+
+  return records.read(position, find)
+
+
+def _empty(
+  shape: tuple[int, ...], size: int, arrays: Collection[str]
+) -> Window:
   """Arrays of the contract, with these leading axes."""
-  images = {
-    name: np.empty((*shape, size, size, channels), np.uint8)
-    for name, channels in CHANNELS.items()
+  return {
+    name: np.empty((*shape, *own), kind)
+    for name, (own, kind) in array_types(size, arrays).items()
   }
-  return images | {name: np.empty(shape, bool) for name in FLAGS}
 
 
 class _FrameReader:
@@ -150,7 +202,9 @@ class _FrameReader:
 
   def __init__(self, records: RecordSource, window: Window, *, flip: bool):
     self._records, self._window, self._flip = records, window, flip
-    self._decoded: dict[int, np.ndarray] = {}  # images by their position
+    # By position: images, and propagated images with what is known of them.
+    self._decoded: dict[int, np.ndarray] = {}
+    self._propagated: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
   def read(self, k: int, position: int) -> bool:
     """Fills place k of the window; returns whether the frame has a target.
@@ -158,12 +212,13 @@ class _FrameReader:
     Raises:
       InputError: a record is damaged or of another size.
     """
-    has_target = self._records.read(position, partial(self._put_frame, k))
+    decode = partial(self._put_frame, k, position)
+    has_target = self._records.read(position, decode)
     self._decoded[position] = self._window["frame"][k]
     self._put_past(k, self._records.past_position(position))
     return has_target
 
-  def _put_frame(self, k: int, frame: EncodedFrame) -> bool:
+  def _put_frame(self, k: int, position: int, frame: EncodedFrame) -> bool:
     window, has_target = self._window, "target" in frame
     window["symmetric_valid"][k] = frame.integers("symmetric_valid")[0]
     self._put(window["frame"][k], frame.picture("image"))
@@ -171,6 +226,10 @@ class _FrameReader:
     self._put(window["mask"][k, ..., 0], frame.mask("mask"))
     if has_target:
       self._put(window["target"][k], frame.picture("target"))
+    if "propagated" in window:
+      self._put_propagated(k, position, frame)
+    if "sources" in window:
+      self._put_sources(k, frame)
     return has_target
 
   def _put_past(self, k: int, position: int | None) -> None:
@@ -184,6 +243,49 @@ class _FrameReader:
       self._put(place, self._records.read(position, _image))
       self._decoded[position] = place
 
+  def _put_propagated(self, k: int, position: int, frame: EncodedFrame) -> None:
+    image = self._window["propagated"][k]
+    levels = self._window["propagated_confidence"][k, ..., 0]
+    self._put(image, frame.picture("propagated"))
+    self._put(levels, frame.levels("propagated_confidence"))
+    self._propagated[position] = image, known(levels)
+
+  def _put_sources(self, k: int, frame: EncodedFrame) -> None:
+    window, video = self._window, frame.text("video_id")
+    self._put_flows(window["source_flow"][k], frame.flows("source_flow"))
+    for j, index in enumerate(frame.integers("source_index")):
+      window["source_valid"][k, j] = index >= 0
+      places = window["sources"][k, j], window["source_known"][k, j, ..., 0]
+      if index < 0:
+        for place in places:
+          place.fill(0)
+        continue
+      position = self._records.position(video, index)
+      if position in self._propagated:
+        values = self._propagated[position]
+        for place, value in zip(places, values, strict=True):
+          np.copyto(place, value)
+      else:
+        self._records.read(position, partial(self._put_source, places))
+        self._propagated[position] = places
+
+  def _put_source(
+    self, places: tuple[np.ndarray, np.ndarray], frame: EncodedFrame
+  ) -> None:
+    self._put(places[0], frame.picture("propagated"))
+    self._put(places[1], known(frame.levels("propagated_confidence")))
+
+  def _put_flows(self, place: np.ndarray, flows: np.ndarray) -> None:
+    if flows.shape != place.shape:
+      raise InputError(
+        f"{self._records.shards[0].parent}: flows are {flows.shape}, and "
+        f"{place.shape} is expected; export it again"
+      )
+    if self._flip:
+      np.multiply(flows[:, :, ::-1], np.array([-1, 1], np.float16), place)
+    else:
+      np.copyto(place, flows)
+
   def _put(self, place: np.ndarray, image: np.ndarray) -> None:
     if len(image) != len(place):
       raise InputError(
@@ -194,6 +296,11 @@ class _FrameReader:
       cv2.flip(image, 1, place)
     else:
       np.copyto(place, image)
+
+
+def known(confidence: np.ndarray) -> np.ndarray:
+  """Returns a mask, 1 where a propagated image shows what was seen."""
+  return (confidence > 0).astype(np.uint8)
 
 
 def _image(frame: EncodedFrame) -> np.ndarray:
@@ -211,112 +318,3 @@ def _fill(
   reader = _FrameReader(records, window, flip=flip)
   have_target = [reader.read(k, i) for k, i in enumerate(positions)]
   return all(have_target)
-
-
-def stack_frames(
-  frames: Sequence[FrameRecord], past: Callable[[FrameRecord], np.ndarray]
-) -> Window:
-  """Stacks frames into arrays of shape (frame, …), named as the contract.
-
-  Args:
-    frames: adjacent frames of one video.
-    past: gives a frame's past image; called only for frames that have one.
-
-  Returns:
-    Masks are (frame, h, w, 1); `target` is there if every frame has one.
-  """
-  window = {
-    "frame": np.stack([f.image for f in frames]),
-    "mask": np.stack([f.mask for f in frames])[..., None],
-    "symmetric": np.stack([f.symmetric for f in frames]),
-    "past": np.stack(
-      [past(f) if f.past_index >= 0 else np.zeros_like(f.image) for f in frames]
-    ),
-    "symmetric_valid": np.asarray([f.symmetric_valid for f in frames]),
-    "past_valid": np.asarray([f.past_index >= 0 for f in frames]),
-  }
-  targets = [f.target for f in frames if f.target is not None]
-  if len(targets) == len(frames):
-    window["target"] = np.stack(targets)
-  return window
-
-
-class _RandomFlip(grain.transforms.RandomMap):
-  """Decides for half of the windows that they are mirrored."""
-
-  def random_map(
-    self, element: int, rng: np.random.Generator
-  ) -> tuple[int, bool]:
-    """Adds the decision to a window's number."""
-    return element, bool(rng.random() >= 0.5)
-
-
-class _Rows(grain.MapDataset):
-  """Keeps only some rows of each batch of the parent's elements."""
-
-  def __init__(
-    self, parent: grain.MapDataset, batch_size: int, rows: Sequence[int]
-  ):
-    super().__init__(parent)
-    self._batch_size, self._rows = batch_size, rows
-
-  def __len__(self) -> int:
-    return len(self._parent) // self._batch_size * len(self._rows)
-
-  def __getitem__(self, index):
-    batch, row = divmod(index, len(self._rows))
-    return self._parent[batch * self._batch_size + self._rows[row]]
-
-
-@runtime_checkable
-class Windows(Protocol):
-  """What batches are made of: images, or encoded frames."""
-
-  def __len__(self) -> int:
-    """How many windows there are."""
-    ...
-
-  def read(self, indices: Sequence[int], flips: Sequence[bool]) -> Window:
-    """Arrays (window, frame, …), and `window_id`."""
-    ...
-
-
-def training_batches(
-  source: Windows,
-  config: DataConfig,
-  *,
-  batch_size: int,
-  seed: int,
-  rows: Sequence[int] | None = None,
-) -> grain.DatasetIterator:
-  """An endless, checkpointable iterator over this process's batches.
-
-  Args:
-    source: the windows.
-    config: flipping and reader threads.
-    batch_size: windows per step over all processes.
-    seed: decides order and flips.
-    rows: rows of the batch that this process feeds; None: all of them.
-
-  Returns:
-    An iterator of `Window`s with a leading batch axis; `get_state()` and
-    `set_state()` are its checkpoint, which is a count of batches, and so the
-    same for any number of processes.
-  """
-  # Only numbers are shuffled and batched; the images come last, at once.
-  chosen = grain.MapDataset.source(range(len(source))).seed(seed)
-  chosen = chosen.shuffle().repeat()
-  if config.flip:
-    chosen = chosen.random_map(_RandomFlip())
-  else:
-    chosen = chosen.map(lambda i: (i, False))
-  if rows is not None and len(rows) < batch_size:
-    chosen = _Rows(chosen, batch_size, rows)
-    batch_size = len(rows)
-  # Rounding the endless length up, the default, overflows at batch size 1.
-  batches = chosen.batch(batch_size, drop_remainder=True)
-  batches = batches.map(lambda b: source.read(b[0].tolist(), b[1].tolist()))
-  options = grain.ReadOptions(
-    num_threads=config.threads, prefetch_buffer_size=4 * config.threads
-  )
-  return iter(batches.to_iter_dataset(options))

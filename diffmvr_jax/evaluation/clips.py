@@ -1,14 +1,19 @@
 """Restores the clips of a data set with several methods, and measures them."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from diffmvr_jax.data.records import RecordSource
-from diffmvr_jax.data.windows import Window, read_frames
+from diffmvr_jax.data.windows import (
+  PROPAGATED,
+  Window,
+  read_frames,
+  stored_arrays,
+)
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluation.video_pairs import find_video, read_video
 from diffmvr_jax.metrics.accumulators import Measurements
@@ -52,6 +57,7 @@ def evaluate_clips(
   records: RecordSource,
   networks: MetricNetworks,
   *,
+  arrays: Collection[str] = PROPAGATED,
   part: slice = slice(None),
   on_clip: OnClip | None = None,
 ) -> dict[str, dict[str, Measurements]]:
@@ -61,6 +67,8 @@ def evaluate_clips(
     methods: methods by name; what one measures does not depend on the others.
     records: the clips, with their truth.
     networks: networks of metrics.
+    arrays: which arrays of aligned guidance the methods get, if the records
+      hold them.
     part: which of the videos, for one of several processes.
     on_clip: is called with each clip, if given.
 
@@ -75,7 +83,9 @@ def evaluate_clips(
   for video_id, positions in tqdm(
     videos, desc="restore", unit="video", file=sys.stderr
   ):
-    clip = read_frames(records, list(positions))
+    stored = stored_arrays(records, positions[0])
+    wanted = [name for name in arrays if name in stored]
+    clip = read_frames(records, list(positions), wanted)
     if "target" not in clip:
       raise InputError(
         f"{records.shards[0].parent}: records without a target cannot be scored"

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from diffmvr_jax.data.windows import Window
+from diffmvr_jax.inference import propagation
 from diffmvr_jax.inference.paste import composite, feather
 
 _TELEA_RADIUS = 3  # pixels
@@ -56,9 +57,22 @@ def temporal_median(clip: Window) -> np.ndarray:
   return _fill(clip, filled, np.ones(len(filled), bool))
 
 
+def warped_past(clip: Window) -> np.ndarray:
+  """Copies the past frame into the mask, warped to the present by flow."""
+  return _fill(clip, propagation.warped_past(clip), clip["past_valid"])
+
+
+def propagated(clip: Window) -> np.ndarray:
+  """Copies what was seen of each pixel, carried along from frame to frame."""
+  filling = propagation.propagated(clip)
+  return _fill(clip, filling, np.ones(len(filling), bool))
+
+
 BASELINES: dict[str, Callable[[Window], np.ndarray]] = {
   "do nothing": do_nothing,
   "past frame": past_frame,
+  "warped past": warped_past,
+  "propagation": propagated,
   "mirror image": mirror_image,
   "Telea": telea,
   "temporal median": temporal_median,

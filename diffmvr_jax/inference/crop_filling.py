@@ -55,6 +55,14 @@ class CropFiller(Protocol):
     ...
 
   @property
+  def aligned(self) -> str:
+    """How much aligned guidance the windows have to hold.
+
+    It is "none", "propagated" or "sources", see `data_prep.faces.aligned`.
+    """
+    ...
+
+  @property
   def provenance(self) -> Mapping[str, Any]:
     """What a restored file says of the method, ready for JSON."""
     ...
@@ -62,6 +70,18 @@ class CropFiller(Protocol):
   @property
   def fill(self) -> FillWindow:
     """The function that fills a window."""
+    ...
+
+  def confidence(self, window: Window) -> np.ndarray | None:
+    """Tells how sure the method is of what it fills, if it knows by itself.
+
+    Args:
+      window: arrays (frame, h, w, c), named as in the data contract.
+
+    Returns:
+      (frame, h, w) uint8; where it is 0 the source's pixels are kept. None if
+      the method fills everything, and only samples tell how sure it is.
+    """
     ...
 
 
@@ -73,10 +93,12 @@ class FilledCrop:
     image: (h, w, 3) uint8, filled with the first seed.
     spread: (h, w) standard deviation over the seeds, in levels of 0 to 255;
       None if there is only one seed.
+    confidence: (h, w) uint8, see `CropFiller.confidence`.
   """
 
   image: np.ndarray
   spread: np.ndarray | None = None
+  confidence: np.ndarray | None = None
 
 
 class SeededFilling:

@@ -127,6 +127,11 @@ class CropRestorer:
     return self.config.sampling.window
 
   @property
+  def aligned(self) -> str:
+    """The network reads no aligned guidance."""
+    return "none"
+
+  @property
   def provenance(self) -> Mapping[str, Any]:
     """What a restored file says of the model, ready for JSON."""
     return {
@@ -221,6 +226,10 @@ class CropRestorer:
     whole = window["frame"].copy()
     whole[:, *place] = restored[0, :count]
     return whole
+
+  def confidence(self, window: Window) -> None:
+    """Only samples tell how sure the network is."""
+    del window
 
   def _place(self, masks: np.ndarray) -> tuple[slice, slice]:
     """The rows and columns of the crop that go through the network."""

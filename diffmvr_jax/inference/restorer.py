@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -18,17 +18,20 @@ from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.crop_filling import CropFiller
 from diffmvr_jax.inference.crop_restorer import CropRestorer
 from diffmvr_jax.inference.previews import PreviewPaths, Previews
+from diffmvr_jax.inference.propagation import PropagationFiller
 from diffmvr_jax.inference.stream import (
+  RestoredFrame,
   SourceFrame,
   StreamOptions,
   restore_stream,
 )
+from diffmvr_jax.inference.whole_frame import clear_frames
 from diffmvr_jax.media.sinks import open_sink
 from diffmvr_jax.media.sources import Source
 from diffmvr_jax.media.video import TimedFrame
 
 if TYPE_CHECKING:
-  from data_prep.clip import Frame
+  from data_prep.clip import Clip, Frame
   from data_prep.prepare import SkippedFrame
   from data_prep.recipe import Recipe
 
@@ -39,13 +42,13 @@ class Outcome:
 
   Attributes:
     frames: number of frames that were written.
-    faces: number of frames with a face.
+    faces: number of frames with a face; None if no face was looked for.
     restored: number of frames that were changed.
     dropped: number of frames of a live source that came too fast.
   """
 
   frames: int
-  faces: int
+  faces: int | None
   restored: int
   dropped: int = 0
 
@@ -56,6 +59,8 @@ class Restorer:
   Args:
     filler: fills the occluded part of crops.
     recipe: says how faces and occlusions are found.
+    region: "face", or "frame": the occluder is taken out of the whole picture
+      by propagation, and no face is needed.
 
   Example:
     >>> from diffmvr_jax import Restorer
@@ -63,8 +68,39 @@ class Restorer:
     >>> restored = restorer(frames)  # doctest: +SKIP
   """
 
-  def __init__(self, filler: CropFiller, recipe: "Recipe"):
-    self._filler, self._recipe = filler, recipe
+  def __init__(
+    self,
+    filler: CropFiller,
+    recipe: "Recipe",
+    *,
+    region: Literal["face", "frame"] = "face",
+  ):
+    self._filler, self._region = filler, region
+    self._recipe = dataclasses.replace(recipe, aligned=filler.aligned)
+
+  @classmethod
+  def propagation(
+    cls,
+    *,
+    region: Literal["face", "frame"] = "face",
+    crop_size: int = 256,
+    **finding: Any,
+  ) -> "Restorer":
+    """Restores by what was seen before, carried along by flow; needs no model.
+
+    Args:
+      region: "face", or "frame" for whole pictures, in which no face is needed.
+      crop_size: side of the faces' crops, in pixels.
+      finding: see `from_checkpoint`.
+
+    Example:
+      >>> restorer = Restorer.propagation(region="frame")
+    """
+    from data_prep.recipe import Recipe
+
+    filler = PropagationFiller(crop_size=crop_size)
+    recipe = Recipe(size=crop_size, **finding)
+    return cls(filler, recipe, region=region)
 
   @classmethod
   def from_checkpoint(
@@ -146,9 +182,7 @@ class Restorer:
     from data_prep.sources import array_clip
 
     clip = array_clip(frames, Fraction(fps))
-    observed = self._recipe.frames_and_records(clip, masks)
-    sources = _source_frames(observed, 1 / clip.fps)
-    for done in restore_stream(self._filler, sources, options):
+    for done in self._restored(clip, 1 / clip.fps, options, masks):
       yield done.image
 
   def video(
@@ -170,23 +204,47 @@ class Restorer:
       previews: previews to write; None means none.
 
     Raises:
-      InputError: the video cannot be used, or no frame has a face. Then
-        nothing is written.
+      InputError: the video cannot be used, no frame has a face, or there is no
+        such preview. Then nothing is written.
     """
     from data_prep.sources import source_clip
 
-    self._recipe.check_detectors([Path(source.name)])
-    observed = self._recipe.frames_and_records(source_clip(source))
-    frames = _source_frames(observed, source.info.time_base)
-    return restore_video(
+    options, in_face = options or StreamOptions(), self._region == "face"
+    if in_face:
+      self._recipe.check_detectors([Path(source.name)])
+    else:
+      self._recipe.check_occluder()
+      if previews is not None and previews.guidance is not None:
+        raise InputError("--guidance-out shows crops of faces: --region face")
+    time_base = source.info.time_base
+    return write_restored(
       source,
-      frames,
-      self._filler,
+      self._restored(source_clip(source), time_base, options),
       out,
-      options=options,
+      comment=provenance(self._filler, options, self._region),
+      crop_size=self._filler.crop_size,
+      needs_face=in_face,
       lossless=lossless,
       previews=previews,
     )
+
+  def _restored(
+    self,
+    clip: "Clip",
+    time_base: Fraction,
+    options: StreamOptions | None,
+    masks: Iterable[np.ndarray] | None = None,
+  ) -> Iterator[RestoredFrame]:
+    options = options or StreamOptions()
+    if self._region == "face":
+      observed = self._recipe.frames_and_records(clip, masks)
+      frames = _source_frames(observed, time_base)
+      return restore_stream(self._filler, frames, options)
+    masked = (
+      (SourceFrame(frame.image, int(frame.time / time_base), None), mask)
+      for frame, mask in self._recipe.frames_and_masks(clip, masks)
+    )
+    return clear_frames(masked, with_spread=options.samples > 1)
 
 
 def _source_frames(
@@ -223,45 +281,85 @@ def restore_video(
     InputError: no frame has a face; then nothing is written.
   """
   options = options or StreamOptions()
+  return write_restored(
+    source,
+    restore_stream(filler, frames, options),
+    out,
+    comment=provenance(filler, options),
+    crop_size=filler.crop_size,
+    lossless=lossless,
+    previews=previews,
+  )
+
+
+def write_restored(
+  source: Source,
+  restored: Iterable[RestoredFrame],
+  out: str | Path,
+  *,
+  comment: str,
+  crop_size: int,
+  needs_face: bool = True,
+  lossless: bool = False,
+  previews: PreviewPaths | None = None,
+) -> Outcome:
+  """Writes restored frames as they come.
+
+  Args:
+    source: the video, which gives its properties and its audio.
+    restored: the restored frames, in order.
+    out: the file to write, or another name that `open_sink` knows.
+    comment: what the file says of how it was made.
+    crop_size: side of the faces' crops, for the previews.
+    needs_face: whether it is an error if no frame has a face.
+    lossless: whether to encode without loss.
+    previews: previews to write; None means none.
+
+  Raises:
+    InputError: no frame has a face; then nothing is written.
+  """
   counts: Counter[str] = Counter()
   paths = previews or PreviewPaths()
   with (
-    Previews(paths, source.info, filler.crop_size) as shown,
+    Previews(paths, source.info, crop_size) as shown,
     open_sink(
       out,
       source.info,
       lossless=lossless,
       copy_from=source.streams,
-      comment=provenance(filler, options),
+      comment=comment,
     ) as writer,
     tqdm(total=source.estimate or None, unit="frame", file=sys.stderr) as bar,
   ):
-    for done in restore_stream(filler, frames, options):
+    for done in restored:
       shown.write(done, counts["frames"])
       counts["frames"] += 1
       counts["faces"] += done.source.record is not None
-      counts["restored"] += done.source.occluded
+      counts["restored"] += done.alpha is not None
       writer.write(TimedFrame(done.image, done.source.pts))
       bar.update()
-    if not counts["faces"] and source.complaint is None:
+    if needs_face and not counts["faces"] and source.complaint is None:
       raise InputError(
         f"{source.name}: no face in any of its {counts['frames']} frames"
       )
   return Outcome(
     frames=counts["frames"],
-    faces=counts["faces"],
+    faces=counts["faces"] if needs_face else None,
     restored=counts["restored"],
     dropped=source.dropped,
   )
 
 
-def provenance(filler: CropFiller, options: StreamOptions) -> str:
+def provenance(
+  filler: CropFiller, options: StreamOptions, region: str = "face"
+) -> str:
   """Returns the JSON that a restored video carries: how it was made."""
   return json.dumps(
     {
       "restored_by": f"DiffMVR-JAX {__version__}",
       "note": "Pixels under an occlusion are estimated, not seen.",
       **filler.provenance,
+      "region": region,
       "stream": dataclasses.asdict(options),
     }
   )

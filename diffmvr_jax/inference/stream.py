@@ -1,12 +1,12 @@
 """Restores a stream of frames, of any length, in bounded memory."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from diffmvr_jax.data.record_codec import FrameRecord
-from diffmvr_jax.data.windows import stack_frames
+from diffmvr_jax.data.stack import stack_frames
 from diffmvr_jax.inference.crop_filling import (
   CropFiller,
   FilledCrop,
@@ -59,7 +59,8 @@ class RestoredFrame:
     alpha: (h, w) float32 in [0, 1], how much of each pixel was replaced; None
       if nothing was.
     spread: (h, w) float32, the standard deviation of the samples where pixels
-      were replaced, in levels of 0 to 255; None if there was one sample.
+      were replaced, in levels of 0 to 255, or what a method's own confidence
+      makes of it; None if there was one sample.
     past: (s, s, 3) uint8 crop of its past frame; None if it has none.
   """
 
@@ -113,6 +114,7 @@ def restore_stream(
   options = options or StreamOptions()
   seeds = range(options.seed, options.seed + options.samples)
   filling = SeededFilling(filler.fill, seeds)
+  surely = SeededFilling(filler.fill, seeds[:1])
 
   def fill(window: list[GuidedFrame]) -> list[FilledCrop]:
     records, pasts = [], {}
@@ -121,7 +123,14 @@ def restore_stream(
       records.append(frame.source.record)
       pasts[frame.source.record.past_index] = frame.past
     arrays = stack_frames(records, lambda record: pasts[record.past_index])
-    return filling(arrays, np.array([record.frame_index for record in records]))
+    indices = np.array([record.frame_index for record in records])
+    confidence = filler.confidence(arrays)
+    if confidence is None:
+      return filling(arrays, indices)
+    return [
+      replace(crop, confidence=own)
+      for crop, own in zip(surely(arrays, indices), confidence, strict=True)
+    ]
 
   for frame, crop in fill_occluded(
     guided(frames),
@@ -130,7 +139,7 @@ def restore_stream(
     length=filler.window,
     latency=options.latency,
   ):
-    yield _pasted(frame, crop, options.softness)
+    yield _pasted(frame, crop, options)
 
 
 def guided(frames: Iterable[SourceFrame]) -> Iterator[GuidedFrame]:
@@ -149,17 +158,21 @@ def guided(frames: Iterable[SourceFrame]) -> Iterator[GuidedFrame]:
 
 
 def _pasted(
-  frame: GuidedFrame, crop: FilledCrop | None, softness: float
+  frame: GuidedFrame, crop: FilledCrop | None, options: StreamOptions
 ) -> RestoredFrame:
   source, record = frame.source, frame.source.record
   if crop is None or record is None:
     return RestoredFrame(source=source, image=source.image, past=frame.past)
   shape = source.image.shape[0], source.image.shape[1]
   transform = record.crop_transform
-  alpha = placed_mask(record.mask, transform, shape, softness)
-  spread = None
-  if crop.spread is not None:
-    spread = placed_map(crop.spread.astype(np.float32), transform, shape)
+  softness, known, spread = options.softness, None, crop.spread
+  if crop.confidence is not None:
+    known = (crop.confidence > 0).astype(np.uint8)
+    if options.samples > 1:
+      spread = spread_of_confidence(crop.confidence)
+  alpha = placed_mask(record.mask, transform, shape, softness, known)
+  if spread is not None:
+    spread = placed_map(spread.astype(np.float32), transform, shape)
     spread = np.where(alpha > 0, spread, 0)
   return RestoredFrame(
     source=source,
@@ -168,3 +181,11 @@ def _pasted(
     spread=spread,
     past=frame.past,
   )
+
+
+def spread_of_confidence(confidence: np.ndarray) -> np.ndarray:
+  """Returns what confidence in (h, w) uint8 means as a spread, float32.
+
+  It is 0 levels if a pixel is sure, and 64 if nothing is known of it.
+  """
+  return 64 * (1 - confidence.astype(np.float32) / 255)

@@ -17,9 +17,10 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from diffmvr_jax.config import Config
+from diffmvr_jax.data.batches import Windows
 from diffmvr_jax.data.latent_cache import EncodedWindows
 from diffmvr_jax.data.records import RecordSource
-from diffmvr_jax.data.windows import CHANNELS, FLAGS, Windows, WindowSource
+from diffmvr_jax.data.windows import CHANNELS, FLAGS, WindowSource
 from diffmvr_jax.models.diffmvr import (
   DiffMVR,
   Encoded,

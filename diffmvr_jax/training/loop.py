@@ -22,9 +22,10 @@ from orbax.checkpoint import multihost
 from diffmvr_jax.checkpoints.fingerprint import encoder_fingerprint
 from diffmvr_jax.checkpoints.training_state import Checkpoints, TrainState
 from diffmvr_jax.config import Config
+from diffmvr_jax.data.batches import Windows, training_batches
 from diffmvr_jax.data.latent_cache import EncodedWindows
 from diffmvr_jax.data.records import RecordSource
-from diffmvr_jax.data.windows import Windows, WindowSource, training_batches
+from diffmvr_jax.data.windows import WindowSource
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.runtime.flops import traced_flops

@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_generated_pb2 as tf_example
 
 from diffmvr_jax.data.record_codec import (
   EncodedFrame,
@@ -40,6 +41,10 @@ def record(index=0, **changes):
     "landmarks": rng.normal(size=(21, 2)).astype(np.float32),
     "source_path": "ä/clip.mp4",
     "source_sha256": "00" * 32,
+    "propagated": smooth.astype(np.uint8),
+    "propagated_confidence": rng.integers(0, 256, (24, 24)).astype(np.uint8),
+    "source_index": np.array([index - 1, 3, -1, 0]),
+    "source_flow": rng.normal(size=(4, 12, 12, 2)).astype(np.float16),
   }
   return FrameRecord(**(fields | changes))
 
@@ -62,7 +67,9 @@ def test_round_trip_keeps_everything_but_jpeg_loss():
   for field in dataclasses.fields(FrameRecord):
     before = getattr(original, field.name)
     after = getattr(decoded, field.name)
-    if field.name in ("image", "target", "symmetric"):
+    if field.name in ("source_images", "source_known"):
+      assert after is None  # are found by their index
+    elif field.name in ("image", "target", "symmetric", "propagated"):
       assert np.abs(before.astype(int) - after).max() <= 6
     else:
       np.testing.assert_array_equal(before, after)
@@ -71,11 +78,29 @@ def test_round_trip_keeps_everything_but_jpeg_loss():
 def test_equal_images_are_stored_and_decoded_once():
   original = record()
   same = dataclasses.replace(
-    original, target=original.image, symmetric=original.image
+    original,
+    target=original.image,
+    symmetric=original.image,
+    propagated=original.image,
   )
   assert encode_frame(same) == encode_frame(original)
   decoded = reread(same)
   assert decoded.target is decoded.image
+  assert decoded.propagated is decoded.image
+
+
+def test_records_without_aligned_guidance_stay_readable():
+  names = ["propagated", "propagated_confidence", "source_index", "source_flow"]
+  decoded = reread(record(**dict.fromkeys(names)))
+  assert all(getattr(decoded, name) is None for name in names)
+
+
+def test_damaged_flows_are_refused():
+  example = tf_example.Example.FromString(encode_frame(record()))
+  feature = example.features.feature["source_flow"]
+  feature.bytes_list.value[0] = b"nothing"
+  with pytest.raises(ValueError, match="does not decompress"):
+    decode_frame(EncodedFrame(example.SerializeToString()))
 
 
 def test_a_real_occlusion_has_no_target():

@@ -3,9 +3,21 @@ import dataclasses
 import numpy as np
 import pytest
 
+from data_prep.occlusion.paste import OcclusionConfig
+from data_prep.recipe import Recipe
 from diffmvr_jax.config import DataConfig
+from diffmvr_jax.data.batches import training_batches
+from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.data.records import RecordSource
-from diffmvr_jax.data.windows import WindowSource, read_frames, training_batches
+from diffmvr_jax.data.stack import stack_frames
+from diffmvr_jax.data.windows import (
+  PROPAGATED,
+  SOURCES,
+  WindowSource,
+  array_types,
+  read_frames,
+  stored_arrays,
+)
 from diffmvr_jax.errors import InputError
 
 CONFIG = DataConfig(image_size=32, window=3, threads=2)
@@ -60,6 +72,86 @@ def test_read_frames_looks_the_past_image_up(records):
   assert window["past_valid"].tolist() == [True]
   first = read_frames(records, [next(records.videos())[1].start])
   assert first["past_valid"].tolist() == [False]
+
+
+ALIGNED = (*PROPAGATED, *SOURCES)
+
+
+@pytest.fixture(scope="module")
+def aligned(records):
+  return WindowSource(
+    records, window=4, stride=1, image_size=32, arrays=ALIGNED
+  )
+
+
+def test_aligned_arrays_are_read_if_asked_for(records, windows, aligned):
+  assert not set(ALIGNED) & set(windows[0])
+  window = aligned[len(aligned) // 2]
+  for name, (shape, kind) in array_types(32, ALIGNED).items():
+    assert window[name].shape == (4, *shape)
+    assert window[name].dtype == kind
+  assert stored_arrays(records, 0) == ALIGNED
+  covered = window["mask"][..., 0] > 0
+  assert covered.any()
+  sure = window["propagated_confidence"][..., 0]
+  assert (sure[~covered] == 255).all() and sure[covered].min() < 255
+
+
+def test_sources_are_the_propagated_images_of_frames_before(records):
+  for video_id, positions in records.videos():
+    window = read_frames(records, list(positions), ALIGNED)
+    assert window["source_valid"].any()
+    for k, position in enumerate(positions):
+      index = records[position].source_index
+      np.testing.assert_array_equal(window["source_valid"][k], index >= 0)
+      assert (index < records[position].frame_index).all()
+      for j in np.flatnonzero(index >= 0):
+        source = records[records.position(video_id, int(index[j]))]
+        image, known = window["sources"][k, j], window["source_known"][k, j]
+        np.testing.assert_array_equal(image, source.propagated)
+        confidence = source.propagated_confidence
+        np.testing.assert_array_equal(known[..., 0], confidence > 0)
+      assert not window["sources"][k][index < 0].any()
+      assert not window["source_known"][k][index < 0].any()
+
+
+def test_mirrored_windows_mirror_the_flow(aligned):
+  i = next(i for i in range(len(aligned)) if aligned[i]["source_valid"].all())
+  plain, mirrored = (aligned.read([i], [flip]) for flip in (False, True))
+  for name in ("propagated", "propagated_confidence", "sources"):
+    np.testing.assert_array_equal(
+      mirrored[name], np.flip(plain[name], axis=-2), err_msg=name
+    )
+  known = mirrored["source_known"]
+  np.testing.assert_array_equal(known, np.flip(plain["source_known"], -2))
+  flow = np.flip(plain["source_flow"], -2)
+  assert flow.any()
+  np.testing.assert_array_equal(mirrored["source_flow"][..., 0], -flow[..., 0])
+  np.testing.assert_array_equal(mirrored["source_flow"][..., 1], flow[..., 1])
+
+
+def test_frames_in_memory_give_the_same_arrays():
+  records = [
+    record
+    for record in Recipe(size=32, paste=OcclusionConfig()).records(0)
+    if isinstance(record, FrameRecord)
+  ]
+  by_index = {record.frame_index: record for record in records}
+  window = stack_frames(records, lambda f: by_index[f.past_index].image)
+  types = array_types(32, ALIGNED)
+  assert set(window) == set(types)
+  for name, (shape, kind) in types.items():
+    assert window[name].shape == (len(records), *shape)
+    assert window[name].dtype == kind
+  for k, record in enumerate(records):
+    for j, index in enumerate(record.source_index):
+      if index >= 0:
+        source = by_index[index].propagated
+        np.testing.assert_array_equal(window["sources"][k, j], source)
+        known = by_index[index].propagated_confidence > 0
+        np.testing.assert_array_equal(
+          window["source_known"][k, j, ..., 0], known
+        )
 
 
 def test_order_is_a_function_of_the_seed(windows):

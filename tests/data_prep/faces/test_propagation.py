@@ -3,11 +3,8 @@ import numpy as np
 import pytest
 
 from data_prep.faces.flow import enlarge, flow_searcher, motion, spread
-from data_prep.faces.propagation import (
-  SOURCES,
-  PropagationConfig,
-  Propagator,
-)
+from data_prep.faces.propagated import SOURCES
+from data_prep.faces.propagation import PropagationConfig, Propagator
 
 SIDE = 96
 
@@ -194,6 +191,39 @@ def test_sources_have_a_fixed_order():
       apart = source.astype(float) - truth
       assert np.sqrt(np.square(apart)[mask > 0].mean()) < 20  # of about 40
   assert result.source_valid[0].all() and result.source_valid[1].all()
+
+
+def test_looks_are_what_was_looked_back_at():
+  plain, propagate = Propagator(), Propagator(with_looks=True)
+  shown, known = [], []
+  for t, (_, image, mask) in enumerate(moving()):
+    result = propagate(image, mask, 10 + t)
+    np.testing.assert_array_equal(result.image, plain(image, mask).image)
+    names = [look.name for look in result.looks]
+    assert names == [name for name in SOURCES if name in names]
+    assert ("chained" in names) == bool(mask.any())
+    for look in result.looks:
+      assert look.number < 10 + t
+      assert look.number == 9 + t or look.name != "chained"
+      np.testing.assert_array_equal(look.picture, shown[look.number - 10])
+      np.testing.assert_array_equal(look.known, known[look.number - 10])
+    shown.append(result.image)
+    known.append(result.valid)
+  assert names[:2] == ["chained", "best"]
+
+
+def test_the_flow_of_a_look_leads_to_its_picture():
+  picture = np.kron(texture(1), np.ones((2, 2, 1), np.uint8))
+  then, now = picture[:300, :200], picture[8:308, 6:206]
+  propagate = Propagator(PropagationConfig(flow_side=150), with_looks=True)
+  propagate(then, np.zeros((300, 200), np.uint8))
+  mask = np.zeros((300, 200), np.uint8)
+  mask[100:160, 80:140] = 1
+  look = propagate(now, mask).looks[0]
+  assert look.flow.shape == (150, 100, 2)
+  inner = look.flow[20:-20, 20:-20]
+  np.testing.assert_allclose(inner.mean((0, 1)), [6, 8], atol=0.5)
+  assert look.flow_on_grid(64).shape == (64, 64, 2)
 
 
 def test_memory_is_bounded():

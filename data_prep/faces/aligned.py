@@ -1,0 +1,75 @@
+"""Guidance that is aligned with the frame, as records hold it."""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from data_prep.faces.propagated import SOURCES, Look, Propagated
+from data_prep.faces.propagation import Propagator
+from diffmvr_jax.data.record_codec import SOURCES_PER_FRAME
+
+# Nothing; the propagated image and its confidence; beside these the frames
+# that it was made of, as they were, and the flow to them.
+Aligned = Literal["none", "propagated", "sources"]
+
+_FINENESS = 16  # steps per pixel of a flow: it compresses to half, so
+
+
+class AlignedGuidance:
+  """Propagates the crops of a clip, and gives what records hold of it.
+
+  Args:
+    wanted: how much of it.
+  """
+
+  def __init__(self, wanted: Aligned):
+    assert len(SOURCES) == SOURCES_PER_FRAME
+    self._wanted = wanted
+    self._propagate = Propagator(with_looks=wanted == "sources")
+
+  def __call__(
+    self, image: np.ndarray, mask: np.ndarray, index: int
+  ) -> dict[str, Any]:
+    """Takes the next crop; returns attributes of its `FrameRecord` by name.
+
+    Args:
+      image: (s, s, 3) uint8.
+      mask: (s, s) uint8, 1 on everything that covers the crop.
+      index: number of the frame in its video.
+    """
+    if self._wanted == "none":
+      return {}
+    result = self._propagate(image, mask, index)
+    guidance: dict[str, Any] = {
+      # The very same array is stored as the same bytes.
+      "propagated": result.image if mask.any() else image,
+      "propagated_confidence": confidence_levels(result),
+    }
+    if self._wanted == "sources":
+      guidance |= _sources(result.looks, len(image))
+    return guidance
+
+
+def confidence_levels(result: Propagated) -> np.ndarray:
+  """Returns the confidence in (h, w) uint8; 0 only if nothing was ever seen."""
+  levels = np.round(255 * result.confidence).astype(np.uint8)
+  return np.where(result.valid > 0, np.maximum(levels, 1), 0).astype(np.uint8)
+
+
+def _sources(looks: tuple[Look, ...], size: int) -> dict[str, Any]:
+  side = size // 2
+  index = np.full(len(SOURCES), -1, np.int64)
+  flow = np.zeros((len(SOURCES), side, side, 2), np.float16)
+  images: list[np.ndarray | None] = [None] * len(SOURCES)
+  known: list[np.ndarray | None] = [None] * len(SOURCES)
+  for look in looks:
+    place = SOURCES.index(look.name)
+    index[place] = look.number
+    flow[place] = np.round(_FINENESS * look.flow_on_grid(side)) / _FINENESS
+    images[place], known[place] = look.picture, look.known
+  return {
+    "source_index": index,
+    "source_flow": flow,
+    "source_images": tuple(images),
+    "source_known": tuple(known),
+  }
