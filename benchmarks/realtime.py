@@ -47,7 +47,8 @@ from diffmvr_jax.inference.stream import (
   restore_stream,
 )
 from diffmvr_jax.media.video import read_frames
-from diffmvr_jax.models.diffmvr import DiffMVR, Observation, Params
+from diffmvr_jax.models.diffmvr import DiffMVR, Params
+from diffmvr_jax.models.observation import Observation
 from diffmvr_jax.models.tiny_vae import TinyDecoder
 from diffmvr_jax.runtime.device_peaks import peak_tflops
 
@@ -70,7 +71,7 @@ def main() -> None:
   arguments = parser.parse_args()
   config = load_config(arguments.config, arguments.overrides)
   size = config.data.image_size
-  params = random_params(DiffMVR(config=config.model).shapes(size))
+  params = random_params(DiffMVR.of(config).shapes(size))
   tiny = tiny_decoder(config.model.autoencoder)
   shape = (1, 8, 8, tiny.latent_channels)
   params["tiny_decoder"] = {
@@ -193,7 +194,7 @@ def flops_per_frame(
   config: Config, params: Params, decoder, window: int
 ) -> float:
   """Of the window's program, whose loop XLA counts once, by the frame."""
-  model = DiffMVR(config=config.model)
+  model = DiffMVR.of(config)
   size = config.data.image_size
   lead = (1, window)
 

@@ -232,7 +232,7 @@ class TorchProcess:
 
 def read_params(folder: Path, config: Config) -> Params:
   """What `TorchStep.save` wrote, as our parameters."""
-  shapes = DiffMVR(config=config.model).shapes(config.data.image_size)
+  shapes = DiffMVR.of(config).shapes(config.data.image_size)
   unet = load_file(folder / "unet.safetensors")
   f_mlp = load_file(folder / "f_mlp.safetensors")
 

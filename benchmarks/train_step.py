@@ -166,7 +166,7 @@ class OurStep:
   ):
     self._config = config
     stage = diffusion_stage(config, encoded=encoded)
-    networks = DiffMVR(config=config.model).shapes(config.data.image_size)
+    networks = DiffMVR.of(config).shapes(config.data.image_size)
     if encoded:  # the encoders do not run, and would only take memory
       unused = set(ENCODERS) - set(stage.trained)
       networks = {k: v for k, v in networks.items() if k not in unused}

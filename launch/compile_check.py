@@ -101,7 +101,7 @@ def diffusion_step(config: Config, mesh: Mesh, batch: int) -> Step:
   stage = dataclasses.replace(
     diffusion_stage(config, encoded=encoded), batch_size=batch
   )
-  networks = DiffMVR(config=config.model).shapes(config.data.image_size)
+  networks = DiffMVR.of(config).shapes(config.data.image_size)
   shapes = expected_shapes(config, batch, encoded=encoded)
   return assemble(stage, networks, shapes, mesh)
 

@@ -123,7 +123,7 @@ def open_model(workdir: str | Path) -> StoredModel:
       step, args=ocp.args.Composite(config=ocp.args.JsonRestore())
     )
     config = from_dict(restored["config"])
-  shapes = DiffMVR(config=config.model).shapes(config.data.image_size)
+  shapes = DiffMVR.of(config).shapes(config.data.image_size)
   item = folder.absolute() / str(step) / ("state" if trained else "params")
   if trained:
     averaged = trained_networks(config)
@@ -153,7 +153,7 @@ def open_for_inference(workdir: str | Path) -> StoredModel:
   """
   model = open_model(workdir)
   config = model.config
-  needed = DiffMVR(config=config.model).shapes(config.data.image_size)
+  needed = DiffMVR.of(config).shapes(config.data.image_size)
   lacking = sorted(needed.keys() - model.shapes.keys())
   if lacking:
     raise InputError(

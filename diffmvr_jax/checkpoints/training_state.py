@@ -26,7 +26,7 @@ from diffmvr_jax.checkpoints.digests import (
   verify,
   write_missing_digests,
 )
-from diffmvr_jax.config import CheckpointConfig, Config
+from diffmvr_jax.config import CheckpointConfig, Config, from_dict
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import Params
 
@@ -45,6 +45,9 @@ _MAY_DIFFER = (
   "data.encoded",
   "data.threads",
   "autoencoder_stage.steps",
+  "fusion_stage.steps",
+  "fusion_stage.validate_every",
+  "fusion_stage.validate_batches",
   "diffusion_stage.steps",
   "model.remat",
 )
@@ -236,6 +239,8 @@ def _saved_config(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
 def _refuse_other_config(
   folder: Path, saved: Mapping[str, Any], current: Mapping[str, Any]
 ) -> None:
+  # Settings that did not exist then have their defaults.
+  saved = dataclasses.asdict(from_dict(saved))
   old, new = _flatten(saved), _flatten(current)
   for key in sorted(old.keys() | new.keys()):
     may_differ = any(

@@ -23,6 +23,8 @@ from diffmvr_jax.config.schema import (
   DataConfig,
   DiffusionConfig,
   DiffusionStageConfig,
+  FusionConfig,
+  FusionStageConfig,
   GuidanceConfig,
   MeshConfig,
   ModelConfig,
@@ -31,7 +33,10 @@ from diffmvr_jax.config.schema import (
   SamplingConfig,
   UNetConfig,
   ValidationConfig,
+)
+from diffmvr_jax.config.stages import (
   is_guided,
+  needed_arrays,
   trained_networks,
 )
 
@@ -46,6 +51,8 @@ __all__ = [
   "DataConfig",
   "DiffusionConfig",
   "DiffusionStageConfig",
+  "FusionConfig",
+  "FusionStageConfig",
   "GuidanceConfig",
   "MeshConfig",
   "ModelConfig",
@@ -60,6 +67,7 @@ __all__ = [
   "from_dict",
   "is_guided",
   "load_config",
+  "needed_arrays",
   "override",
   "to_json",
   "trained_networks",

@@ -15,6 +15,9 @@ def check(config: Config) -> None:
   if config.diffusion_stage.objective == "consistency":
     _check_distillation(config)
   _check_networks(config)
+  _check_channels(config)
+  _check_anchor(config)
+  _check_fusion(config)
   _check_sampling(config)
   _check_sizes(config)
 
@@ -30,14 +33,24 @@ def _check_encoded(config: Config) -> None:
       "data.encoded needs frozen encoders: model.train_clip=False and "
       "autoencoder_stage.steps=0"
     )
+  if config.diffusion.anchor != "none" or config.model.guidance.concat:
+    raise InputError(
+      "data.encoded does not go with diffusion.anchor or "
+      "model.guidance.concat: aligned guidance is not cached"
+    )
 
 
 def _check_distillation(config: Config) -> None:
   if config.init_from is None:
     raise InputError("a distillation needs init_from, the teacher's workdir")
-  if config.autoencoder_stage.steps or config.validation.every:
+  if (
+    config.autoencoder_stage.steps
+    or config.fusion_stage.steps
+    or config.validation.every
+  ):
     raise InputError(
-      "a distillation needs autoencoder_stage.steps=0 and validation.every=0"
+      "a distillation needs autoencoder_stage.steps=0, fusion_stage.steps=0 "
+      "and validation.every=0"
     )
   if config.diffusion.steps % config.diffusion_stage.consistency.grid:
     raise InputError(
@@ -55,15 +68,6 @@ def _check_networks(config: Config) -> None:
     )
   if len(unet.branches) != len(unet.alpha):
     raise InputError("model.unet.alpha needs one entry per branch")
-  latent = autoencoder.latent_channels
-  concat = config.model.mask_conditioning == "concat"
-  needed = 2 * latent + 1 if concat else latent
-  if unet.in_channels != needed or unet.out_channels != latent:
-    raise InputError(
-      f"model.mask_conditioning={config.model.mask_conditioning} with "
-      f"{latent} latent channels needs model.unet.in_channels={needed} and "
-      f"model.unet.out_channels={latent}"
-    )
   if autoencoder.family == "tiny":
     if len(set(autoencoder.block_channels)) > 1:
       raise InputError(
@@ -71,6 +75,64 @@ def _check_networks(config: Config) -> None:
       )
     if autoencoder.scaling_factor != 1.0:
       raise InputError("model.autoencoder.family=tiny needs scaling_factor=1.0")
+
+
+def _check_channels(config: Config) -> None:
+  unet, concat = config.model.unet, config.model.guidance.concat
+  latent = config.model.autoencoder.latent_channels
+  if len(set(concat)) < len(concat):
+    raise InputError("model.guidance.concat names an image twice")
+  sees_mask = config.model.mask_conditioning == "concat"
+  needed = 2 * latent + 1 if sees_mask else latent
+  needed += len(concat) * (latent + 1)
+  if unet.in_channels != needed or unet.out_channels != latent:
+    aligned = f", guidance.concat={concat}" if concat else ""
+    raise InputError(
+      f"model.mask_conditioning={config.model.mask_conditioning}{aligned} with "
+      f"{latent} latent channels needs model.unet.in_channels={needed} and "
+      f"model.unet.out_channels={latent}"
+    )
+
+
+def _check_anchor(config: Config) -> None:
+  anchored = config.diffusion.anchor != "none"
+  if anchored and config.diffusion.prediction != "sample":
+    raise InputError(
+      f"diffusion.anchor={config.diffusion.anchor} needs "
+      "diffusion.prediction=sample: a network that starts at zero then "
+      "predicts the anchor"
+    )
+  if config.model.decoding == "reference" and not anchored:
+    raise InputError(
+      "model.decoding=reference needs a diffusion.anchor, whose pixels it adds "
+      "to"
+    )
+  if config.diffusion.anchor == "fused" and config.model.fusion is None:
+    raise InputError("diffusion.anchor=fused needs model.fusion")
+
+
+def _check_fusion(config: Config) -> None:
+  fusion, stage = config.model.fusion, config.fusion_stage
+  if fusion is None:
+    if stage.steps:
+      raise InputError("fusion_stage.steps needs model.fusion")
+    return
+  if len(fusion.channels) != len(fusion.blocks):
+    raise InputError("model.fusion.blocks needs one entry per channels")
+  if not 1 <= fusion.sources <= 4 or fusion.cell < 2 or fusion.cell % 2:
+    raise InputError(
+      "model.fusion.sources is from 1 to 4, and model.fusion.cell is even"
+    )
+  multiple = fusion.cell * 2 ** (len(fusion.channels) - 1)
+  if config.data.image_size % multiple:
+    raise InputError(
+      f"data.image_size={config.data.image_size} is not a multiple of "
+      f"{multiple}, the total downsampling of model.fusion"
+    )
+  if stage.validate_every and not stage.validate_batches:
+    raise InputError(
+      "fusion_stage.validate_every needs fusion_stage.validate_batches"
+    )
 
 
 def _check_sampling(config: Config) -> None:
@@ -90,10 +152,26 @@ def _check_sampling(config: Config) -> None:
       "sampling.region=mask does not go with model.unet.query_position: "
       "positions are learned for the whole crop"
     )
+  if sampling.region == "mask":
+    if config.diffusion.anchor == "fused":
+      raise InputError(
+        "sampling.region=mask does not go with diffusion.anchor=fused: "
+        "remembered frames are fused in the whole crop"
+      )
+    if set(config.model.guidance.concat) - {"propagated"}:
+      raise InputError(
+        "sampling.region=mask does not go with model.guidance.concat of other "
+        "images than propagated: their tokens come from the whole crop"
+      )
   if sampling.sampler == "lcm" and sampling.steps > sampling.grid:
     raise InputError("sampling.steps of lcm is at most sampling.grid")
-  if sampling.steps < 1 or sampling.window < 1:
+  if sampling.window < 1 or sampling.steps < 0:
     raise InputError("sampling.steps and sampling.window are at least 1")
+  if sampling.steps == 0 and config.diffusion.anchor == "none":
+    raise InputError(
+      "sampling.steps and sampling.window are at least 1; 0 steps need a "
+      "diffusion.anchor, which they restore alone"
+    )
 
 
 def _check_sizes(config: Config) -> None:

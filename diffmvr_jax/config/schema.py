@@ -1,6 +1,5 @@
 """Experiment configuration as frozen dataclasses."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -83,6 +82,28 @@ class GuidanceConfig:
   hidden_dim: int = 1024
   latent_patch: int = 2
   dropout: float = 0.1  # per branch, training only
+  # Guidance images that lie where the face lies: the U-Net's input gets the
+  # latents of each, and a map of where they are valid.
+  concat: tuple[Literal["propagated", "symmetric", "past"], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionConfig:
+  """Network that fuses remembered frames, see `diffmvr_jax.models.fusion`.
+
+  `channels` and `blocks` are those of the coarse U-Net, level by level.
+  """
+
+  # The first so many of `data_prep.faces.propagated.SOURCES`.
+  sources: int = 4
+  cell: int = 4  # pixels per cell of the coarse U-Net, along one axis
+  channels: tuple[int, ...] = (64, 128, 192)
+  blocks: tuple[int, ...] = (2, 2, 2)
+  features: int = 24  # channels that the coarse U-Net hands to the fine stage
+  fine_channels: int = 48
+  fine_blocks: int = 1
+  max_shift: float = 12.0  # pixels by which a flow can be corrected
+  flow_components: int = 0  # of the flow prior; 0: flows are taken as they are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +114,10 @@ class ModelConfig:
   autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
   clip: ClipVisionConfig = field(default_factory=ClipVisionConfig)
   guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+  fusion: FusionConfig | None = None
   mask_conditioning: Literal["concat", "blend"] = "concat"
+  # "reference" adds to the anchor's pixels what decoding says has changed.
+  decoding: Literal["plain", "reference"] = "plain"
   train_clip: bool = False
   dtype: Literal["float32", "bfloat16"] = "float32"
   # What the U-Net's backward pass computes again to save memory: nothing; all
@@ -103,13 +127,18 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionConfig:
-  """Forward process; β0 and β1 are those of the paper's appendix D."""
+  """Forward process; β0 and β1 are those of the paper's appendix D.
+
+  With an anchor it runs on what the anchor's latents lack, see
+  `diffmvr_jax.diffusion.anchor`; "none" is the paper's process.
+  """
 
   steps: int = 1000
   beta_start: float = 0.0008
   beta_end: float = 0.0145
-  prediction: Literal["epsilon", "v"] = "epsilon"
+  prediction: Literal["epsilon", "v", "sample"] = "epsilon"
   noise_share: float = 0.0
+  anchor: Literal["none", "propagated", "fused"] = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +186,22 @@ class AutoencoderStageConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FusionStageConfig:
+  """Second stage; 0 steps skips it.
+
+  Every `validate_every` updates (0: only at the end) it is compared with
+  propagation on `validate_batches` batches of the split `validation`.
+  """
+
+  steps: int = 0
+  batch_size: int = 16  # frames
+  gradient_weight: float = 0.5  # of the gradients' error, at every scale
+  validate_every: int = 0
+  validate_batches: int = 0  # 0: no validation
+  optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConsistencyConfig:
   """Distillation, see `diffmvr_jax.training.consistency`.
 
@@ -169,7 +214,7 @@ class ConsistencyConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionStageConfig:
-  """Second stage: U-Net, f_mlp and, if asked, the CLIP tower.
+  """Last stage: U-Net, f_mlp and, if asked, the CLIP tower.
 
   The objective "consistency" trains the U-Net alone, that of `init_from`.
   """
@@ -244,7 +289,7 @@ class SamplingConfig:
   `model.unet.branches`; 1, or (), is what the network learned, and each other
   value costs another run of it per step. With `start_at` below 1, a window
   that follows on a restored one starts from its last frame, noised so far, and
-  takes this share of the steps.
+  takes this share of the steps. With an anchor, 0 steps give the anchor alone.
   """
 
   sampler: Literal["ddim", "ddpm", "dpmpp_2m", "lcm"] = "ddim"
@@ -271,6 +316,7 @@ class Config:
   autoencoder_stage: AutoencoderStageConfig = field(
     default_factory=AutoencoderStageConfig
   )
+  fusion_stage: FusionStageConfig = field(default_factory=FusionStageConfig)
   diffusion_stage: DiffusionStageConfig = field(
     default_factory=DiffusionStageConfig
   )
@@ -279,29 +325,3 @@ class Config:
   validation: ValidationConfig = field(default_factory=ValidationConfig)
   sampling: SamplingConfig = field(default_factory=SamplingConfig)
   log_every: int = 50
-
-
-def is_guided(branches: Sequence[str]) -> bool:
-  """Whether any branch looks at an image; a text branch alone needs none.
-
-  Example:
-    >>> is_guided(("text",))
-    False
-  """
-  return set(branches) != {"text"}
-
-
-def trained_networks(config: Config) -> tuple[str, ...]:
-  """Names of the networks that the diffusion stage trains.
-
-  Example:
-    >>> trained_networks(Config(name="a"))
-    ('unet', 'guidance')
-  """
-  if config.diffusion_stage.objective == "consistency":
-    return ("unet",)
-  if not is_guided(config.model.unet.branches):
-    return ("unet",)
-  names = ("unet", "guidance")
-  has_clip = config.model.guidance.encoder != "latent"
-  return (*names, "clip") if config.model.train_clip and has_clip else names

@@ -53,11 +53,13 @@ def min_snr_weight(
 ) -> Float[Array, " n"]:
   """Weight of a frame's L_diff by Min-SNR-γ (Hang et al. 2023).
 
-  min(SNR, γ) / SNR for ε-prediction, min(SNR, γ) / (SNR + 1) for v, where
-  SNR is ᾱ / (1 − ᾱ).
+  min(SNR, γ) / SNR for ε-prediction, min(SNR, γ) / (SNR + 1) for v, and
+  min(SNR, γ) for y_0, where SNR is ᾱ / (1 − ᾱ).
   """
   a = alpha_bar(schedule, timesteps)
   snr = a / (1 - a)
+  if schedule.prediction == "sample":
+    return jnp.minimum(snr, gamma)
   offset = 1 if schedule.prediction == "v" else 0
   return jnp.minimum(snr, gamma) / (snr + offset)
 

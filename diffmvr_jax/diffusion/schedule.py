@@ -23,10 +23,21 @@ Timesteps = Int[Array, " n"] | Int[Array, ""]  # one per image, or for all
 
 @struct.dataclass
 class Schedule:
-  """ᾱ of every timestep, and what the network predicts."""
+  """ᾱ of every timestep, what the network predicts, and from where it starts.
+
+  Attributes:
+    alphas_cumprod: ᾱ of every timestep.
+    prediction: what the network predicts; "sample" is y_0.
+    anchor: what y_0 is measured from, see `diffmvr_jax.diffusion.anchor`.
+  """
 
   alphas_cumprod: Float[Array, " steps"]
-  prediction: Literal["epsilon", "v"] = struct.field(pytree_node=False)
+  prediction: Literal["epsilon", "v", "sample"] = struct.field(
+    pytree_node=False
+  )
+  anchor: Literal["none", "propagated", "fused"] = struct.field(
+    pytree_node=False, default="none"
+  )
 
 
 def make_schedule(config: DiffusionConfig) -> Schedule:
@@ -43,7 +54,9 @@ def make_schedule(config: DiffusionConfig) -> Schedule:
     config.beta_start**0.5, config.beta_end**0.5, config.steps, dtype=np.float32
   )
   alphas_cumprod = np.cumprod(1 - roots**2, dtype=np.float64)
-  return Schedule(jnp.asarray(alphas_cumprod, jnp.float32), config.prediction)
+  return Schedule(
+    jnp.asarray(alphas_cumprod, jnp.float32), config.prediction, config.anchor
+  )
 
 
 def alpha_bar(
@@ -71,9 +84,11 @@ def training_target(
   noise: Float[Array, "n *s"],
   timesteps: Timesteps,
 ) -> Float[Array, "n *s"]:
-  """What the network should output: ε, or v of Eq. (3)."""
+  """What the network should output: ε, v of Eq. (3), or y_0."""
   if schedule.prediction == "epsilon":
     return noise
+  if schedule.prediction == "sample":
+    return clean
   a = aligned(alpha_bar(schedule, timesteps), clean)
   return jnp.sqrt(a) * noise - jnp.sqrt(1 - a) * clean
 
@@ -85,6 +100,8 @@ def predict_clean(
   timesteps: Timesteps,
 ) -> Float[Array, "n *s"]:
   """The y_0 that a network output implies, by Eqs. (1) and (3)."""
+  if schedule.prediction == "sample":
+    return output
   a = aligned(alpha_bar(schedule, timesteps), noisy)
   if schedule.prediction == "epsilon":
     return (noisy - jnp.sqrt(1 - a) * output) / jnp.sqrt(a)

@@ -17,6 +17,7 @@ from diffmvr_jax.config import (
   Config,
   check,
   completed,
+  needed_arrays,
 )
 from diffmvr_jax.data.windows import FLAGS, Window
 from diffmvr_jax.diffusion.schedule import make_schedule
@@ -30,7 +31,8 @@ from diffmvr_jax.inference.crop_filling import (
 from diffmvr_jax.inference.past_guidance import PastFrameCache, next_power
 from diffmvr_jax.inference.paste import composite, feather
 from diffmvr_jax.inference.sampling import Region, restore_window
-from diffmvr_jax.models.diffmvr import DiffMVR, Observation, Params
+from diffmvr_jax.models.diffmvr import DiffMVR, Params
+from diffmvr_jax.models.observation import observed
 from diffmvr_jax.weights.tiny_decoder import (
   find_tiny_decoder,
   read_tiny_decoder,
@@ -41,7 +43,8 @@ _restore = jax.jit(
   restore_window, static_argnums=(0, 1), static_argnames="decoder"
 )
 _IMAGES = ("frame", "mask", "symmetric")
-_CUT = ("frame", "mask")  # are cut to the region that is restored
+# Are cut to the region that is restored, if they are there.
+_CUT = ("frame", "mask", "propagated", "propagated_confidence")
 
 
 class CropRestorer:
@@ -69,14 +72,17 @@ class CropRestorer:
     check(config)
     self.config, self.checkpoint = config, checkpoint
     self._params = params
-    self._factor = DiffMVR(config=config.model).factor
+    self._factor = DiffMVR.of(config).factor
     self._schedule = make_schedule(config.diffusion)
     self._program = partial(
       _restore, config.model, config.sampling, decoder=decoder
     )
     self._past_frames = None
-    if "past" in config.model.unet.branches:
+    if "past" in config.model.unet.branches and config.sampling.steps:
       self._past_frames = PastFrameCache(config.model)
+    self._names = (*_IMAGES, *FLAGS, *needed_arrays(config))
+    if "past" in config.model.guidance.concat and config.sampling.steps:
+      self._names += ("past",)
 
   @classmethod
   def from_checkpoint(
@@ -156,7 +162,8 @@ class CropRestorer:
 
     def fill(numbers: list[int]) -> list[FilledCrop]:
       chosen = np.array(numbers)
-      window = {name: clip[name][chosen] for name in (*_IMAGES, "past", *FLAGS)}
+      names = dict.fromkeys((*self._names, "past"))
+      window = {name: clip[name][chosen] for name in names if name in clip}
       return filling(window, chosen)
 
     restored = clip["frame"].copy()
@@ -200,9 +207,8 @@ class CropRestorer:
     count = len(frame_index)
     filled = np.arange(next_power(count)) % count
     place = self._place(window["mask"])
-    seen = window | {name: window[name][:, *place] for name in _CUT}
-    images = {name: jnp.asarray(seen[name][filled])[None] for name in _IMAGES}
-    flags = {name: jnp.asarray(seen[name][filled])[None] for name in FLAGS}
+    cut = {name: window[name][:, *place] for name in _CUT if name in window}
+    seen = self._arrays(window | cut, filled)
     if self.config.sampling.start_at == 1:
       previous = None
     past = None
@@ -216,7 +222,7 @@ class CropRestorer:
     restored = self._program(
       self._params,
       self._schedule,
-      Observation(**images, **flags, past=None),
+      observed({"past": None} | seen),
       key=jax.random.key(seed),
       frame_index=jnp.asarray(frame_index[filled], jnp.int32)[None],
       past=past,
@@ -230,6 +236,22 @@ class CropRestorer:
   def confidence(self, window: Window) -> None:
     """Only samples tell how sure the network is."""
     del window
+
+  def _arrays(self, window: Window, filled: np.ndarray) -> dict[str, jax.Array]:
+    """What the network reads of a window.
+
+    Raises:
+      InputError: something is missing.
+    """
+    for name in self._names:
+      if name not in window:
+        raise InputError(
+          f"the model needs {name!r} of every frame, and the records do not "
+          "have it; export them again"
+        )
+    return {
+      name: jnp.asarray(window[name][filled])[None] for name in self._names
+    }
 
   def _place(self, masks: np.ndarray) -> tuple[slice, slice]:
     """The rows and columns of the crop that go through the network."""

@@ -11,6 +11,7 @@ as in Liu et al. 2022, with the null token that training drops it for):
 which is the network's own output y where every w_i is 1.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -19,6 +20,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from diffmvr_jax.config import AutoencoderConfig, ModelConfig, SamplingConfig
+from diffmvr_jax.diffusion.anchor import corrected, to_latents, to_residual
 from diffmvr_jax.diffusion.noise import frame_noise
 from diffmvr_jax.diffusion.samplers import (
   Denoise,
@@ -32,18 +34,14 @@ from diffmvr_jax.diffusion.samplers import (
 )
 from diffmvr_jax.diffusion.schedule import Schedule, add_noise, predict_clean
 from diffmvr_jax.models.attention import KeysValues
-from diffmvr_jax.models.diffmvr import (
-  Conditioning,
-  DiffMVR,
-  Observation,
-  Params,
-)
+from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.models.frames import (
   flatten_frames,
   split_frames,
   to_float,
   to_uint8,
 )
+from diffmvr_jax.models.observation import Anchor, Conditioning, Observation
 from diffmvr_jax.models.tiny_vae import TinyAutoencoder
 
 _SAMPLERS: dict[str, Sampler] = {
@@ -114,7 +112,7 @@ def restore_window(
   *,
   decoder: AutoencoderConfig | None = None,
 ) -> UInt8[Array, "b f h w 3"]:
-  """Encodes, samples and decodes.
+  """Encodes, samples and decodes; with 0 steps the anchor alone.
 
   Args:
     model_config: configuration of the networks.
@@ -132,8 +130,13 @@ def restore_window(
     decoder: configuration of a tiny decoder for the same latents, used in
       place of the model's decoder.
   """
-  model = DiffMVR(config=model_config)
-  conditioning = model.condition(params, observation)
+  model = DiffMVR(config=model_config, anchor=schedule.anchor)
+  frames = observation.frame.shape[1]
+  if sampling.steps == 0:
+    anchor_image = model.anchor_image(params, observation)
+    return split_frames(to_uint8(anchor_image), frames)
+  encoded = model.observe(params, observation)
+  conditioning = model.contextualise(params, encoded)
   context = {
     name: model.attended(params, name, tokens)
     for name, tokens in conditioning.context.items()
@@ -160,23 +163,60 @@ def restore_window(
   if previous is not None:
     timesteps = timesteps[-max(1, round(sampling.steps * sampling.start_at)) :]
     latents = model.encode(params, to_float(previous)[None])
+    latents = jnp.broadcast_to(latents, noise.shape)
     first = jnp.full(noise.shape[0], timesteps[0])
     start = add_noise(
-      schedule, jnp.broadcast_to(latents, noise.shape), noise, first
+      schedule, _from_anchor(params, latents, encoded.anchor), noise, first
     )
   sampler = _SAMPLERS[sampling.sampler]
   if sampling.eta is not None:
     sampler = partial(sampler, eta=sampling.eta)
   denoise = _denoiser(model, sampling, params, schedule, conditioning)
-  latents = sampler(denoise, start, key, schedule, timesteps, draw=draw)
+  clean = sampler(denoise, start, key, schedule, timesteps, draw=draw)
+  decode = partial(_decode, model, decoder, params)
+  return split_frames(
+    to_uint8(_pixels(model, params, clean, encoded.anchor, decode)), frames
+  )
+
+
+def _from_anchor(
+  params: Params, latents: Float[Array, "n i j l"], anchor: Anchor | None
+) -> Float[Array, "n i j l"]:
+  """Latents as the process sees them, Eq. (1) of `diffusion.anchor`."""
+  if anchor is None:
+    return latents
+  return to_residual(latents, anchor.latents, params["residual_scale"])
+
+
+def _pixels(
+  model: DiffMVR,
+  params: Params,
+  clean: Float[Array, "n i j l"],
+  anchor: Anchor | None,
+  decode: Callable[[jax.Array], jax.Array],
+) -> Float[Array, "n h w 3"]:
+  """Images of what the process ended with, Eqs. (2) and (3) there."""
+  if anchor is None:
+    return decode(clean)
+  latents = to_latents(clean, anchor.latents, params["residual_scale"])
+  if model.config.decoding == "plain":
+    return decode(latents)
+  return corrected(anchor.image, decode(latents), decode(anchor.latents))
+
+
+def _decode(
+  model: DiffMVR,
+  decoder: AutoencoderConfig | None,
+  params: Params,
+  latents: Float[Array, "n i j l"],
+) -> Float[Array, "n h w 3"]:
   if decoder is None:
-    images = model.decode(params, latents)
-  else:
-    tiny = TinyAutoencoder(decoder, jnp.dtype(model_config.dtype))
-    weights = {"params": params["tiny_decoder"]}
-    images = tiny.apply(weights, latents, method="decode")
-    assert isinstance(images, jax.Array)
-  return split_frames(to_uint8(images), observation.frame.shape[1])
+    return model.decode(params, latents)
+  tiny = TinyAutoencoder(decoder, jnp.dtype(model.config.dtype))
+  weights = {"params": params["tiny_decoder"]}
+  images = tiny.apply(weights, latents, method="decode")
+  assert isinstance(images, jax.Array)
+  return images
 
 
 def timesteps_of(sampling: SamplingConfig, total: int) -> Int[Array, " k"]:
@@ -217,9 +257,9 @@ def _denoiser(
       output = output + (strengths[name] - 1) * (own - other)
     clean = predict_clean(schedule, noisy, output, timesteps[: noisy.shape[0]])
     if model.config.mask_conditioning == "blend":
-      # The network may not change the known region. The sampler adds noise to
-      # it again for the next step.
-      known = conditioning.masked_latents
+      # The network may not change the known region, of which an anchor lacks
+      # nothing. The sampler adds noise to it again for the next step.
+      known = conditioning.masked_latents if model.anchor == "none" else 0
       clean = jnp.where(conditioning.mask > 0, clean, known)
     return clean
 
@@ -243,4 +283,8 @@ def _without(
   for name, own in conditioning.context.items():
     assert isinstance(own, dict)
     context[name] = unless_alone(name, own)
-  return conditioning.replace(context=context, valid=valid)
+  aligned = {
+    name: jnp.zeros_like(x) if name == branch else x
+    for name, x in conditioning.aligned.items()
+  }
+  return conditioning.replace(context=context, valid=valid, aligned=aligned)

@@ -1,98 +1,55 @@
 """DiffMVR: the networks put together, as pure functions of parameters.
 
 Parameters are one dictionary with an entry per network, `unet`, `guidance`
-(f_mlp), `clip` and `autoencoder`, the scalar `scaling_factor`, and for the
-text-guided baseline `prompt`, the text tower's output for its prompt.
+(f_mlp), `clip` and `autoencoder`, and the scalar `scaling_factor`; with an
+anchor the scalar `residual_scale`; if the configuration has them, `fusion` and
+`flow_prior`; and for the text-guided baseline `prompt`, the text tower's output
+for its prompt.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax import struct
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int
 
-from diffmvr_jax.config import ModelConfig, is_guided
-from diffmvr_jax.models.attention import Context, KeysValues, keys_and_values
+from diffmvr_jax.config import Config, ModelConfig, is_guided
+from diffmvr_jax.models.attention import KeysValues, keys_and_values
 from diffmvr_jax.models.clip import ClipVision, preprocess
+from diffmvr_jax.models.flow_prior import empty_prior
 from diffmvr_jax.models.frames import flatten_frames, to_float
+from diffmvr_jax.models.fusion import Fusion
 from diffmvr_jax.models.guidance_tokens import GuidanceTokens
+from diffmvr_jax.models.observation import (
+  Anchor,
+  Conditioning,
+  Encoded,
+  Features,
+  Observation,
+  existing_images,
+)
+from diffmvr_jax.models.sightings import blank_sightings, sightings_of
 from diffmvr_jax.models.tiny_vae import TinyAutoencoder
 from diffmvr_jax.models.unet import UNet
 from diffmvr_jax.models.vae import Autoencoder
+from diffmvr_jax.models.warping import pooled
 
 Params = dict[str, Any]
 
-# Of a guidance image: CLIP's tokens and scaled latents, each None where f_mlp
-# takes none.
-Features = tuple[jax.Array | None, jax.Array | None]
-
 _PROMPT_LENGTH = 77  # of CLIP's text tower
-
-
-@struct.dataclass
-class Observation:
-  """What is known of a batch of windows.
-
-  Attributes:
-    frame: the occluded input.
-    mask: 1 on the occlusion, else 0.
-    symmetric: the visible half mirrored along the face's axis.
-    past: the most recent unobstructed frame; None where the keys and values
-      of it are already known.
-    symmetric_valid: whether `symmetric` exists.
-    past_valid: whether `past` exists.
-  """
-
-  frame: UInt8[Array, "b f h w 3"]
-  mask: UInt8[Array, "b f h w 1"]
-  symmetric: UInt8[Array, "b f _ _ 3"]
-  past: UInt8[Array, "b f _ _ 3"] | None
-  symmetric_valid: Bool[Array, "b f"]
-  past_valid: Bool[Array, "b f"]
-
-
-@struct.dataclass
-class Encoded:
-  """What the frozen encoders make of windows.
-
-  Attributes:
-    mask: the mask at the latents' resolution.
-    masked_latents: scaled latents of the frame with the occlusion greyed out.
-    features: encodings of the guidance images, by branch.
-    exists: whether the guidance image exists, by branch.
-  """
-
-  mask: Float[Array, "n i j 1"]
-  masked_latents: Float[Array, "n i j l"]
-  features: Mapping[str, Features]
-  exists: Mapping[str, Bool[Array, " n"]]
-
-
-@struct.dataclass
-class Conditioning:
-  """What the U-Net is told, computed once per window.
-
-  Attributes:
-    mask: the mask at the latents' resolution.
-    masked_latents: scaled latents of the frame with the occlusion greyed out.
-    context: context tokens, or the keys and values of them, by branch.
-    valid: 1 where the branch has a guidance image, else 0, by branch.
-  """
-
-  mask: Float[Array, "n i j 1"]
-  masked_latents: Float[Array, "n i j l"]
-  context: Context
-  valid: Mapping[str, Float[Array, " n"]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiffMVR:
   """The composition; holds no parameters.
+
+  Attributes:
+    config: configuration of the networks.
+    anchor: what the diffusion process starts from, `diffusion.anchor`.
 
   Example:
     >>> model = DiffMVR(config=ModelConfig())
@@ -101,6 +58,12 @@ class DiffMVR:
   """
 
   config: ModelConfig
+  anchor: Literal["none", "propagated", "fused"] = "none"
+
+  @classmethod
+  def of(cls, config: Config) -> "DiffMVR":
+    """The networks of an experiment."""
+    return cls(config=config.model, anchor=config.diffusion.anchor)
 
   @cached_property
   def unet(self) -> UNet:
@@ -130,6 +93,12 @@ class DiffMVR:
       jnp.dtype(self.config.dtype),
     )
 
+  @cached_property
+  def fusion(self) -> Fusion:
+    """The network that fuses remembered frames."""
+    assert self.config.fusion is not None
+    return Fusion(self.config.fusion, jnp.dtype(self.config.dtype))
+
   @property
   def factor(self) -> int:
     """Pixels per latent, along one axis."""
@@ -148,6 +117,10 @@ class DiffMVR:
       "autoencoder": self.autoencoder.init(keys[0], image)["params"],
       "scaling_factor": jnp.float32(scaling_factor or 1.0),
     }
+    if self.anchor != "none":
+      params["residual_scale"] = jnp.float32(1)
+    if self.config.fusion is not None:
+      params |= self._init_fusion(jax.random.fold_in(key, 5), image_size)
     branches, context = self.config.unet.branches, {}
     if is_guided(branches):
       params |= self._init_guidance(params, keys[1], keys[2], image)
@@ -168,6 +141,16 @@ class DiffMVR:
       valid=dict.fromkeys(branches, jnp.ones(1)),
     )["params"]
     return params
+
+  def _init_fusion(self, key: jax.Array, image_size: int) -> Params:
+    """The fusion network, and the prior of its flows if there is one."""
+    config = self.config.fusion
+    assert config is not None
+    blank = blank_sightings(image_size, config.sources)
+    fresh: Params = {"fusion": self.fusion.init(key, blank)["params"]}
+    if config.flow_components:
+      fresh["flow_prior"] = empty_prior(config.flow_components)
+    return fresh
 
   def _init_guidance(
     self,
@@ -228,6 +211,10 @@ class DiffMVR:
     exists = existing_images(
       self.config.unet.branches, flat["symmetric_valid"], flat["past_valid"]
     )
+    anchor = None
+    if self.anchor != "none":
+      pixels = self.anchor_image(params, observation)
+      anchor = Anchor(image=pixels, latents=self.encode(params, pixels))
     return Encoded(
       mask=mask[:, :: self.factor, :: self.factor],
       masked_latents=self.encode(params, masked),
@@ -237,7 +224,59 @@ class DiffMVR:
         if branch in images
       },
       exists=exists,
+      aligned=self._aligned(params, flat, images, anchor),
+      anchor=anchor,
     )
+
+  def anchor_image(
+    self, params: Params, observation: Observation
+  ) -> Float[Array, "n h w 3"]:
+    """What the process starts from: the frame, and a guess under the mask."""
+    if self.anchor == "fused":
+      filling = self.fused(params, observation)
+    else:
+      assert observation.propagated is not None
+      filling = to_float(flatten_frames(observation.propagated))
+    frame = to_float(flatten_frames(observation.frame))
+    return jnp.where(flatten_frames(observation.mask) > 0, filling, frame)
+
+  def fused(
+    self, params: Params, observation: Observation
+  ) -> Float[Array, "n h w 3"]:
+    """The fusion network's image, inside and outside of the mask."""
+    assert self.config.fusion is not None
+    seen = sightings_of(
+      observation, self.config.fusion.sources, params.get("flow_prior")
+    )
+    return _apply(self.fusion, params["fusion"], seen)
+
+  def _aligned(
+    self,
+    params: Params,
+    flat: Mapping[str, jax.Array],
+    images: Mapping[str, jax.Array],
+    anchor: Anchor | None,
+  ) -> dict[str, Float[Array, "n i j c"]]:
+    """Latents and validity of the images of `guidance.concat`.
+
+    With an anchor, its latents stand for the propagated image's.
+    """
+    aligned: dict[str, jax.Array] = {}
+    for name in self.config.guidance.concat:
+      if name == "propagated":
+        sure = flat["propagated_confidence"].astype(jnp.float32) / 255
+        valid = pooled(sure, self.factor)
+        if anchor is None:
+          latents = self.encode(params, to_float(flat["propagated"]))
+        else:
+          latents = anchor.latents
+      else:
+        latents = self.encode(params, images[name])
+        there = flat[f"{name}_valid"][:, None, None, None]
+        valid = jnp.broadcast_to(there, (*latents.shape[:3], 1))
+        latents = latents * valid
+      aligned[name] = jnp.concatenate([latents, valid], -1)
+    return aligned
 
   def contextualise(
     self,
@@ -254,12 +293,13 @@ class DiffMVR:
         keeps all of them. Training drops some.
     """
     count = encoded.mask.shape[0]
-    valid = dict(encoded.exists)
-    if keep is not None:
-      valid = {
-        branch: exists & jnp.repeat(keep[branch], count // keep[branch].size)
-        for branch, exists in valid.items()
-      }
+    valid, aligned = dict(encoded.exists), dict(encoded.aligned)
+    for branch, windows in (keep or {}).items():
+      kept = jnp.repeat(windows, count // windows.size)
+      if branch in valid:
+        valid[branch] = valid[branch] & kept
+      if branch in aligned:
+        aligned[branch] = aligned[branch] * kept[:, None, None, None]
     context: dict[str, jax.Array] = {
       branch: self.tokens(params, features, valid[branch])
       for branch, features in encoded.features.items()
@@ -273,6 +313,7 @@ class DiffMVR:
       masked_latents=encoded.masked_latents,
       context=context,
       valid={k: v.astype(jnp.float32) for k, v in valid.items()},
+      aligned=aligned,
     )
 
   def tokens(
@@ -309,7 +350,7 @@ class DiffMVR:
     timesteps: Int[Array, " n"],
     conditioning: Conditioning,
   ) -> Float[Array, "n i j l"]:
-    """The U-Net's output for noisy latents: ε or v."""
+    """The U-Net's output for noisy latents: ε, v, or clean latents."""
     return _apply(
       self.unet,
       params["unet"],
@@ -323,11 +364,11 @@ class DiffMVR:
     self, noisy: Float[Array, "n i j l"], conditioning: Conditioning
   ) -> Float[Array, "n i j c"]:
     """The noisy latents, joined with what else the U-Net sees of a frame."""
-    if self.config.mask_conditioning == "blend":
-      return noisy
-    return jnp.concatenate(
-      [noisy, conditioning.mask, conditioning.masked_latents], axis=-1
-    )
+    parts = [noisy]
+    if self.config.mask_conditioning == "concat":
+      parts += [conditioning.mask, conditioning.masked_latents]
+    parts += [conditioning.aligned[n] for n in self.config.guidance.concat]
+    return jnp.concatenate(parts, axis=-1) if len(parts) > 1 else noisy
 
   def guidance_features(
     self, params: Params, image: Float[Array, "n h w 3"]
@@ -342,20 +383,6 @@ class DiffMVR:
     if encoder in ("latent", "both"):
       latents = self.encode(params, image)
     return clip, latents
-
-
-def existing_images(
-  branches: Sequence[str],
-  symmetric_valid: Bool[Array, " n"],
-  past_valid: Bool[Array, " n"],
-) -> dict[str, Bool[Array, " n"]]:
-  """Whether the guidance image of each branch exists; text has none."""
-  exists = {
-    "symmetric": symmetric_valid,
-    "past": past_valid,
-    "present": jnp.ones_like(past_valid),
-  }
-  return {branch: exists[branch] for branch in branches if branch in exists}
 
 
 @lru_cache

@@ -18,6 +18,8 @@ from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.runtime.mesh import FRAME, WINDOW_AXES
 from diffmvr_jax.training.consistency import consistency_loss, with_teacher
+from diffmvr_jax.training.fusion_loss import fusion_loss
+from diffmvr_jax.training.fusion_validation import FusionValidation
 from diffmvr_jax.training.inputs import (
   Encode,
   Shapes,
@@ -36,6 +38,7 @@ from diffmvr_jax.training.sharding import (
   state_shardings,
 )
 from diffmvr_jax.training.step import init_state, make_update
+from diffmvr_jax.training.validation import Validation
 
 
 def _unchanged(networks: Params) -> Params:
@@ -55,7 +58,7 @@ _OBJECTIVES: dict[
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-  """One of the two trainings that a run consists of.
+  """One of the trainings that a run consists of.
 
   Attributes:
     name: name of its checkpoints and logs.
@@ -66,6 +69,7 @@ class Stage:
     loss: what it minimises.
     optimizer: settings of its optimizer.
     prepare: adds to the networks those that only the loss needs.
+    validation: class of what looks at held-out windows; None: nothing does.
   """
 
   name: str
@@ -76,6 +80,7 @@ class Stage:
   loss: Loss
   optimizer: OptimizerConfig
   prepare: Callable[[Params], Params] = _unchanged
+  validation: Callable[..., FusionValidation | Validation] | None = None
 
 
 def autoencoder_stage(config: Config) -> Stage:
@@ -87,19 +92,34 @@ def autoencoder_stage(config: Config) -> Stage:
     batch_size=stage.batch_size,
     window=1,
     trained=("autoencoder",),
-    loss=autoencoder_loss(DiffMVR(config=config.model), stage.kl_weight),
+    loss=autoencoder_loss(DiffMVR.of(config), stage.kl_weight),
     optimizer=stage.optimizer,
   )
 
 
+def fusion_stage(config: Config) -> Stage:
+  """The second stage, on windows of one frame."""
+  stage = config.fusion_stage
+  return Stage(
+    name="fusion",
+    steps=stage.steps,
+    batch_size=stage.batch_size,
+    window=1,
+    trained=("fusion",),
+    loss=fusion_loss(DiffMVR.of(config), stage.gradient_weight),
+    optimizer=stage.optimizer,
+    validation=FusionValidation,
+  )
+
+
 def diffusion_stage(config: Config, *, encoded: bool) -> Stage:
-  """The second stage, with the objective that the config names.
+  """The last stage, with the objective that the config names.
 
   Args:
     config: configuration of the run.
     encoded: whether batches hold encoded frames, not images.
   """
-  stage, model = config.diffusion_stage, DiffMVR(config=config.model)
+  stage, model = config.diffusion_stage, DiffMVR.of(config)
   encode = read_encoded(model) if encoded else encode_images(model)
   make_loss, prepare = _OBJECTIVES[stage.objective]
   return Stage(
@@ -111,6 +131,7 @@ def diffusion_stage(config: Config, *, encoded: bool) -> Stage:
     loss=make_loss(model, config, encode),
     optimizer=stage.optimizer,
     prepare=prepare,
+    validation=Validation,
   )
 
 

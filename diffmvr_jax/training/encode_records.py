@@ -45,7 +45,7 @@ def encode_records(config: Config, out: Path, batch: int) -> None:
     raise InputError("init_from=START is needed: the encoders' weights")
   params = open_model(config.init_from).load(ENCODERS)
   _refuse_missing_encoders(config, params)
-  model = DiffMVR(config=config.model)
+  model = DiffMVR.of(config)
   records = RecordSource(config.data.path, "train")
   past_positions, past_row = past_rows(records)
   # Each program encodes the frames at these positions.

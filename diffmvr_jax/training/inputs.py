@@ -6,7 +6,7 @@ data contract. Encoded frames are the rows that `frame_rows` and
 either kind as a `Sample`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,19 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
-from diffmvr_jax.config import Config
+from diffmvr_jax.config import Config, needed_arrays
 from diffmvr_jax.data.batches import Windows
 from diffmvr_jax.data.latent_cache import EncodedWindows
 from diffmvr_jax.data.records import RecordSource
-from diffmvr_jax.data.windows import CHANNELS, FLAGS, WindowSource
-from diffmvr_jax.models.diffmvr import (
-  DiffMVR,
+from diffmvr_jax.data.windows import WindowSource, array_types
+from diffmvr_jax.models.diffmvr import DiffMVR, Params
+from diffmvr_jax.models.frames import flatten_frames, to_float
+from diffmvr_jax.models.observation import (
   Encoded,
   Features,
-  Observation,
-  Params,
   existing_images,
+  observed,
 )
-from diffmvr_jax.models.frames import flatten_frames, to_float
 
 Batch = dict[str, Any]
 Shapes = dict[str, jax.ShapeDtypeStruct]
@@ -59,14 +58,24 @@ def open_windows(
   *,
   window: int | None = None,
   occluded_only: bool = True,
+  arrays: Collection[str] = (),
 ) -> WindowSource:
-  """Windows of `data.window` frames, or of `window` frames if it is given."""
+  """Windows of `data.window` frames, or of `window` frames if it is given.
+
+  Args:
+    config: configuration of the run.
+    records: the frames.
+    window: None means `data.window`.
+    occluded_only: leaves out windows in which nothing is occluded.
+    arrays: names of the arrays of aligned guidance to read.
+  """
   return WindowSource(
     records,
     window=window or config.data.window,
     stride=config.data.stride,
     image_size=config.data.image_size,
     occluded_only=occluded_only,
+    arrays=arrays,
   )
 
 
@@ -76,7 +85,7 @@ def open_training_windows(config: Config, records: RecordSource) -> Windows:
   Raises:
     InputError: the folder is not complete, or it is of other records.
   """
-  windows = open_windows(config, records)
+  windows = open_windows(config, records, arrays=needed_arrays(config))
   if config.data.encoded is None:
     return windows
   return EncodedWindows(windows, records, Path(config.data.encoded))
@@ -108,17 +117,16 @@ def expected_shapes(
 
 def image_shapes(config: Config, lead: tuple[int, ...]) -> Shapes:
   """Shapes of a batch of images with the leading axes (window, frame)."""
-  size = config.data.image_size
-  images = {
-    name: jax.ShapeDtypeStruct((*lead, size, size, channels), jnp.uint8)
-    for name, channels in CHANNELS.items()
+  types = array_types(config.data.image_size, needed_arrays(config))
+  return {
+    name: jax.ShapeDtypeStruct((*lead, *shape), dtype)
+    for name, (shape, dtype) in types.items()
   }
-  return images | dict.fromkeys(FLAGS, jax.ShapeDtypeStruct(lead, bool))
 
 
 def encoded_shapes(config: Config, lead: tuple[int, ...]) -> Shapes:
   """Shapes of a batch of encoded frames with the same leading axes."""
-  model = DiffMVR(config=config.model)
+  model = DiffMVR.of(config)
   params = model.shapes(config.data.image_size)
   frame = image_shapes(config, (1, 1))
   rows = jax.eval_shape(partial(frame_rows, model), params, frame)
@@ -135,11 +143,10 @@ def encode_images(model: DiffMVR) -> Encode:
   def encode(params: Params, batch: Batch) -> Sample:
     target = flatten_frames(to_float(batch["target"]))
     mean, deviation = model.moments(params, target)
-    inputs = {name: batch[name] for name in Observation.__annotations__}
     return Sample(
       mean=mean,
       deviation=deviation,
-      encoded=model.observe(params, Observation(**inputs)),
+      encoded=model.observe(params, observed(batch)),
     )
 
   return encode

@@ -1,4 +1,4 @@
-"""What the two stages minimise, as pure functions of parameters and a batch.
+"""What the first and last stage minimise, of parameters and a batch.
 
 Each window of the global batch has a key of its own, so it gets the same noise
 on any mesh and with any accumulation.
@@ -12,6 +12,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from diffmvr_jax.config import Config
+from diffmvr_jax.diffusion.anchor import to_latents, to_residual
 from diffmvr_jax.diffusion.losses import (
   denoising_loss,
   min_snr_weight,
@@ -112,9 +113,18 @@ def window_draws(
   return draw(config, keys, latents.shape[1:], dropout)
 
 
-def clean_latents(sample: Sample, draws: Draws) -> Float[Array, "n i j l"]:
-  """Latents of the unoccluded frames, drawn from their distribution."""
-  return sample.mean + sample.deviation * flatten_frames(draws.sample)
+def clean_latents(
+  params: Params, sample: Sample, draws: Draws
+) -> Float[Array, "n i j l"]:
+  """Latents of the unoccluded frames, drawn from their distribution.
+
+  With an anchor they are what it lacks, r of `diffmvr_jax.diffusion.anchor`.
+  """
+  latents = sample.mean + sample.deviation * flatten_frames(draws.sample)
+  anchor = sample.encoded.anchor
+  if anchor is None:
+    return latents
+  return to_residual(latents, anchor.latents, params["residual_scale"])
 
 
 def latent_weight(
@@ -132,7 +142,7 @@ def loss_terms(
   schedule = make_schedule(config.diffusion)
   frames = draws.noise.shape[1]
   noise = flatten_frames(draws.noise)
-  clean = clean_latents(sample, draws)
+  clean = clean_latents(params, sample, draws)
   timesteps = jnp.repeat(draws.timesteps, frames)
   noisy = add_noise(schedule, clean, noise, timesteps)
   keep: dict[str, jax.Array] = dict(zip(branches, draws.keep.T, strict=True))
@@ -145,9 +155,16 @@ def loss_terms(
     denoising *= min_snr_weight(schedule, timesteps, stage.min_snr_gamma)
   subject = motion_subject(stage.motion.on, schedule, noisy, output, timesteps)
   reference = clean if stage.motion.relative_to == "target" else None
+
+  def compared(latents: jax.Array) -> jax.Array:
+    """A window's latents: frames have different anchors, so not residuals."""
+    anchor = sample.encoded.anchor
+    if anchor is not None:
+      latents = to_latents(latents, anchor.latents, params["residual_scale"])
+    return split_frames(latents, frames)
+
   motion = motion_loss(
-    split_frames(subject, frames),
-    None if reference is None else split_frames(reference, frames),
+    compared(subject), None if reference is None else compared(reference)
   )
   return denoising, motion
 

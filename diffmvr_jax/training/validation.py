@@ -23,7 +23,8 @@ from diffmvr_jax.data.windows import Window, WindowSource
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.inference.sampling import restore_window
 from diffmvr_jax.media.contact_sheet import contact_sheet
-from diffmvr_jax.models.diffmvr import DiffMVR, Observation, Params
+from diffmvr_jax.models.diffmvr import DiffMVR, Params
+from diffmvr_jax.models.observation import observed
 from diffmvr_jax.runtime.mesh import spread_over
 from diffmvr_jax.training.inputs import Batch, encode_images
 from diffmvr_jax.training.objectives import loss_terms, window_draws
@@ -144,18 +145,18 @@ class Validation:
   def _sheet(self, params: Params, key: jax.Array) -> np.ndarray:
     """The middle frames of the first batch's windows: (h, w, 3) uint8."""
     batch = self._placed(self._batch(0))
-    names = Observation.__annotations__
     restored = self._restore(
       params,
       make_schedule(self._config.diffusion),
-      Observation(**{name: batch[name] for name in names}),
+      observed(batch),
       key,
       jnp.zeros(batch["mask"].shape[:2], jnp.int32),
     )
     count = min(self._config.validation.restored, self._batch_size)
     middle = self._config.data.window // 2
     rows = {}
-    for name in ("frame", "symmetric", "past", "target"):
+    shown = ("frame", "symmetric", "past", "propagated", "target")
+    for name in (name for name in shown if name in batch):
       whole = multihost_utils.process_allgather(batch[name], tiled=True)
       rows[name] = list(np.asarray(whole)[:count, middle])
     rows["restored"] = list(np.asarray(restored)[:count, middle])
@@ -189,7 +190,7 @@ def bucket_losses(
     batch: images, named as in the data contract.
     key: the same key gives the same noise and timesteps.
   """
-  model = DiffMVR(config=config.model)
+  model = DiffMVR.of(config)
   sample = encode_images(model)(params, batch)
   keys = jax.random.split(key, len(batch["mask"]))
   draws = window_draws(config, keys, sample)

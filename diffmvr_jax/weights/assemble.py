@@ -55,14 +55,14 @@ def match(
   table: Table,
   tensors: Mapping[str, Tensor],
   *,
-  narrower: Mapping[str, int] | None = None,
+  narrower: Mapping[str, Collection[int]] | None = None,
 ) -> list[Match]:
   """Finds the tensor of every parameter, without reading any.
 
   Args:
     table: the network's key table in the file's layout.
     tensors: the file's tensors that belong to the network.
-    narrower: by parameter path, the number of input channels that a narrower
+    narrower: by parameter path, the numbers of input channels that a narrower
       tensor may have; the others start from zero.
 
   Raises:
@@ -77,7 +77,7 @@ def match(
       continue
     used.add(name)
     tensor = tensors[name]
-    padding = _padding(entry, tensor, (narrower or {}).get(entry.path))
+    padding = _padding(entry, tensor, (narrower or {}).get(entry.path, ()))
     if padding is None:
       wrong.misshapen.append(
         f"{name}: {tensor.shape} in the file, {entry.stored_shape} expected"
@@ -96,15 +96,18 @@ def match(
   return matches
 
 
-def _padding(entry: Entry, tensor: Tensor, channels: int | None) -> int | None:
+def _padding(
+  entry: Entry, tensor: Tensor, narrower: Collection[int]
+) -> int | None:
   """Input channels to add, None where the shape does not fit."""
   if entry.accepts(tensor.shape):
     return 0
-  if channels is None:
+  if not narrower:  # and it need not be a convolution
     return None
   outputs, inputs, *size = entry.stored_shape
-  if tensor.shape == (outputs, channels, *size) and channels < inputs:
-    return inputs - channels
+  for channels in narrower:
+    if tensor.shape == (outputs, channels, *size) and channels < inputs:
+      return inputs - channels
   return None
 
 

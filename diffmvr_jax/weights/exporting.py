@@ -85,6 +85,11 @@ def export_checkpoint(
 def _refuse_unknown_parts(config: Config) -> None:
   unet, autoencoder = config.model.unet, config.model.autoencoder
   for key, wrong in (
+    (
+      f"diffusion.anchor={config.diffusion.anchor}",
+      config.diffusion.anchor != "none",
+    ),
+    ("model.fusion", config.model.fusion is not None),
     ("model.unet.query_position=True", unet.query_position),
     ("model.unet.norm_groups=0", not unet.norm_groups),
     (
@@ -93,7 +98,7 @@ def _refuse_unknown_parts(config: Config) -> None:
     ),
   ):
     if wrong:
-      raise InputError(f"{key}: diffusers has no such network; not exported")
+      raise InputError(f"{key}: diffusers has nothing like it; not exported")
 
 
 def _export_unet(model: StoredModel, out: Path, dtype: str) -> None:

@@ -3,7 +3,7 @@
 Only headers are read, so that all errors come at once, before any value.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def find_sources(paths: Sequence[Path], config: Config) -> list[NetworkSource]:
     InputError: a layout is unknown, or keys are missing, unknown or
       misshapen; those of all files are listed.
   """
-  shapes = DiffMVR(config=config.model).shapes(config.data.image_size)
+  shapes = DiffMVR.of(config).shapes(config.data.image_size)
   chosen = _latest([c for path in paths for c in _candidates(path)])
   sources, problems = [], []
   for candidate in chosen:
@@ -125,11 +125,12 @@ def _source(
   network, part = candidate.network, candidate.part
   if network not in shapes:
     raise InputError(f"{part.path}: the config has no {network}")
-  narrower: Mapping[str, int] = {}
+  narrower: Mapping[str, Collection[int]] = {}
   if network == "unet":
-    # A text-to-image U-Net sees the noisy latents alone.
+    # A text-to-image U-Net sees the noisy latents alone, one for inpainting
+    # the mask and the masked latents too, neither of them aligned guidance.
     latents = config.model.autoencoder.latent_channels
-    narrower = {"conv_in/kernel": latents}
+    narrower = {"conv_in/kernel": (latents, 2 * latents + 1)}
   table = _key_table(candidate, shapes, config)
   matches = match(table, candidate.tensors, narrower=narrower)
   if part.sidecar:

@@ -6,8 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from diffmvr_jax.config import check, from_dict, load_config, to_json
+from diffmvr_jax.config import (
+  FusionConfig,
+  check,
+  completed,
+  from_dict,
+  load_config,
+  needed_arrays,
+  to_json,
+)
 from diffmvr_jax.errors import InputError
+from tests.aligned import anchored
+from tests.conftest import TINY
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 # Sweeps have a test of their own.
@@ -63,6 +73,49 @@ def test_bad_override_is_one_line(override, said):
     load_config(CONFIGS / "demo.py", [override])
   assert said in str(caught.value)
   assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ("overrides", "said"),
+  [
+    (["model.fusion=none"], "anchor=fused needs model.fusion"),
+    (["diffusion.prediction=v"], "needs diffusion.prediction=sample"),
+    (["model.unet.in_channels=9"], "needs model.unet.in_channels=14"),
+    (["model.guidance.concat=('past','past')"], "names an image twice"),
+    (["diffusion.anchor=none"], "reference needs a diffusion.anchor"),
+    (
+      ["diffusion.anchor=none", "model.decoding=plain", "sampling.steps=0"],
+      "0 steps need a diffusion.anchor",
+    ),
+    (["data.encoded=x", "data.flip=False"], "frozen encoders"),
+    (["sampling.region=mask"], "region=mask does not go with diffusion.anchor"),
+    (["model.fusion.blocks=(1,)"], "one entry per channels"),
+    (["model.fusion.cell=3"], "is even"),
+    (["model.fusion.cell=6"], "is not a multiple of 12"),
+    (["fusion_stage.validate_every=2"], "needs fusion_stage.validate_batches"),
+    (
+      [
+        "diffusion.anchor=propagated",
+        "model.fusion=none",
+        "fusion_stage.steps=1",
+      ],
+      "fusion_stage.steps needs model.fusion",
+    ),
+  ],
+)
+def test_settings_of_an_anchor_that_contradict_are_refused(overrides, said):
+  config = anchored(load_config(TINY), "fused")
+  with pytest.raises(InputError) as caught:
+    completed(config, overrides)
+  assert said in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
+def test_a_fusion_is_set_by_one_of_its_settings():
+  config = load_config(TINY, ["model.fusion.sources=2"])
+  assert config.model.fusion == FusionConfig(sources=2)
+  assert needed_arrays(config) == ()
+  assert "source_flow" in needed_arrays(config, "fusion")
 
 
 def test_config_file_of_the_wrong_type_is_refused(tmp_path):

@@ -9,6 +9,7 @@ from diffmvr_jax.diffusion.samplers import (
   ddim,
   ddpm,
   dpmpp_2m,
+  lcm,
   spaced_timesteps,
 )
 from diffmvr_jax.diffusion.schedule import alpha_bar, make_schedule
@@ -60,6 +61,21 @@ def test_one_step_returns_the_prediction():
     )
     expected = ideal_denoiser(noise, timesteps[0])
     np.testing.assert_allclose(sample, expected, rtol=1e-5)
+
+
+def test_predicting_zero_ends_at_zero():
+  """An untrained model that has an anchor gives the anchor."""
+  noise = jax.random.normal(jax.random.key(0), (3, 2))
+  timesteps = spaced_timesteps(1000, 4)
+  for sampler in (ddpm, ddim, dpmpp_2m, lcm):
+    sample = sampler(
+      lambda x, t: jnp.zeros_like(x),
+      noise,
+      jax.random.key(1),
+      SCHEDULE,
+      timesteps,
+    )
+    np.testing.assert_allclose(sample, 0, atol=1e-6)
 
 
 def test_timesteps_start_at_the_last_and_descend():

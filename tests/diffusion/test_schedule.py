@@ -29,7 +29,7 @@ def test_schedule_is_ldm_linear():
   np.testing.assert_allclose(actual, expected, rtol=2e-5)
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "v"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v", "sample"])
 def test_a_perfect_output_gives_back_the_clean_latents(prediction):
   schedule = make_schedule(dataclasses.replace(CONFIG, prediction=prediction))
   keys = jax.random.split(jax.random.key(0), 2)

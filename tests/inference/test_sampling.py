@@ -116,7 +116,7 @@ def test_strength_of_the_only_branch_uses_the_null_token(tiny_config):
   config = dataclasses.replace(
     tiny_config, model=dataclasses.replace(tiny_config.model, unet=unet)
   )
-  params = initial(DiffMVR(config=config.model))
+  params = initial(DiffMVR.of(config))
   seen = observation()
   blind = seen.replace(past_valid=jnp.zeros_like(seen.past_valid))
   one = sampling_of(config, steps=1)

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffmvr_jax.models.diffmvr import DiffMVR, Observation
+from diffmvr_jax.models.diffmvr import DiffMVR
 from diffmvr_jax.models.frames import to_float, to_uint8
+from diffmvr_jax.models.observation import Observation
 
 
 def observation(seed=0, symmetric=True, past=True):

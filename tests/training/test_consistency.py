@@ -15,7 +15,8 @@ from diffmvr_jax.diffusion.samplers import consistency_weights
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.crop_restorer import CropRestorer
-from diffmvr_jax.models.diffmvr import DiffMVR, Encoded
+from diffmvr_jax.models.diffmvr import DiffMVR
+from diffmvr_jax.models.observation import Encoded
 from diffmvr_jax.training.consistency import consistency_loss, with_teacher
 from diffmvr_jax.training.inputs import Sample
 from diffmvr_jax.training.loop import train

@@ -20,7 +20,7 @@ TINY = Path(__file__).parents[1] / "tiny_config.py"
 
 
 def imported(config, networks):
-  model = DiffMVR(config=config.model)
+  model = DiffMVR.of(config)
   shapes = model.shapes(32)
   ones = jax.tree.map(lambda x: jnp.full(x.shape, 0.5, x.dtype), shapes)
   return {name: ones[name] for name in networks}
@@ -55,7 +55,7 @@ def test_a_network_of_another_size_is_refused(tiny_data, tmp_path):
   config = load_config(TINY, overrides)
   wide = load_config(TINY, [*overrides, "model.unet.context_dim=24"])
   save_model(tmp_path / "start", wide, imported(wide, ("unet",)))
-  model = DiffMVR(config=config.model)
+  model = DiffMVR.of(config)
   with pytest.raises(InputError, match=r"its unet does not fit.*\(24, 8\)"):
     initial_params(model, config, jax.random.key(0))
 

@@ -40,7 +40,7 @@ def params(tiny_config):
 
 def gradients(config, params, batch, parts=1, step=10):
   """Of the U-Net alone, and the metrics."""
-  model = DiffMVR(config=config.model)
+  model = DiffMVR.of(config)
   loss = diffusion_loss(model, config, encode_images(model))
 
   def total(unet, batch, keys):

@@ -21,7 +21,8 @@ from diffmvr_jax.diffusion.samplers import ddim, spaced_timesteps
 from diffmvr_jax.diffusion.schedule import make_schedule, predict_clean
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.clip import preprocess
-from diffmvr_jax.models.diffmvr import Conditioning, DiffMVR
+from diffmvr_jax.models.diffmvr import DiffMVR
+from diffmvr_jax.models.observation import Conditioning
 from diffmvr_jax.weights.files import open_tensors
 from diffmvr_jax.weights.importing import read
 from diffmvr_jax.weights.network_sources import find_sources
@@ -36,7 +37,7 @@ pytestmark = [
 
 def random_params(config):
   """Parameters as a training would leave them: all branches differ."""
-  shapes = DiffMVR(config=config.model).shapes(config.data.image_size)
+  shapes = DiffMVR.of(config).shapes(config.data.image_size)
   rng = np.random.default_rng(0)
 
   def draw(path, leaf):
@@ -73,7 +74,7 @@ def nchw(x):
 
 def guidance_of(config, params, image):
   """Our tokens for an image, and the CLIP states that they come from."""
-  model = DiffMVR(config=config.model)
+  model = DiffMVR.of(config)
   states, _ = model.clip.apply(
     {"params": params["clip"]},
     preprocess(jnp.asarray(image), config.model.clip.image_size),
@@ -103,7 +104,7 @@ def test_stock_pipeline_gives_the_same_latents(exported, tmp_path):
   known = rng.standard_normal((1, 16, 16, 4)).astype(np.float32)
   noise = rng.standard_normal((1, 16, 16, 4)).astype(np.float32)
 
-  model = DiffMVR(config=config.model)
+  model = DiffMVR.of(config)
   schedule = make_schedule(config.diffusion)
   conditioning = Conditioning(
     mask=jnp.asarray(mask[:, ::2, ::2]),
@@ -169,7 +170,7 @@ def test_the_example_in_the_documentation_runs(exported):
 @torch.no_grad()
 def test_stock_encoders_give_the_same(exported):
   config, params, out = exported
-  model = DiffMVR(config=config.model)
+  model = DiffMVR.of(config)
   image = np.random.default_rng(2).uniform(-1, 1, (1, 32, 32, 3))
   image = image.astype(np.float32)
   vae = diffusers.AutoencoderKL.from_pretrained(out / "vae")
