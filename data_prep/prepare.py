@@ -14,7 +14,7 @@ import numpy as np
 
 from data_prep.clip import Clip, Frame
 from data_prep.detections import Detector
-from data_prep.detectors.find_masks import find_masks
+from data_prep.detectors.find_masks import find_masks, with_neighbours
 from data_prep.faces import crop
 from data_prep.faces.aligned import Aligned, AlignedGuidance
 from data_prep.faces.guidance_images import (
@@ -83,11 +83,20 @@ class RealOcclusion:
     detector: finds what covers the face.
     as_boxes: whether bounding boxes, not outlines, become the mask.
     dilation: pixels of the video by which the mask grows.
+    growth: share of the frame's longer side by which it grows as well, if the
+      detector is one that overlooks things. Then the masks of the frames before
+      and after are added too, since a moving hand is blurred between them.
   """
 
   detector: Detector
   as_boxes: bool = False
   dilation: int = 0
+  growth: float = 0.0
+
+  def reach(self, shape: tuple[int, ...]) -> int:
+    """Returns by how many pixels the masks of frames (h, w, …) grow."""
+    rough = self.growth if self.detector.overlooks else 0
+    return self.dilation + round(rough * max(shape[:2]))
 
 
 def prepare(
@@ -188,11 +197,19 @@ def with_masks(
   masked = find_masks(
     frames, occlusion.detector, as_boxes=occlusion.as_boxes, causal=causal
   )
-  if not occlusion.dilation:
+  if occlusion.growth and occlusion.detector.overlooks:
+    masked = with_neighbours(masked, causal=causal)
+  if not occlusion.dilation and not occlusion.growth:
     return masked
-  side = 2 * occlusion.dilation + 1
+  return ((f, _dilated(m, occlusion.reach(m.shape))) for f, m in masked)
+
+
+def _dilated(mask: np.ndarray, reach: int) -> np.ndarray:
+  if not mask.any() or not reach:
+    return mask
+  side = 2 * reach + 1
   kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-  return ((frame, cv2.dilate(mask, kernel)) for frame, mask in masked)
+  return cv2.dilate(mask, kernel)
 
 
 def _skin_of(image: np.ndarray, tracked: TrackedFace) -> Skin:

@@ -64,6 +64,8 @@ class Recipe:
       it; it is not used if `paste` is set.
     as_boxes: whether the occluder's bounding box becomes the mask.
     dilation: pixels of the video by which a mask that is found grows.
+    growth: share of the frame's longer side by which it grows as well, see
+      `RealOcclusion`.
     which_face: `largest`, or a number from the left, see `FaceFinder`.
     lookahead: frames that a frame waits for, see `prepare`.
     paste: what to paste; None means that occlusions are found.
@@ -78,6 +80,7 @@ class Recipe:
   occluder: str = "mediapipe"
   as_boxes: bool = False
   dilation: int = 0
+  growth: float = 0.0
   which_face: str | int = "largest"
   lookahead: int = LOOKAHEAD
   paste: OcclusionConfig | None = None
@@ -222,7 +225,10 @@ class Recipe:
       detector = self.occluder_detector(Path(clip.path))
     with closing(detector):
       yield RealOcclusion(
-        detector=detector, as_boxes=self.as_boxes, dilation=self.dilation
+        detector=detector,
+        as_boxes=self.as_boxes,
+        dilation=self.dilation,
+        growth=self.growth,
       )
 
   def face_detector(self) -> Detector:

@@ -48,6 +48,37 @@ def find_masks(
   yield from _without_gaps(_every_other(frames, look))
 
 
+def with_neighbours(
+  masked: Iterable[tuple[Frame, np.ndarray]], *, causal: bool
+) -> Iterator[tuple[Frame, np.ndarray]]:
+  """Adds to the mask of each frame those of the frames beside it.
+
+  Empty masks stay empty.
+
+  Args:
+    masked: frames in order, each with its mask.
+    causal: whether to take only the frame before, so that no frame waits.
+  """
+  before: np.ndarray | None = None
+  waiting: tuple[Frame, np.ndarray] | None = None
+  for item in masked:
+    mask = item[1]
+    if before is None:
+      before = np.zeros_like(mask)
+    if causal:
+      yield item[0], mask | before if mask.any() else mask
+      before = mask
+      continue
+    if waiting is not None:
+      frame, here = waiting
+      yield frame, here | before | mask if here.any() else here
+      before = here
+    waiting = item
+  if waiting is not None:
+    frame, here = waiting
+    yield frame, here if before is None or not here.any() else here | before
+
+
 def _every_other(frames: Iterable[Frame], look) -> Iterator:
   waiting: Frame | None = None
   before = False

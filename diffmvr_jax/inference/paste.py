@@ -8,9 +8,11 @@ import numpy as np
 
 # Standard deviation of the feather, as a share of the crop's side.
 SOFTNESS = 1 / 80
-# Share of the crop's side over which a restoration fades towards what is
-# covered beyond the crop. The face itself stands a little further inside.
-_FADE = 0.14
+# Towards what is covered beyond the crop a restoration fades: around the face,
+# over this share of the circle's radius that touches the crop's sides; and
+# where the mask crosses the border, over this share of the crop's side.
+_FADE = 0.3
+_AWAY = 0.35
 
 
 def feather(mask: np.ndarray, softness: float = SOFTNESS) -> np.ndarray:
@@ -155,5 +157,13 @@ def border_fade(mask: np.ndarray) -> np.ndarray:
   if not crossing.any():
     return rim
   away = cv2.distanceTransform(1 - crossing, cv2.DIST_L2, cv2.DIST_MASK_5)
-  share = np.clip(away / (_FADE * size), 0, 1)
-  return np.minimum(rim, share * share * (3 - 2 * share))
+  y, x = np.mgrid[:size, :size].astype(np.float32) - (size - 1) / 2
+  outside = 1 - np.hypot(x, y) / (size / 2)
+  near_face = _smooth(outside / _FADE)
+  return np.minimum(rim, np.maximum(near_face, _smooth(away / size / _AWAY)))
+
+
+def _smooth(share: np.ndarray) -> np.ndarray:
+  """A step from 0 to 1, without corners."""
+  share = np.clip(share, 0, 1)
+  return share * share * (3 - 2 * share)

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
   from data_prep.prepare import SkippedFrame
   from data_prep.recipe import Recipe
 
+# Share of the frame's longer side by which masks of detectors grow, which miss
+# fingertips that move. What was seen fills the surplus as well.
+_GROWTH = 1 / 60
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -99,7 +103,7 @@ class Restorer:
     from data_prep.recipe import Recipe
 
     filler = PropagationFiller(crop_size=crop_size)
-    recipe = Recipe(size=crop_size, **finding)
+    recipe = Recipe(size=crop_size, growth=_GROWTH, **finding)
     return cls(filler, recipe, region=region)
 
   @classmethod
@@ -244,7 +248,9 @@ class Restorer:
       (SourceFrame(frame.image, int(frame.time / time_base), None), mask)
       for frame, mask in self._recipe.frames_and_masks(clip, masks)
     )
-    return clear_frames(masked, with_spread=options.samples > 1)
+    return clear_frames(
+      masked, softness=options.softness, with_spread=options.samples > 1
+    )
 
 
 def _source_frames(

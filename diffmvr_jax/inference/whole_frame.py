@@ -2,26 +2,25 @@
 
 from collections.abc import Iterable, Iterator
 
-import cv2
 import numpy as np
 
-from diffmvr_jax.inference.paste import composite, feather, kept_where_unseen
+from diffmvr_jax.inference.paste import (
+  SOFTNESS,
+  composite,
+  feather,
+  kept_where_unseen,
+)
 from diffmvr_jax.inference.stream import (
   RestoredFrame,
   SourceFrame,
   spread_of_confidence,
 )
 
-# Shares of the frame's longer side: what a mask grows by, against halos and
-# motion blur, and the softness of its border.
-_GROWTH = 1 / 120
-_SOFTNESS = 1 / 300
-
 
 def clear_frames(
   frames: Iterable[tuple[SourceFrame, np.ndarray]],
   *,
-  softness: float = _SOFTNESS,
+  softness: float = SOFTNESS,
   with_spread: bool = False,
 ) -> Iterator[RestoredFrame]:
   """Takes what the masks cover out of frames, as they come.
@@ -30,7 +29,8 @@ def clear_frames(
 
   Args:
     frames: frames in order, each with its (h, w) uint8 mask, 1 on the occluder.
-    softness: softness of the masks' borders, see `feather`.
+    softness: softness of the masks' borders, see `feather`. It should not be
+      small, since an arm goes on where the mask of a hand ends.
     with_spread: whether to tell how sure each pixel is.
 
   Yields:
@@ -40,12 +40,11 @@ def clear_frames(
 
   propagate = Propagator()
   for frame, mask in frames:
-    grown = _grown(mask) if mask.any() else mask
-    result = propagate(frame.image, grown)
+    result = propagate(frame.image, mask)
     if not mask.any():
       yield RestoredFrame(source=frame, image=frame.image)
       continue
-    alpha = feather(grown, softness)
+    alpha = feather(mask, softness)
     alpha *= kept_where_unseen(result.valid, softness)
     spread = None
     if with_spread:
@@ -58,9 +57,3 @@ def clear_frames(
       alpha=alpha,
       spread=spread,
     )
-
-
-def _grown(mask: np.ndarray) -> np.ndarray:
-  side = 2 * round(_GROWTH * max(mask.shape)) + 1
-  kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-  return cv2.dilate(mask, kernel)
