@@ -10,6 +10,7 @@ from tqdm import tqdm
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import (
   PROPAGATED,
+  SOURCES,
   Window,
   read_frames,
   stored_arrays,
@@ -57,7 +58,7 @@ def evaluate_clips(
   records: RecordSource,
   networks: MetricNetworks,
   *,
-  arrays: Collection[str] = PROPAGATED,
+  arrays: Collection[str] = (*PROPAGATED, *SOURCES),
   part: slice = slice(None),
   on_clip: OnClip | None = None,
 ) -> dict[str, dict[str, Measurements]]:

@@ -134,8 +134,11 @@ class CropRestorer:
 
   @property
   def aligned(self) -> str:
-    """The network reads no aligned guidance."""
-    return "none"
+    """How much aligned guidance the networks read."""
+    needed = needed_arrays(self.config)
+    if "sources" in needed:
+      return "sources"
+    return "propagated" if needed else "none"
 
   @property
   def provenance(self) -> Mapping[str, Any]:
