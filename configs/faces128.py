@@ -1,15 +1,17 @@
-r"""Real faces at 128 px with pasted hands, small enough for two CPU cores.
+r"""Faces at 128 px, from what was seen before: small enough for two CPU cores.
 
   python -m data_prep export VIDEOS… --out data/faces128 --size 128
   python -m diffmvr_jax.train --config configs/faces128.py \
     --workdir runs/faces128 data.path=data/faces128
 
-This is the scale at which to try a change, and to see the whole path work on
-your own footage; it is not the scale of the paper. Half an hour on two CPU
-cores (float32, jax 0.10.2) gave 17.0 dB PSNR inside the mask on held-out
-people, where doing nothing gives 16.1 and Telea's inpainting 19.8. Raise the
-steps for anything but a first try. `docs/measurements.md` has the whole table,
-and says under which conditions it was measured.
+Three stages, which each end in a checkpoint and resume: an autoencoder that
+halves the side twice; the fusion network, which weighs, shifts and colours
+remembered frames; and an anchored diffusion model, which adds in one step what
+the fused image lacks. `runs/faces128/fusion_validation.jsonl` says whether the
+fusion is better than propagation, which needs no training. With
+`sampling.steps=0` the fused image alone is restored.
+
+What this recipe reaches has not been measured yet; the steps are a start.
 """
 
 from diffmvr_jax.config import (
@@ -21,6 +23,8 @@ from diffmvr_jax.config import (
   DataConfig,
   DiffusionConfig,
   DiffusionStageConfig,
+  FusionConfig,
+  FusionStageConfig,
   GuidanceConfig,
   ModelConfig,
   MotionConfig,
@@ -36,6 +40,9 @@ def get_config() -> Config:
     name="faces128",
     model=ModelConfig(
       unet=UNetConfig(
+        # Residual 4, mask 1, masked frame 4, and three times latents and
+        # validity of aligned guidance.
+        in_channels=24,
         block_channels=(48, 96, 128),
         attention=(False, True, True),
         heads=(1, 2, 2),
@@ -61,16 +68,32 @@ def get_config() -> Config:
         projection_dim=96,
         output_layer=-1,  # it is trained too, so no layer is left out
       ),
-      guidance=GuidanceConfig(encoder="both", hidden_dim=128, latent_patch=2),
+      guidance=GuidanceConfig(
+        encoder="both",
+        hidden_dim=128,
+        latent_patch=2,
+        concat=("propagated", "symmetric", "past"),
+      ),
+      fusion=FusionConfig(flow_components=48),
+      decoding="reference",
       train_clip=True,
     ),
-    diffusion=DiffusionConfig(prediction="v"),
+    diffusion=DiffusionConfig(prediction="sample", anchor="fused"),
     data=DataConfig(path="data/faces128", image_size=128, window=2),
     autoencoder_stage=AutoencoderStageConfig(
       steps=500,
       batch_size=8,
       optimizer=OptimizerConfig(
         learning_rate=2e-3, warmup_steps=20, decay="cosine", ema_decay=0.99
+      ),
+    ),
+    fusion_stage=FusionStageConfig(
+      steps=4000,
+      batch_size=8,
+      validate_every=500,
+      validate_batches=16,
+      optimizer=OptimizerConfig(
+        learning_rate=5e-4, warmup_steps=100, decay="cosine", ema_decay=0.998
       ),
     ),
     diffusion_stage=DiffusionStageConfig(
@@ -83,6 +106,6 @@ def get_config() -> Config:
       ),
     ),
     checkpoint=CheckpointConfig(every=100),
-    sampling=SamplingConfig(steps=4),
+    sampling=SamplingConfig(steps=1),
     log_every=20,
   )

@@ -19,9 +19,9 @@ from diffmvr_jax.metrics.accumulators import Measurements, Scores
 from diffmvr_jax.metrics.clip_metrics import MetricNetworks
 from diffmvr_jax.metrics.definitions import DEFINITIONS
 from diffmvr_jax.metrics.pretrained import load_networks
-from diffmvr_jax.training.loop import fit_autoencoder, train
+from diffmvr_jax.training.loop import fit_autoencoder, fit_fusion, train
 
-_SHARED = ("autoencoder", "scaling_factor")
+_SHARED = ("autoencoder", "scaling_factor", "fusion", "flow_prior")
 
 
 def run_sweep(
@@ -77,7 +77,7 @@ def run_variants(
   """
   autoencoder = None
   if sweep.base.autoencoder_stage.steps:
-    folder = _trained_autoencoder(sweep.base, workdir / "autoencoder")
+    folder = _shared_networks(sweep.base, workdir / "autoencoder")
     autoencoder = str(folder)
   results: dict[str, dict[str, dict[int, Scores]]] = {
     split: {variant.name: {} for variant in sweep.variants}
@@ -98,12 +98,15 @@ def run_variants(
   return dict(results)
 
 
-def _trained_autoencoder(config: Config, workdir: Path) -> Path:
-  """The folder of the trained autoencoder, written as an import would be."""
+def _shared_networks(config: Config, workdir: Path) -> Path:
+  """The folder of the networks that variants share, as an import writes it."""
   params = fit_autoencoder(config, workdir)
+  if config.fusion_stage.steps:
+    params = fit_fusion(config, workdir, params)
   if not (workdir / "model").is_dir():
     networks = params()
-    save_model(workdir, config, {name: networks[name] for name in _SHARED})
+    shared = {name: networks[name] for name in _SHARED if name in networks}
+    save_model(workdir, config, shared)
   return workdir
 
 
@@ -131,6 +134,7 @@ def _write_scores(
     {"model": from_function(partial(restorer, seed=seed))},
     RecordSource(config.data.path, split),
     networks,
+    arrays=restorer.arrays,
   )["model"]
   content = {
     "config": json.loads(to_json(config)),

@@ -113,6 +113,7 @@ class Sweep:
         autoencoder_stage=dataclasses.replace(
           config.autoencoder_stage, steps=0
         ),
+        fusion_stage=dataclasses.replace(config.fusion_stage, steps=0),
       )
     return completed(config, variant.overrides)
 

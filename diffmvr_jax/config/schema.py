@@ -98,9 +98,9 @@ class FusionConfig:
   sources: int = 4
   cell: int = 4  # pixels per cell of the coarse U-Net, along one axis
   channels: tuple[int, ...] = (64, 128, 192)
-  blocks: tuple[int, ...] = (2, 2, 2)
+  blocks: tuple[int, ...] = (1, 2, 2)
   features: int = 24  # channels that the coarse U-Net hands to the fine stage
-  fine_channels: int = 48
+  fine_channels: int = 32
   fine_blocks: int = 1
   max_shift: float = 12.0  # pixels by which a flow can be corrected
   flow_components: int = 0  # of the flow prior; 0: flows are taken as they are

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.data.windows import PROPAGATED
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluation.clips import (
   Method,
@@ -42,10 +43,12 @@ class _Methods:
   Attributes:
     by_name: the methods; the first one is what the report is about.
     descriptions: what models and external methods are, by name.
+    arrays: names of the arrays of aligned guidance that models read.
   """
 
   by_name: dict[str, Method] = field(default_factory=dict)
   descriptions: dict[str, str] = field(default_factory=dict)
+  arrays: list[str] = field(default_factory=list)
 
 
 def evaluate_records(
@@ -97,6 +100,7 @@ def evaluate_records(
       methods.by_name,
       records,
       loaded.networks,
+      arrays=dict.fromkeys((*PROPAGATED, *methods.arrays)),
       part=slice(jax.process_index(), None, jax.process_count()),
       on_clip=media.add_clip if jax.process_index() == 0 else None,
     )
@@ -140,6 +144,7 @@ def _open_methods(
     restorer = CropRestorer.from_checkpoint(workdir)
     sampling = restorer.config.sampling
     methods.by_name[name] = from_function(partial(restorer, seed=seed))
+    methods.arrays.extend(restorer.arrays)
     methods.descriptions[name] = (
       f"{restorer.checkpoint}; {restorer.config.model.dtype}, "
       f"{sampling.steps} steps of {sampling.sampler}"

@@ -19,7 +19,7 @@ from diffmvr_jax.config import (
   completed,
   needed_arrays,
 )
-from diffmvr_jax.data.windows import FLAGS, Window
+from diffmvr_jax.data.windows import FLAGS, SOURCES, Window
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import sha256
@@ -80,7 +80,7 @@ class CropRestorer:
     self._past_frames = None
     if "past" in config.model.unet.branches and config.sampling.steps:
       self._past_frames = PastFrameCache(config.model)
-    self._names = (*_IMAGES, *FLAGS, *needed_arrays(config))
+    self._names = (*_IMAGES, *FLAGS, *self.arrays)
     if "past" in config.model.guidance.concat and config.sampling.steps:
       self._names += ("past",)
 
@@ -134,11 +134,15 @@ class CropRestorer:
 
   @property
   def aligned(self) -> str:
-    """How much aligned guidance the networks read."""
-    needed = needed_arrays(self.config)
-    if "sources" in needed:
+    """How much aligned guidance the windows have to hold."""
+    if set(SOURCES) & set(self.arrays):
       return "sources"
-    return "propagated" if needed else "none"
+    return "propagated" if self.arrays else "none"
+
+  @property
+  def arrays(self) -> tuple[str, ...]:
+    """Names of the arrays of aligned guidance that the network reads."""
+    return needed_arrays(self.config)
 
   @property
   def provenance(self) -> Mapping[str, Any]:
