@@ -7,7 +7,7 @@ r"""Faces at 128 px, from what was seen before: small enough for two CPU cores.
 Three stages, which each end in a checkpoint and resume: an autoencoder that
 halves the side twice; the fusion network, which weighs, shifts and colours
 remembered frames; and an anchored diffusion model, which adds in one step what
-the fused image lacks. With `sampling.steps=0` the fused image alone is restored.
+the fused image lacks. `sampling.steps=0` restores the fused image alone.
 
 `gain` in `runs/faces128/fusion.jsonl` is by how much the fusion is better than
 propagation, which needs no training, on the frames that it trains on. For
