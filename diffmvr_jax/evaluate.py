@@ -52,8 +52,8 @@ def main(argv: list[str]) -> None:
     )
   else:
     raise InputError(
-      "give either --data and --out, with --checkpoint, --model or --external, "
-      "or --prediction and --target"
+      "give either --data and --out, with --checkpoint, --model or --external "
+      "if there are any, or --prediction and --target"
     )
   if jax.process_index() == 0:
     print(as_text(summary))

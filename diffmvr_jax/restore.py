@@ -40,7 +40,7 @@ from diffmvr_jax.media.sources import open_source
 
 def main(argv: list[str]) -> None:
   """Parses the arguments, restores, and prints what was done."""
-  args = _parser().parse_args(argv)
+  args = _parser().parse_intermixed_args(argv)
   if args.out != "-" and Path(args.out).resolve() == Path(args.video).resolve():
     raise InputError(f"{args.out}: would overwrite the source")
   # A bad source is refused before anything is loaded.

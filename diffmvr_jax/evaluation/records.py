@@ -69,7 +69,7 @@ def evaluate_records(
 
   Args:
     checkpoint: workdir of the model; None measures the other methods alone,
-      and the report is about the first of them.
+      and the report is about the first of them, or about propagation.
     data: folder of records.
     split: split of the data set.
     out: folder for the files.
@@ -85,8 +85,7 @@ def evaluate_records(
 
   Raises:
     InputError: there is no checkpoint, no such split, no target in the
-      records, or nothing to measure; an external method lacks a clip; or two
-      methods have one name.
+      records; an external method lacks a clip; or two methods have one name.
   """
   loaded = load_networks(weights, metrics)
   records = RecordSource(data, split)
@@ -152,10 +151,10 @@ def _open_methods(
   for name, folder in external:
     methods.by_name[name] = from_folder(folder)
     methods.descriptions[name] = str(folder)
-  if not methods.by_name:
-    raise InputError("give --checkpoint, --model or --external")
-  for name, restore in BASELINES.items():
-    methods.by_name[name] = from_function(restore)
+  # Alone, the methods without training are beside the best of them.
+  own = sorted(BASELINES, key=lambda name: name != "propagation")
+  for name in BASELINES if methods.by_name else own:
+    methods.by_name[name] = from_function(BASELINES[name])
   return methods
 
 

@@ -113,8 +113,19 @@ def test_another_methods_output_needs_no_model(tiny_data, clip, tmp_path):
   assert set(methods) == {"other", *BASELINES}
   assert methods["other"] == methods["do nothing"]
   assert "restored by other" in (tmp_path / "out" / "report.html").read_text()
-  with pytest.raises(InputError, match="give --checkpoint, --model or"):
-    evaluate_records(None, tiny_data, "test", tmp_path / "out", 0)
+
+
+def test_methods_without_training_are_measured_alone(tiny_data, tmp_path):
+  out = tmp_path / "out"
+  summary = evaluate_records(None, tiny_data, "test", out, 0, metrics=["psnr"])
+  methods = summary["methods"]
+  assert set(methods) == set(BASELINES)
+  propagation, past, nothing = (
+    methods[name]["psnr_mask"]["value"]
+    for name in ("propagation", "past frame", "do nothing")
+  )
+  assert propagation > past > nothing
+  assert "restored by propagation" in (out / "report.html").read_text()
 
 
 @pytest.mark.parametrize("names", [("Telea",), ("mine", "mine")])

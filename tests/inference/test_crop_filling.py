@@ -20,12 +20,16 @@ class CopiedPast:
 
   crop_size: int = 32
   window: int = 3
+  aligned: str = "none"
   provenance: dict = field(default_factory=dict)
   asked: list = field(default_factory=list)
 
   def fill(self, window, frame_index, seed, *, previous=None):
     self.asked.append((frame_index.tolist(), seed, previous is not None))
     return window["past"] + np.uint8(seed)
+
+  def confidence(self, window):
+    return None
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,13 @@ import cv2
 import numpy as np
 import pytest
 
-from diffmvr_jax.inference.paste import composite, feather, paste, placed_mask
+from diffmvr_jax.inference.paste import (
+  border_fade,
+  composite,
+  feather,
+  paste,
+  placed_mask,
+)
 
 
 def scene(seed):
@@ -80,3 +86,26 @@ def test_composite_at_the_extremes():
   ones, zeros = np.ones((8, 8), np.float32), np.zeros((8, 8), np.float32)
   np.testing.assert_array_equal(composite(source, restored, ones), restored)
   np.testing.assert_array_equal(composite(source, restored, zeros), source)
+
+
+def test_a_restoration_fades_towards_what_is_covered_beyond_the_crop():
+  mask = np.zeros((128, 128), np.uint8)
+  mask[40:90, :70] = 1  # goes on to the left
+  mask[50:70, 100:110] = 1  # stands alone
+  fade = border_fade(mask)
+  assert fade[65, 0] == 0 and (fade[50:80, 25:100] > 0.9).all()
+  steps = np.diff(fade[65, :40])
+  assert (steps >= -1e-6).all() and steps.max() < 0.12  # no hard edge
+  alone = border_fade(np.where(np.arange(128) > 90, mask, 0).astype(np.uint8))
+  assert (alone[50:70, 100:110] == 1).all()
+
+
+def test_what_is_not_known_is_kept():
+  mask = np.zeros((64, 64), np.uint8)
+  mask[20:44, 20:44] = 1
+  known = np.ones_like(mask)
+  known[20:44, 32:44] = 0
+  identity = np.eye(2, 3)
+  alpha = placed_mask(mask, identity, mask.shape, known=known)
+  assert (alpha[24:40, 20:27] == 1).all()
+  assert (alpha[known == 0] == 0).all()

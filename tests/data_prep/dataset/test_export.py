@@ -243,6 +243,36 @@ def test_a_hand_beside_the_face_is_no_occlusion():
   assert not any(record.mask.any() for record in records)
 
 
+def test_a_hand_beside_the_face_is_no_background():
+  images, landmarks = drawn()
+  corner = np.zeros((160, 160), np.uint8)
+  corner[:40, :40] = 1
+  covered = [
+    np.where(corner[..., None] > 0, np.uint8([250, 0, 0]), image)
+    for image in images
+  ]
+  records = list(
+    prepare(
+      clip_of([images[0], *covered[1:]]),
+      size=32,
+      find_face=listed(landmarks),
+      occlusion=RealOcclusion(
+        detector=masked([None, *[corner] * (len(images) - 1)])
+      ),
+    )
+  )
+  red = [
+    (record.image[..., 0] > 200) & (record.image[..., 1] < 20)
+    for record in records
+  ]
+  assert all(r.any() for r in red[1:])
+  for record, hidden in zip(records[1:], red[1:], strict=True):
+    assert not record.mask.any()
+    sure = record.propagated_confidence
+    assert (sure[hidden] < 255).all() and sure.max() == 255
+    assert record.propagated[hidden][:, 1].mean() > 25
+
+
 def test_the_past_frame_is_the_latest_free_one_before():
   images, landmarks = drawn()
   hand = np.zeros((160, 160), np.uint8)

@@ -8,6 +8,7 @@ from data_prep.clip import Frame
 from data_prep.detections import NOTHING, Detections, covered
 from data_prep.detectors.find_masks import find_masks
 from data_prep.detectors.given_masks import UserMasks
+from data_prep.prepare import RealOcclusion, with_masks
 from tests.data_prep.clips import Scripted, masked, write_video
 
 SHAPE = (12, 16)
@@ -123,3 +124,30 @@ def test_a_folder_may_hold_the_masks_of_many_videos(clip, tmp_path):
     cv2.imwrite(str(folder / "clip" / f"{i}.png"), mask * 255)
   cv2.imwrite(str(folder / "other.png"), TRUTH[0])
   np.testing.assert_array_equal(read(folder, clip)[2], TRUTH[2])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_masks_of_moving_things_grow(causal):
+  there = [np.zeros((40, 60), np.uint8) for _ in range(3)]
+  for k, mask in enumerate(there):
+    mask[10:20, 10 * k : 10 * k + 10] = 1
+  masks = [None, *there, None, None, None]
+  blank = np.zeros((40, 60, 3), np.uint8)
+  clip = [Frame(blank, k, Fraction(k, 25)) for k in range(len(masks))]
+
+  def grown(growth, *, overlooks=True):
+    detector = masked(masks, overlooks=overlooks)
+    occlusion = RealOcclusion(detector=detector, growth=growth)
+    found = with_masks(iter(clip), occlusion, causal=causal)
+    return [mask for _, mask in found]
+
+  plain = grown(0.0)
+  assert [mask.sum() for mask in plain] == [0, 100, 100, 100, 0, 0, 0]
+  # Masks that a person made are exact.
+  np.testing.assert_array_equal(grown(0.02, overlooks=False), plain)
+  made = grown(0.02)
+  assert not made[0].any() and not made[4].any()
+  # A pixel further, and over the masks before and, if it may wait, after.
+  middle = made[2][15]
+  assert middle[:21].all() and made[2][9, 15]
+  assert middle[21:31].any() != causal and not middle[31:].any()

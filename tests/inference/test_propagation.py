@@ -1,0 +1,210 @@
+"""Restoring crops and whole frames by what was seen before."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from data_prep.procedural import SIZE
+from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.data.windows import PROPAGATED, read_frames
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.inference.baselines import BASELINES
+from diffmvr_jax.inference.crop_filling import CropFiller
+from diffmvr_jax.inference.propagation import PropagationFiller
+from diffmvr_jax.inference.restorer import Restorer
+from diffmvr_jax.inference.stream import (
+  SourceFrame,
+  StreamOptions,
+  restore_stream,
+)
+from diffmvr_jax.media.video import TimedFrame, VideoInfo
+from diffmvr_jax.media.video import read_frames as frames_of
+from diffmvr_jax.media.video_writer import VideoWriter
+from diffmvr_jax.restore import main as restore
+from tests.data_prep.clips import CentredRecipe, drawn
+
+
+@pytest.fixture(scope="module")
+def records(tiny_data):
+  records = RecordSource(tiny_data, "test")
+  _, positions = next(records.videos())
+  identity = np.eye(2, 3, dtype=np.float32)
+  return [replace(records[i], crop_transform=identity) for i in positions]
+
+
+def test_crops_are_filled_with_what_was_seen(records):
+  filler = PropagationFiller(crop_size=32)
+  assert isinstance(filler, CropFiller)
+  frames = [SourceFrame(r.image, k, r) for k, r in enumerate(records)]
+  filled = 0
+  for done in restore_stream(filler, frames):
+    record = done.source.record
+    if done.alpha is None:
+      assert done.image is done.source.image
+      continue
+    inside = done.alpha == 1
+    filled += inside.sum()
+    np.testing.assert_array_equal(done.image[inside], record.propagated[inside])
+    assert done.spread is None
+  assert filled
+
+
+def test_what_nobody_has_seen_stays(records):
+  nothing = np.zeros((32, 32), np.uint8)
+  unseen = [replace(r, propagated_confidence=nothing) for r in records]
+  frames = [SourceFrame(r.image, k, r) for k, r in enumerate(unseen)]
+  options = StreamOptions(samples=2)
+  filler = PropagationFiller(crop_size=32)
+  for done in restore_stream(filler, frames, options):
+    np.testing.assert_array_equal(done.image, done.source.image)
+
+
+def test_doubt_is_shown_as_spread(records):
+  frames = [SourceFrame(r.image, k, r) for k, r in enumerate(records)]
+  options = StreamOptions(samples=2)
+  for done in restore_stream(PropagationFiller(crop_size=32), frames, options):
+    if done.spread is not None and (done.alpha == 1).any():
+      inside = done.alpha == 1
+      levels = done.source.record.propagated_confidence[inside]
+      np.testing.assert_allclose(
+        done.spread[inside], 64 * (1 - levels / 255), atol=1e-3
+      )
+      return
+  raise AssertionError("nothing was filled")
+
+
+def test_evaluation_takes_what_is_stored_or_computes_it(tiny_data):
+  source = RecordSource(tiny_data, "test")
+  _, positions = next(source.videos())
+  stored = read_frames(source, list(positions), PROPAGATED)
+  plain = read_frames(source, list(positions))
+  marked = stored | {"propagated": 0 * stored["propagated"]}
+  inside = plain["mask"][..., 0] > 0
+  propagation = BASELINES["propagation"]
+  assert not propagation(marked)[inside].any()
+  apart = propagation(stored)[inside].astype(int) - propagation(plain)[inside]
+  assert np.abs(apart).mean() < 6  # JPEG is between them
+
+
+def test_the_warped_past_follows_the_motion():
+  noise = np.random.default_rng(0).normal(size=(96, 96, 3))
+  scene = cv2.GaussianBlur(noise, (0, 0), 2) * 250 + 128
+  scene = np.clip(scene, 0, 255).astype(np.uint8)
+  past, target = scene[8:72, 8:72], scene[10:74, 13:77]
+  mask = np.zeros((64, 64, 1), np.uint8)
+  mask[24:44, 24:44] = 1
+  clip = {
+    "frame": np.where(mask > 0, np.uint8(0), target)[None],
+    "mask": mask[None],
+    "past": past[None],
+    "past_valid": np.array([True]),
+  }
+
+  def error(name):
+    made = BASELINES[name](clip)[0].astype(int)
+    return np.abs(made - target)[mask[..., 0] > 0].mean()
+
+  assert error("warped past") < 0.3 * error("past frame")
+
+
+def waved_at():
+  """A background, and a square that passes over it and back; no face."""
+  picture = cv2.GaussianBlur(
+    np.random.default_rng(1).normal(size=(90, 140, 3)), (0, 0), 4
+  )
+  picture = np.clip(picture * 500 + 128, 0, 255).astype(np.uint8)
+  frames, masks = [], []
+  for left in (-30, -30, 0, 20, 40, 60):
+    mask = np.zeros((90, 140), np.uint8)
+    mask[20:50, max(0, left) : max(0, left + 30)] = 1
+    frames.append(np.where(mask[..., None] > 0, np.uint8([250, 9, 9]), picture))
+    masks.append(mask)
+  return picture, np.stack(frames), np.stack(masks)
+
+
+def test_an_occluder_is_taken_out_of_the_whole_frame():
+  picture, frames, masks = waved_at()
+  made = Restorer.propagation(region="frame")(frames, masks)
+  np.testing.assert_array_equal(made[0], frames[0])
+  assert np.abs(made.astype(int) - picture).mean() < 0.5
+  assert np.abs(made.astype(int) - picture).max() < 40
+  # What was covered from the beginning stays.
+  late = Restorer.propagation(region="frame")(frames[3:4], masks[3:4])
+  np.testing.assert_array_equal(late, frames[3:4])
+
+
+def test_faces_are_restored_without_a_model():
+  recipe = CentredRecipe(size=64)
+  restorer = Restorer(PropagationFiller(crop_size=64), recipe)
+  truth = np.stack(drawn(3)[0][:6])
+  masks = np.zeros(truth.shape[:3], bool)
+  masks[3:5, 70:110, 60:95] = True
+  frames = np.where(masks[..., None], np.uint8(0), truth)
+  made = restorer(frames, masks)
+  left = np.abs(made.astype(int) - truth)[masks].mean()
+  assert left < 0.15 * np.abs(frames.astype(int) - truth)[masks].mean()
+
+
+def write(path, images):
+  height, width = images[0].shape[:2]
+  info = VideoInfo(
+    width=width,
+    height=height,
+    fps=Fraction(25),
+    time_base=Fraction(1, 1000),
+    has_audio=False,
+  )
+  with VideoWriter(path, info, lossless=True) as writer:
+    for i, image in enumerate(images):
+      writer.write(TimedFrame(image, 40 * i))
+
+
+def test_the_command_needs_neither_model_nor_face(tmp_path, capsys):
+  picture, frames, masks = waved_at()
+  video, out = tmp_path / "in.mkv", tmp_path / "out.mkv"
+  write(video, frames)
+  write(tmp_path / "masks.mkv", np.repeat(255 * masks[..., None], 3, -1))
+  restore(
+    [
+      *(str(video), "--method", "propagation", "--region", "frame"),
+      *("--occluder", f"masks:{tmp_path / 'masks.mkv'}", "--lossless"),
+      *("--out", str(out), "--confidence", str(tmp_path / "sure.mkv")),
+    ]
+  )
+  assert "4 of 6 frames restored" in capsys.readouterr().out
+  made = np.stack([frame.image for frame in frames_of(out)])
+  assert np.abs(made.astype(int) - picture).mean() < 1
+  with np.load(tmp_path / "sure.npz") as spreads:
+    assert 0 < spreads["frame_000004"].max() < 64
+
+
+@pytest.mark.parametrize(
+  ("arguments", "said"),
+  [
+    (["--method", "propagation", "--checkpoint", "x"], "has no model"),
+    (["--method", "propagation", "sampling.steps=2"], "has no model"),
+    (["--region", "frame", "--checkpoint", "x"], "only with --method"),
+    ([], "give --checkpoint, or --method propagation"),
+  ],
+)
+def test_arguments_that_do_not_fit(arguments, said, tmp_path):
+  write(tmp_path / "in.mkv", np.zeros((2, SIZE, SIZE, 3), np.uint8))
+  out = str(tmp_path / "out.mkv")
+  with pytest.raises(InputError, match=said):
+    restore([str(tmp_path / "in.mkv"), "--out", out, *arguments])
+
+
+def test_the_guidance_preview_needs_crops(tmp_path):
+  write(tmp_path / "in.mkv", np.zeros((2, SIZE, SIZE, 3), np.uint8))
+  arguments = ["--method", "propagation", "--region", "frame"]
+  arguments += ["--occluder", f"masks:{tmp_path / 'in.mkv'}"]
+  with pytest.raises(InputError, match="crops of faces"):
+    restore(
+      [
+        *(str(tmp_path / "in.mkv"), *arguments),
+        *("--out", str(tmp_path / "out.mkv"), "--guidance-out", "g.mkv"),
+      ]
+    )
