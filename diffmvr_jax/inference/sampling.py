@@ -6,7 +6,7 @@ past frame's (`past_keys_values`) serve every window until it changes.
 Guidance strength w_i of branch i (Ho and Salimans 2022, one term per branch
 as in Liu et al. 2022, with the null token that training drops it for):
 
-  ỹ = y + Σ_i (w_i − 1) (y − y_{without i})                              (1)
+  ỹ = y + Σ_i (w_i − 1) (y − y_{without i})                              (a)
 
 which is the network's own output y where every w_i is 1.
 """
@@ -233,7 +233,7 @@ def _denoiser(
   schedule: Schedule,
   conditioning: Conditioning,
 ) -> Denoise:
-  """Predicts clean latents from noisy ones, Eq. (1)."""
+  """Predicts clean latents from noisy ones, formula (a)."""
   strengths: dict[str, float] = dict(
     zip(model.config.unet.branches, sampling.guidance, strict=False)
   )
