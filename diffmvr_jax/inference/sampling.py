@@ -182,7 +182,7 @@ def restore_window(
 def _from_anchor(
   params: Params, latents: Float[Array, "n i j l"], anchor: Anchor | None
 ) -> Float[Array, "n i j l"]:
-  """Latents as the process sees them, Eq. (1) of `diffusion.anchor`."""
+  """Latents as the process sees them, formula (a) of `diffusion.anchor`."""
   if anchor is None:
     return latents
   return to_residual(latents, anchor.latents, params["residual_scale"])
@@ -195,7 +195,7 @@ def _pixels(
   anchor: Anchor | None,
   decode: Callable[[jax.Array], jax.Array],
 ) -> Float[Array, "n h w 3"]:
-  """Images of what the process ended with, Eqs. (2) and (3) there."""
+  """Images of what the process ended with, formulas (b) and (c) there."""
   if anchor is None:
     return decode(clean)
   latents = to_latents(clean, anchor.latents, params["residual_scale"])
