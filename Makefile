@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.demo
 	$(BIN)/python -m launch.demo --out runs/demo
 
-# Twenty kills of a training; nothing may be lost. A quarter of an hour.
+# Twenty kills of a training run; nothing may be lost. A quarter of an hour.
 drill: $(VENV)/.demo
 	$(BIN)/python -m launch.drill --out runs/drill
 

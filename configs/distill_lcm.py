@@ -7,10 +7,10 @@ Run these after `make demo`:
   python -m diffmvr_jax.evaluate --checkpoint runs/distilled \
     --data runs/demo/data --out runs/distilled/report
 
-The training takes about 6 minutes on two CPU cores. The model reaches 22.3 dB
-PSNR inside the mask in 4 steps or 2, where the demo's model reaches 22.5 in 50;
-`docs/restoring.md` has the table. For another model, call `distilled` with its
-own config and workdir.
+The training run takes about 6 minutes on two CPU cores. The model reaches 22.3
+dB PSNR inside the mask in 4 steps or 2, where the demo's model reaches 22.5 in
+50; `docs/restoring.md` has the table. For another model, call `distilled` with
+its own config and workdir.
 """
 
 import dataclasses
@@ -38,8 +38,8 @@ def distilled(teacher: Config, workdir: str) -> Config:
     autoencoder_stage=AutoencoderStageConfig(steps=0),
     diffusion_stage=DiffusionStageConfig(
       objective="consistency",
-      # With few timesteps a short training carries clean data up to the last
-      # one; Stable Diffusion's distillations take 50.
+      # With few timesteps a short training run carries clean data up to the
+      # last one; Stable Diffusion's distillations take 50.
       consistency=ConsistencyConfig(grid=4),
       steps=600,
       batch_size=4,

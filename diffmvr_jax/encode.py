@@ -4,7 +4,7 @@ r"""Runs the frozen encoders once: `python -m diffmvr_jax.encode --config FILE`.
     init_from=START data.path=RECORDS
 
 Writes latents and CLIP tokens of every frame of the split `train`, see
-`diffmvr_jax.data.latent_cache`. A training with `data.encoded=DIR
+`diffmvr_jax.data.latent_cache`. A training run with `data.encoded=DIR
 data.flip=False` reads them in place of the images, and runs neither autoencoder
 nor CLIP.
 """

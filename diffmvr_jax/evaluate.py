@@ -65,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  parser.add_argument("--checkpoint", type=Path, help="workdir of the training")
+  parser.add_argument(
+    "--checkpoint", type=Path, help="directory of the training run"
+  )
   parser.add_argument("--data", type=Path, help="folder of records")
   parser.add_argument("--split", default="test")
   parser.add_argument("--out", type=Path, help="folder for what is written")

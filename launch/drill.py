@@ -1,8 +1,8 @@
-"""Kills a training at random moments, and shows that nothing is lost.
+"""Kills a training run at random moments, and shows that nothing is lost.
 
   python -m launch.drill [--kills 20] [--out runs/drill]
 
-The same short training runs twice: once undisturbed, and once killed by
+The same short training run is made twice: once undisturbed, and once killed by
 SIGKILL at random moments, in a step, in a save, while data are loaded. In the
 end parameters, averages, optimizer state and the order of the data have to be
 the same, bit for bit. Ends with code 1 where they are not.
@@ -115,7 +115,7 @@ def _finish(out: Path, name: str) -> None:
 
 
 def _kill(out: Path, kills: int, rng: random.Random) -> int:
-  """Starts the training again and again, and kills it; counts the kills."""
+  """Starts the training run again and again, and kills it; counts the kills."""
   moments = (_after_a_save, _between_saves, _at_any_time)
   for number in range(1, kills + 1):
     process = subprocess.Popen(
@@ -167,7 +167,7 @@ def _made(workdir: Path, left: dict[str, list[str]]) -> int:
   """How many steps were made that no checkpoint had when this run began.
 
   Args:
-    workdir: of the training.
+    workdir: directory of the training run.
     left: the logs as the last kill left them; a new start cuts them back.
   """
   logs = _logs(workdir)

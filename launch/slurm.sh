@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Submits a training on several nodes of a SLURM cluster, one process per GPU.
+# Submits a training run on nodes of a SLURM cluster, one process per GPU.
 #
 #   launch/slurm.sh --nodes 2 --gpus 8 [--time 24:00:00] [--partition P]
 #     [--account A] [--dry-run] -- \

@@ -40,7 +40,8 @@ def sections(page):
 
 
 def test_the_readme_says_where_things_are():
-  table = re.search(r"## Where is what\n\n(.*?)\n\n", README.read_text(), re.S)
+  heading = r"## Where things are\n\n(.*?)\n\n"
+  table = re.search(heading, README.read_text(), re.S)
   assert table is not None
   _, _, *rows = table[1].splitlines()
   assert len(rows) > 5

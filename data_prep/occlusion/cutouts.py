@@ -1,4 +1,4 @@
-"""Cut-outs of real hands, made ready to pass before a face.
+"""Cut-outs of real hands, made ready to pass in front of a face.
 
 A hand is recoloured to the person's skin and light, and gets a forearm, bare
 or in a sleeve, where the picture was cut off at its wrist.
@@ -20,7 +20,7 @@ _HAND = 176  # pixels that a stretched hand is long in its picture
 
 @dataclass(frozen=True, kw_only=True)
 class Cutout:
-  """What is put before a face.
+  """What is put in front of a face.
 
   Attributes:
     image: (h, w, 4) uint8, premultiplied RGBA; an arm points down.

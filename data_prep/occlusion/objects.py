@@ -1,4 +1,4 @@
-"""Things that come before a face: cloth, bottles, tubes, masks, blotches."""
+"""Things in front of a face: cloth, bottles, tubes, masks, blotches."""
 
 import cv2
 import numpy as np

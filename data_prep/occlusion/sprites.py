@@ -1,4 +1,4 @@
-"""Real hands that pass before a face, rest on it, rub it, and leave.
+"""Real hands that pass in front of a face, rest on it, rub it, and leave.
 
 A drop-in for `data_prep.occlusion.paste.Occlusion`. Coordinates are those of
 the crop, in units of its side; times in seconds.

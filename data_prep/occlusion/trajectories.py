@@ -1,4 +1,4 @@
-"""How hands come before a face: when, where, and for how long.
+"""How hands come in front of a face: when, where, and for how long.
 
 Some clips begin covered, some stay covered for seconds, in some the face is
 never free all at once. Coordinates are those of the crop, in units of its
@@ -224,7 +224,7 @@ class Trajectories:
     return self._passage(cutout, scale, times, places, turns, rub)
 
   def _pass(self, start: float) -> Passage:
-    """Crosses the face, or waves before it."""
+    """Crosses the face, or waves in front of it."""
     rng = self._rng
     cutout, scale = self._cutout()
     lean = rng.normal(0, 0.5)

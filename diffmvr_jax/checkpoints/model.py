@@ -146,7 +146,7 @@ def open_for_inference(workdir: str | Path) -> StoredModel:
   """Finds a whole model.
 
   Args:
-    workdir: directory of a training, or of an import of every network.
+    workdir: directory of a training run, or of an import of every network.
 
   Raises:
     InputError: there is no finished checkpoint, or it lacks networks.

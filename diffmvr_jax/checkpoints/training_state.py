@@ -1,4 +1,4 @@
-"""The state of a training, and its checkpoints, which Orbax writes.
+"""The state of a training run, and its checkpoints, which Orbax writes.
 
 A checkpoint holds the state, the position in the data and the config. *step*
 means the number of updates that were applied. A run that resumes from a

@@ -4,15 +4,15 @@ With z the latents of the truth, a those of the anchor, and s the size of what
 the anchor lacks under the mask, the process of `diffmvr_jax.diffusion.schedule`
 runs on
 
-  r = (z − a) / s                                                   (1)
-  z = a + s r                                                       (2)
+  r = (z − a) / s                                                   (a)
+  z = a + s r                                                       (b)
 
 so that a network that predicts r = 0 restores the anchor, and one that is
 trained from there adds what it lacks. ResShift (Yue et al. 2023) and I²SB (Liu
 et al. 2023) shift the process alike. An autoencoder D loses detail; what is
 the anchor's own need not pass it:
 
-  pixels = A + D(a + s r) − D(a)                                    (3)
+  pixels = A + D(a + s r) − D(a)                                    (c)
 
 with A the anchor's pixels.
 """
@@ -25,7 +25,7 @@ def to_residual(
   anchor: Float[Array, "n i j l"],
   scale: Float[Array, ""],
 ) -> Float[Array, "n i j l"]:
-  """R of Eq. (1)."""
+  """The residual r, formula (a)."""
   return (latents - anchor) / scale
 
 
@@ -34,7 +34,7 @@ def to_latents(
   anchor: Float[Array, "n i j l"],
   scale: Float[Array, ""],
 ) -> Float[Array, "n i j l"]:
-  """Z of Eq. (2); undoes `to_residual`."""
+  """The latents z, formula (b); undoes `to_residual`."""
   return anchor + scale * residual
 
 
@@ -43,9 +43,10 @@ def corrected(
   decoded: Float[Array, "n h w 3"],
   decoded_anchor: Float[Array, "n h w 3"],
 ) -> Float[Array, "n h w 3"]:
-  """Eq. (3).
+  """Pixels of a restoration, formula (c).
 
   Example:
+    >>> import jax.numpy as jnp
     >>> half = jnp.full((1, 2, 2, 3), 0.5)
     >>> float(corrected(half, 0.3 * half, 0.3 * half).max())
     0.5

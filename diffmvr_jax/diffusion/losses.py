@@ -1,8 +1,8 @@
 """The training losses.
 
-  L        = L_diff + λ L_motion                                    (3)
-  L_diff   = mean ‖ε − ε_θ‖²
-  L_motion = 2/N Σ_t mean ‖(y_{t+1} − y_t) − r_t‖²                  (4)
+  L        = L_diff + λ L_motion                                Eq. (3)
+  L_diff   = mean ‖ε − ε_θ‖²                                    Eq. (1)
+  L_motion = 2/N Σ_t mean ‖(y_{t+1} − y_t) − r_t‖²              Eq. (4)
 
 over the N frames t of a window. The paper takes Eq. (4) on the noisy latents
 y_{t,T} with r_t = 0; those do not depend on θ, so that term has no gradient.

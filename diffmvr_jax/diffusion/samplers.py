@@ -3,10 +3,10 @@
   sampler(denoise, noisy, key, schedule, timesteps, eta, draw) -> clean latents
 
 `denoise(noisy, timestep)` returns the predicted clean latents; the noise that
-it implies follows from Eq. (1) of the schedule. `eta` scales the noise that is
-added along the way, which `draw(key, latents)` makes. Step for step these are
-diffusers' schedulers with "trailing" timesteps and a last step that ends on
-clean data.
+it implies follows from formula (a) of `schedule`. `eta` scales the noise that
+is added along the way, which `draw(key, latents)` makes. Step for step these
+are diffusers' schedulers with "trailing" timesteps and a last step that ends
+on clean data.
 """
 
 from collections.abc import Callable
@@ -94,7 +94,7 @@ def ddim(
   eta: float = 0.0,
   draw: Draw = independent,
 ) -> Float[Array, "n *s"]:
-  """Song et al. 2021, Eq. (12); deterministic at `eta` 0, DDPM's σ at 1."""
+  """Equation 12 of Song et al. 2021; `eta` 0 adds no noise, 1 DDPM's."""
 
   def step(x: jax.Array, inputs: tuple) -> tuple[jax.Array, None]:
     timestep, previous, step_key = inputs

@@ -1,10 +1,10 @@
 """The forward process and what follows from it in closed form.
 
-  y_T = √ᾱ_T y_0 + √(1 − ᾱ_T) ε                                     (1)
-  q(y_{T−1} | y_T, y_0) = N(c_0 y_0 + c_T y_T, σ²)                  (2)
-  v = √ᾱ_T ε − √(1 − ᾱ_T) y_0                                       (3)
+  y_T = √ᾱ_T y_0 + √(1 − ᾱ_T) ε                                     (a)
+  q(y_{T−1} | y_T, y_0) = N(c_0 y_0 + c_T y_T, σ²)                  (b)
+  v = √ᾱ_T ε − √(1 − ᾱ_T) y_0                                       (c)
 
-Eq. (1) and (2) as in Ho et al. 2020, Eqs. (4) and (7); (3) as in Salimans and
+(a) and (b) are equations 4 and 7 of Ho et al. 2020; (c) is from Salimans and
 Ho 2022. T is the diffusion timestep; t is kept for the frame.
 """
 
@@ -73,7 +73,7 @@ def add_noise(
   noise: Float[Array, "n *s"],
   timesteps: Timesteps,
 ) -> Float[Array, "n *s"]:
-  """Eq. (1)."""
+  """Noisy data of a timestep, formula (a)."""
   a = aligned(alpha_bar(schedule, timesteps), clean)
   return jnp.sqrt(a) * clean + jnp.sqrt(1 - a) * noise
 
@@ -84,7 +84,7 @@ def training_target(
   noise: Float[Array, "n *s"],
   timesteps: Timesteps,
 ) -> Float[Array, "n *s"]:
-  """What the network should output: ε, v of Eq. (3), or y_0."""
+  """What the network should output: ε, v of formula (c), or y_0."""
   if schedule.prediction == "epsilon":
     return noise
   if schedule.prediction == "sample":
@@ -99,7 +99,7 @@ def predict_clean(
   output: Float[Array, "n *s"],
   timesteps: Timesteps,
 ) -> Float[Array, "n *s"]:
-  """The y_0 that a network output implies, by Eqs. (1) and (3)."""
+  """The y_0 that a network output implies, by formulas (a) and (c)."""
   if schedule.prediction == "sample":
     return output
   a = aligned(alpha_bar(schedule, timesteps), noisy)
@@ -114,7 +114,7 @@ def implied_noise(
   clean: Float[Array, "n *s"],
   timesteps: Timesteps,
 ) -> Float[Array, "n *s"]:
-  """The ε that leads from `clean` to `noisy`, by Eq. (1)."""
+  """The ε that leads from `clean` to `noisy`, by formula (a)."""
   a = aligned(alpha_bar(schedule, timesteps), noisy)
   return (noisy - jnp.sqrt(a) * clean) / jnp.sqrt(1 - a)
 
@@ -126,7 +126,7 @@ def posterior(
   timesteps: Timesteps,
   previous: Timesteps,
 ) -> tuple[Float[Array, "n *s"], Float[Array, "..."]]:
-  """Mean and variance of Eq. (2), for any earlier timestep `previous`."""
+  """Mean and variance of formula (b), for any earlier timestep `previous`."""
   a, b = alpha_bar(schedule, timesteps), alpha_bar(schedule, previous)
   ratio = a / b  # α of the step; 1 − α is its β
   clean_weight = jnp.sqrt(b) * (1 - ratio) / (1 - a)

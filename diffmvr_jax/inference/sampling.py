@@ -6,7 +6,7 @@ past frame's (`past_keys_values`) serve every window until it changes.
 Guidance strength w_i of branch i (Ho and Salimans 2022, one term per branch
 as in Liu et al. 2022, with the null token that training drops it for):
 
-  ỹ = y + Σ_i (w_i − 1) (y − y_{without i})                              (1)
+  ỹ = y + Σ_i (w_i − 1) (y − y_{without i})                              (a)
 
 which is the network's own output y where every w_i is 1.
 """
@@ -182,7 +182,7 @@ def restore_window(
 def _from_anchor(
   params: Params, latents: Float[Array, "n i j l"], anchor: Anchor | None
 ) -> Float[Array, "n i j l"]:
-  """Latents as the process sees them, Eq. (1) of `diffusion.anchor`."""
+  """Latents as the process sees them, formula (a) of `diffusion.anchor`."""
   if anchor is None:
     return latents
   return to_residual(latents, anchor.latents, params["residual_scale"])
@@ -195,7 +195,7 @@ def _pixels(
   anchor: Anchor | None,
   decode: Callable[[jax.Array], jax.Array],
 ) -> Float[Array, "n h w 3"]:
-  """Images of what the process ended with, Eqs. (2) and (3) there."""
+  """Images of what the process ended with, formulas (b) and (c) there."""
   if anchor is None:
     return decode(clean)
   latents = to_latents(clean, anchor.latents, params["residual_scale"])
@@ -233,7 +233,7 @@ def _denoiser(
   schedule: Schedule,
   conditioning: Conditioning,
 ) -> Denoise:
-  """Predicts clean latents from noisy ones, Eq. (1)."""
+  """Predicts clean latents from noisy ones, formula (a)."""
   strengths: dict[str, float] = dict(
     zip(model.config.unet.branches, sampling.guidance, strict=False)
   )

@@ -2,7 +2,7 @@
 
 For Gaussians (Dowson and Landau 1982; as FID, Heusel et al. 2017):
 
-  d² = ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½)                           (1)
+  d² = ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½)                           (a)
 """
 
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Moments:
 
 
 def frechet_distance(first: Moments, second: Moments) -> float:
-  """Eq. (1), computed in float64.
+  """Formula (a), computed in float64.
 
   NaN with fewer than two features. With fewer features than dimensions the
   covariance is singular and the distance biased upwards: compare numbers of

@@ -3,8 +3,8 @@
 Twin cross-attention (DiffMVR): one query attends to the tokens of each
 guidance image through that image's own keys and values,
 
-  A_i     = softmax(Q K_iᵀ / √d) V_i,      i ∈ {symmetric, past}   (1)
-  A_fused = α1 A_1 + α2 A_2                                        (2)
+  A_i     = softmax(Q K_iᵀ / √d) V_i,      i ∈ {symmetric, past}   (a)
+  A_fused = α1 A_1 + α2 A_2                                        (b)
 
 and `to_out` projects A_fused. A single branch (the ablations, or text) is the
 same code with one name in `branches`. Parameter names follow diffusers.
@@ -105,7 +105,7 @@ class SelfAttention(nn.Module):
 
 
 class TwinCrossAttention(nn.Module):
-  """Cross-attention over one or more branches, Eqs. (1) and (2).
+  """Cross-attention over one or more branches, formulas (a) and (b).
 
   Attributes:
     branches: names of the branches; each has its own `to_k_NAME` and

@@ -58,7 +58,7 @@ _OBJECTIVES: dict[
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-  """One of the trainings that a run consists of.
+  """One of the stages of a training run.
 
   Attributes:
     name: name of its checkpoints and logs.

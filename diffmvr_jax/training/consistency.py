@@ -5,7 +5,7 @@ consistency function f(z, t) = c_skip(t) z + c_out(t) ŷ_0(z, t), a timestep
 t_n of the grid that `lcm` samples on, the next lower one t_m, and ẑ the
 teacher's DDIM step from z at t_n to t_m, the student learns
 
-  f(z, t_n) = stopgrad f(ẑ, t_m)                                        (1)
+  f(z, t_n) = stopgrad f(ẑ, t_m)                                        (a)
 
 in the pseudo-Huber metric √(d² + c²) − c of Song and Dhariwal 2023, who also
 show that the student's own parameters, not their average, do on the right.
@@ -46,7 +46,7 @@ def with_teacher(params: Params) -> Params:
 
 
 def consistency_loss(model: DiffMVR, config: Config, encode: Encode) -> Loss:
-  """Eq. (1); L_motion has no part in it.
+  """Formula (a); L_motion has no part in it.
 
   Args:
     model: the networks.

@@ -1,7 +1,7 @@
 """Runs the frozen encoders once over a data set.
 
 What they make of each frame is kept as `diffmvr_jax.data.latent_cache` says,
-so that a training needs to run neither autoencoder nor CLIP.
+so that a training run needs to run neither autoencoder nor CLIP.
 """
 
 import sys

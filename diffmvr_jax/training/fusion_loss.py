@@ -3,7 +3,7 @@
 With y the fused image, x the truth, and w = 1 under the mask and within a few
 pixels of it, else 0,
 
-  L = ⟨√(|y − x|² + ε²)⟩_w + λ Σ_s ⟨|∇ D_s y − ∇ D_s x|⟩_w              (1)
+  L = ⟨√(|y − x|² + ε²)⟩_w + λ Σ_s ⟨|∇ D_s y − ∇ D_s x|⟩_w              (a)
 
 where D_s shrinks by 2^s, ∇ are differences of neighbours along both axes, and
 ⟨·⟩_w is the mean weighed by w, of one frame. The first term is Charbonnier's
@@ -28,7 +28,7 @@ _SCALES = 3
 
 
 def fusion_loss(model: DiffMVR, gradient_weight: float) -> Loss:
-  """Eq. (1); λ is `gradient_weight`."""
+  """Formula (a); λ is `gradient_weight`."""
 
   def loss(
     params: Params, batch: Batch, keys: jax.Array, step: jax.Array
@@ -60,7 +60,7 @@ def gradient_error(
   truth: Float[Array, "n h w 3"],
   weight: Float[Array, "n h w 1"],
 ) -> Float[Array, " n"]:
-  """The second term of Eq. (1), without λ.
+  """The second term of formula (a), without λ.
 
   Example:
     >>> flat, one = jnp.zeros((1, 8, 8, 3)), jnp.ones((1, 8, 8, 1))

@@ -1,4 +1,4 @@
-"""The parameters that a training starts from."""
+"""The parameters that a training run starts from."""
 
 from functools import partial
 from typing import Any

@@ -46,7 +46,7 @@ def export_checkpoint(
   One tensor is in memory at a time.
 
   Args:
-    workdir: workdir of a training, or of an import.
+    workdir: directory of a training run, or of an import.
     out: folder to write; must not exist.
     dtype: one of `DTYPES`; the sidecar is always float32.
 

@@ -49,7 +49,7 @@ def _encode(folder: Path, prompt: str) -> jax.Array:
     from transformers import CLIPTokenizer
   except ImportError as error:
     raise InputError(
-      "--prompt: needs transformers (pip install 'diffmvr-jax[convert]')"
+      "--prompt: needs transformers (pip install '.[convert]')"
     ) from error
   config = read_text_config(folder / "text_encoder" / "config.json")
   tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")

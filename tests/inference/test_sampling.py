@@ -95,7 +95,7 @@ def test_the_restorer_reuses_past_frames(past, tiny_config, model, monkeypatch):
 
 
 def test_strength_moves_away_from_the_unguided(tiny_config, model):
-  """Equation 1 for one step from noise, where the result is linear in it."""
+  """Formula (a) for one step from noise, where the result is linear in it."""
   _, params = model
   step = partial(sampling_of, tiny_config, steps=1)
   seen = observation()

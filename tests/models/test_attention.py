@@ -32,7 +32,7 @@ def test_fused_output_is_the_weighted_sum_of_the_branches():
   x, context = inputs()
   twin = TwinCrossAttention(2, BRANCHES, (0.3, 0.7))
   params = twin.init(jax.random.key(1), x, context, valid(1, 1))
-  # By hand, in numpy and float64, Eqs. (1) and (2).
+  # By hand, in numpy and float64, formulas (a) and (b).
   p = jax.tree.map(lambda a: np.asarray(a, np.float64), params["params"])
 
   def heads(a):

@@ -109,7 +109,7 @@ def test_single_branch_equals_diffusers(name, full, compare):
 
 
 class TorchTwin(torch.nn.Module):
-  """Equations (1) and (2) of the twin cross-attention, written plainly."""
+  """Formulas (a) and (b) of the twin cross-attention, written plainly."""
 
   def __init__(self, width, context, heads, alpha):
     super().__init__()

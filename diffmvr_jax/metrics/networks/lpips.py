@@ -1,6 +1,6 @@
 """LPIPS 0.1 (Zhang et al. 2018) with AlexNet.
 
-  d(x, y) = Σ_l mean_hw w_l · (x̂_l − ŷ_l)²                              (1)
+  d(x, y) = Σ_l mean_hw w_l · (x̂_l − ŷ_l)²                              (a)
 
 x̂_l are AlexNet's activations, of unit length along channels.
 """
@@ -34,7 +34,7 @@ class AlexNet(nn.Module):
 
 
 class Lpips(nn.Module):
-  """Eq. (1), or its terms averaged over a mask at the images' size."""
+  """Formula (a), or its terms averaged over a mask at the images' size."""
 
   @nn.compact
   def __call__(

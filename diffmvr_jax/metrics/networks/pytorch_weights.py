@@ -1,7 +1,7 @@
 """Reads PyTorch's weights of the networks, and folds batch normalisation in.
 
 γ (W ∗ x − μ) / √(σ² + ε) + β  =  (s W) ∗ x + (β − s μ),
-s = γ / √(σ² + ε)                                                      (1)
+s = γ / √(σ² + ε)                                                      (a)
 """
 
 from collections.abc import Mapping
@@ -143,7 +143,7 @@ def _refuse_other_weights(
 def _kernel_and_bias(
   values: Mapping[str, np.ndarray], layout: Layout
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Eq. (1), or the convolution as it is, in our order of axes."""
+  """Formula (a), or the convolution as it is, in our order of axes."""
   kernel = np.moveaxis(values["weight"], (0, 1), (-1, -2))
   if "variance" in values:
     assert layout.eps is not None

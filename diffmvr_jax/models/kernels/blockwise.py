@@ -10,8 +10,8 @@ each a block of queries whose scores are a few megabytes. For the gradient (Dao
 et al. 2022, Algorithm 4, without its loop over keys) the scores are made
 again: with P = softmax(QKᵀ/√d), O = PV and the incoming gradient Ō,
 
-  V̄ = PᵀŌ     P̄ = ŌVᵀ     S̄ = P ∘ (P̄ − rowsum(Ō ∘ O))               (1)
-  Q̄ = S̄K/√d   K̄ = S̄ᵀQ/√d                                           (2)
+  V̄ = PᵀŌ     P̄ = ŌVᵀ     S̄ = P ∘ (P̄ − rowsum(Ō ∘ O))               (a)
+  Q̄ = S̄K/√d   K̄ = S̄ᵀQ/√d                                           (b)
 """
 
 import jax
@@ -114,8 +114,8 @@ def _differentiate_head(head: tuple) -> tuple:
     queries, gradients, row_sums, inners = inputs
     weights = jnp.exp((queries * scale) @ key.T - row_sums[:, None])
     value_sum += weights.T @ gradients
-    scores = weights * (gradients @ value.T - inners[:, None])  # Eq. (1)
-    key_sum += scores.T @ queries * scale  # Eq. (2)
+    scores = weights * (gradients @ value.T - inners[:, None])  # (a)
+    key_sum += scores.T @ queries * scale  # (b)
     return (key_sum, value_sum), scores @ key * scale
 
   count = _split(query, key).shape[0]

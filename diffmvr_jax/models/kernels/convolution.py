@@ -10,8 +10,8 @@ Winograd's transforms save more than they cost (`winograd`).
 After every pixel has become a square of four, a 3×3 convolution sees at most
 2×2 different pixels x. Along one axis, with weights w, the output is
 
-  y[2i]     = w₀ x[i−1] + (w₁ + w₂) x[i]                              (1)
-  y[2i + 1] = (w₀ + w₁) x[i] + w₂ x[i+1]                              (2)
+  y[2i]     = w₀ x[i−1] + (w₁ + w₂) x[i]                              (a)
+  y[2i + 1] = (w₀ + w₁) x[i] + w₂ x[i+1]                              (b)
 
 so that four products with 2×2 weights do with 4/9 of the arithmetic.
 """
@@ -152,7 +152,7 @@ def _doubled(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _even_and_odd(kernel: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
-  """The two weights of Eqs. (1) and (2), in place of three."""
+  """The two weights of formulas (a) and (b), in place of three."""
   first, middle, last = jnp.split(kernel, 3, axis)
   return (
     jnp.concatenate([first, middle + last], axis),

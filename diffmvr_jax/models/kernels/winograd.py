@@ -3,13 +3,13 @@
 Winograd's minimal filtering: a kernel g and a tile d of 4×4 inputs that
 begins at every second row and column give 2×2 outputs,
 
-  Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A                                      (1)
+  Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A                                      (a)
 
 where along one axis
 
-  Bᵀ d = (d₀ − d₂,  d₁ + d₂,  d₂ − d₁,  d₁ − d₃)                      (2)
-  G g  = (g₀,  (g₀ + g₁ + g₂)/2,  (g₀ − g₁ + g₂)/2,  g₂)              (3)
-  Aᵀ m = (m₀ + m₁ + m₂,  m₁ − m₂ − m₃)                                (4)
+  Bᵀ d = (d₀ − d₂,  d₁ + d₂,  d₂ − d₁,  d₁ − d₃)                      (b)
+  G g  = (g₀,  (g₀ + g₁ + g₂)/2,  (g₀ − g₁ + g₂)/2,  g₂)              (c)
+  Aᵀ m = (m₀ + m₁ + m₂,  m₁ − m₂ − m₃)                                (d)
 
 Over all tiles and channels, ⊙ is 16 matrix products.
 """
@@ -67,7 +67,7 @@ def winograd_convolution(
 def _convolve_strip(
   padded: Float[Array, "n i j c"], kernel: Float[Array, "3 3 c o"]
 ) -> Float[Array, "n h w o"]:
-  """Eq. (1), without padding."""
+  """Formula (a), without padding."""
   batch, height, width, _ = padded.shape
   height, width = height - 2, width - 2
   # [i][j]: what is at row i and column j, in the tile or in the kernel.
@@ -99,16 +99,16 @@ def _along_both(transform: Callable[[_Vector], _Vector], x: _Matrix) -> _Matrix:
 
 
 def _inputs(d: _Vector) -> _Vector:
-  """Eq. (2)."""
+  """Formula (b)."""
   return d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]
 
 
 def _weights(g: _Vector) -> _Vector:
-  """Eq. (3)."""
+  """Formula (c)."""
   outer = g[0] + g[2]
   return g[0], (outer + g[1]) / 2, (outer - g[1]) / 2, g[2]
 
 
 def _outputs(m: _Vector) -> _Vector:
-  """Eq. (4)."""
+  """Formula (d)."""
   return m[0] + m[1] + m[2], m[1] - m[2] - m[3]
