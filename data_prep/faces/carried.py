@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from data_prep.faces.flow import (
+  FlowSearcher,
   enlarge,
   inside,
   motion,
@@ -18,6 +19,7 @@ from data_prep.faces.flow import (
   spread,
   targets,
 )
+from data_prep.faces.flow_prior import FlowPrior
 from data_prep.faces.sightings import Picture
 
 _TRUST_IN_PAINT = 0.1  # of a remembered frame's pixel that was covered, too
@@ -38,7 +40,8 @@ class Source:
     flow: (i, j, 2) float32 from the present to it, in pixels.
     small: (i, j, 3) float32, r_k as equation (2) leaves it.
     correction: (i, j, 3) float32, the second term of equation (2).
-    error: (i, j) float32, equation (3).
+    error: (i, j) float32, equation (3); with a prior, and what the flow's
+      uncertainty adds.
     known: (i, j) bool, where it shows what was seen.
     weight: (i, j) float32, equation (4) before it is normalised.
     steps: (i, j) float32, flow steps since the sighting.
@@ -82,6 +85,8 @@ class Surroundings:
     wide_light: likewise, for the wide G, and a λ ten times smaller.
     fit: (i, j) float32, 1 / (H ∗ v).
     near: (i, j) float32 weights of the mean near the mask; their sum is 1.
+    doubt: (i, j) float32, variance of the flow, in squares of pixels; None
+      without a prior.
   """
 
   seen: np.ndarray
@@ -89,10 +94,18 @@ class Surroundings:
   wide_light: np.ndarray
   fit: np.ndarray
   near: np.ndarray
+  doubt: np.ndarray | None
 
   @classmethod
-  def of(cls, visible: np.ndarray) -> "Surroundings":
-    """Those of (i, j) float32, 1 where the frame is visible."""
+  def of(
+    cls, visible: np.ndarray, prior: FlowPrior | None = None
+  ) -> "Surroundings":
+    """The surroundings in a frame.
+
+    Args:
+      visible: (i, j) float32, 1 where the frame is visible.
+      prior: of the flow.
+    """
     side = max(visible.shape)
     wide = spread(visible[..., None], _FIT * side)[..., 0]
     near = (1.02 - wide) * visible
@@ -104,11 +117,12 @@ class Surroundings:
       wide_light=planes(1 / (far + np.float32(_LAMBDA / 10))),
       fit=1 / (wide + np.float32(1e-4)),
       near=near / (near.sum() + np.float32(1e-6)),
+      doubt=None if prior is None else prior.variance(visible),
     )
 
 
 def carry(
-  search: cv2.DISOpticalFlow,
+  search: FlowSearcher,
   now: Picture,
   then: Picture,
   around: Surroundings,
@@ -118,7 +132,7 @@ def carry(
   """Carries a frame to the present; equations (2) to (4).
 
   Args:
-    search: see `flow.flow_searcher`.
+    search: finds the flow.
     now: the present frame, what covers it painted over.
     then: the frame that is carried.
     around: of the present frame.
@@ -154,6 +168,8 @@ def carry(
     steps = np.ones_like(error)
   else:
     steps = sample(steps, where) + 1
+  if around.doubt is not None:
+    error += around.doubt * _slope(small)
   return Source(
     picture=then,
     flow=flow,
@@ -164,6 +180,29 @@ def carry(
     weight=weight,
     steps=steps,
   )
+
+
+def glimpse(search: FlowSearcher, now: Picture, then: Picture) -> np.ndarray:
+  """What a frame shows at the present pose, by its flow alone.
+
+  Returns:
+    (i, j, 3) uint8.
+  """
+  flow = motion(
+    search,
+    (now.grey, now.visible),
+    (then.grey, then.known),
+    _EXTENSION * max(now.grey.shape),
+  )
+  return sample(then.small, targets(flow))
+
+
+def _slope(picture: np.ndarray) -> np.ndarray:
+  """Mean square of what a picture changes in one pixel, (i, j) float32."""
+  grey = cv2.transform(picture, np.full((1, 3), 1 / 3, np.float32))
+  x = cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=1 / 8)
+  y = cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=1 / 8)
+  return cv2.GaussianBlur((x * x + y * y) / 2, (0, 0), 2)
 
 
 def mean_square(values: np.ndarray) -> np.ndarray:

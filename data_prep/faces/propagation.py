@@ -27,9 +27,16 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from data_prep.faces.carried import Source, Surroundings, carry, mean_square
+from data_prep.faces.carried import (
+  Source,
+  Surroundings,
+  carry,
+  glimpse,
+  mean_square,
+)
 from data_prep.faces.cuts import CutFinder
-from data_prep.faces.flow import enlarge, flow_searcher, planes, spread
+from data_prep.faces.flow import FlowSearcher, enlarge, planes, spread
+from data_prep.faces.flow_prior import FlowPrior
 from data_prep.faces.propagated import (
   SOURCES,
   Propagated,
@@ -72,6 +79,8 @@ class Propagator:
 
   Args:
     config: settings.
+    prior: completes the flow under the mask, if the frames are crops of one
+      face.
     with_sources: whether to give what `Propagated.sources` describes as well.
     with_looks: whether to give what `Propagated.looks` describes as well.
 
@@ -88,12 +97,14 @@ class Propagator:
     self,
     config: PropagationConfig | None = None,
     *,
+    prior: FlowPrior | None = None,
     with_sources: bool = False,
     with_looks: bool = False,
   ):
     self._config = config or PropagationConfig()
     self._with_sources, self._with_looks = with_sources, with_looks
-    self._search = flow_searcher()
+    self._search = FlowSearcher(prior)
+    self._quick_search = FlowSearcher(prior, quick=True)
     self._is_cut = CutFinder()
     self._count = 0
     self.reset()
@@ -165,12 +176,14 @@ class Propagator:
       return now, {}
     before = self._before
     hidden = (now.visible == 0).astype(np.uint8)
-    around = Surroundings.of(now.visible)
+    around = Surroundings.of(now.visible, self._search.prior)
     # Without the occluder, whose edges would pull the flow along.
-    still = cv2.copyTo(before.small, hidden, now.small.copy())
+    still = now.painted(cv2.copyTo(before.small, hidden, now.small.copy()))
+    # A quick look moves the paint to its place, for the paint pulls as well.
+    moved = glimpse(self._quick_search, still, before)
     chained = carry(
       self._search,
-      now.painted(still),
+      now.painted(cv2.copyTo(moved, hidden, still.small)),
       before,
       around,
       _TRUST["chained"],

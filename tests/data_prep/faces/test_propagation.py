@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep.faces.flow import enlarge, flow_searcher, motion, spread
+from data_prep.faces.flow import FlowSearcher, enlarge, motion, spread
 from data_prep.faces.propagated import SOURCES
 from data_prep.faces.propagation import PropagationConfig, Propagator
 
@@ -285,7 +285,7 @@ def test_motion_is_extended_under_the_cover():
   visible = 1 - covered_by(now, 40)[1].astype(np.float32)
   grey = [cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in (now, then)]
   flow = motion(
-    flow_searcher(), (grey[0], visible), (grey[1], np.ones_like(visible)), 8
+    FlowSearcher(), (grey[0], visible), (grey[1], np.ones_like(visible)), 8
   )
   carried = cv2.getRotationMatrix2D((96, 96), 1.0, 1.006)
   carried[:, 2] += 1.6 - 48, -1.0 - 48

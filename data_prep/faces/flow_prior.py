@@ -1,0 +1,203 @@
+"""A prior of how faces move, and the flow under a mask that follows from it.
+
+Flow is measured where a face is visible. Faces turn, nod, come nearer and
+talk, so the visible part of a flow says much about the part under the mask. A
+flow between two crops of one face is taken to be
+
+  (1)  f(p) = Σ_j c_j φ_j(p) + e(p),  c_j ~ N(0, λ_j),  e(p) ~ N(0, σ² / u(p))
+
+with components φ_j and variances λ_j learned from true flows, and weights u of
+the measured flow, which are 0 under the mask. What is near the mask says most
+about what is under it, so with w the trust in the measured flow
+
+  (2)  u = w (β + (1 − β) n),  n ∝ G_n ∗ (1 − w),  max n = 1.
+
+The mean of c, given f, is
+
+  (3)  c = (Φᵀ U Φ + σ² Λ⁻¹)⁻¹ Φᵀ U f,
+
+and it is computed once more with weights that outliers have lost (Cauchy's),
+
+  (4)  u'(p) = u(p) / (1 + |f(p) − Φ(p) c|² / τ²).
+
+What the components do not explain is carried a little way under the mask:
+
+  (5)  F = Φ c + (G ∗ w (f − Φ c)) / max(G ∗ w, ε).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from diffmvr_jax.errors import InputError
+
+GRID = 32  # cells along each side of the crop
+_COMPONENTS = 48
+# All lengths are shares of the crop's side.
+# σ, of a 32nd of the side squared; it is above the error of flow, since errors
+# come in patches.
+_SIGMA = 1 / 128
+_TAU = 1 / 128  # τ
+_ROUNDS = 2  # number of times that equation (3) is solved
+_FAR = 0.1  # β
+_NEAR = 0.1  # standard deviation of G_n
+_SPREAD = 0.04  # standard deviation of G
+_LEAST = 0.05  # ε
+# The variance below which a component is none; it keeps equation (3) regular.
+_TINY = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowPrior:
+  """Gaussian prior of the flow between two crops of one face.
+
+  The prior does not depend on the crops' resolution: it is defined over the
+  unit square, and its flows are in units of the crop's side.
+
+  Attributes:
+    components: (m, g, g, 2) float32, φ_j; the squares of each sum to 1.
+    variances: (m,) float32, λ_j.
+  """
+
+  components: np.ndarray
+  variances: np.ndarray
+
+  @classmethod
+  def fit(cls, flows: np.ndarray, components: int = _COMPONENTS) -> "FlowPrior":
+    """Fits the prior to true flows, and to the same flows mirrored.
+
+    The mean is taken to be zero, as the flow back is as likely as the flow.
+
+    Args:
+      flows: (n, g, g, 2), in units of the crop's side.
+      components: how many are kept.
+    """
+    mirrored = flows[:, :, ::-1] * np.array([-1, 1], flows.dtype)
+    both = np.concatenate([flows, mirrored])
+    rows = both.reshape(len(both), -1).astype(np.float64)
+    values, vectors = np.linalg.eigh(rows.T @ rows / len(rows))
+    kept = np.argsort(values)[::-1][:components]
+    # Both signs of an eigenvector are right; one is chosen.
+    signs = np.where(vectors[:, kept].sum(0) < 0, -1, 1)
+    return cls(
+      components=(vectors[:, kept] * signs)
+      .T.reshape(len(kept), *flows.shape[1:])
+      .astype(np.float32),
+      variances=np.maximum(values[kept], _TINY).astype(np.float32),
+    )
+
+  @classmethod
+  def load(cls, path: str | Path) -> "FlowPrior":
+    """Reads what `save` wrote.
+
+    Raises:
+      InputError: the file cannot be read, or it holds something else.
+    """
+    try:
+      arrays = load_file(path)
+      components = arrays["components"].astype(np.float32)
+      variances = arrays["variances"].astype(np.float32)
+    except (OSError, SafetensorError) as error:
+      raise InputError(f"{path}: cannot be read ({error})") from error
+    except KeyError as error:
+      raise InputError(f"{path}: not a prior of flow; no {error}") from error
+    if components.ndim != 4 or variances.shape != components.shape[:1]:
+      raise InputError(f"{path}: not a prior of flow; its shapes do not agree")
+    return cls(components=components, variances=variances)
+
+  def save(self, path: str | Path) -> None:
+    """Writes the prior as safetensors, with components in 16 bits."""
+    arrays = {
+      "components": self.components.astype(np.float16),
+      "variances": self.variances.astype(np.float32),
+    }
+    save_file(arrays, path)
+
+  def complete(self, flow: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Completes a flow of which a part is known; equations (2) to (5).
+
+    Args:
+      flow: (h, w, 2) float32, in pixels.
+      weights: (h, w) float32 in [0, 1], w; 0 where the flow is not known.
+
+    Returns:
+      (h, w, 2) float32, in pixels. It is smooth everywhere; where the flow is
+      known, that is better.
+    """
+    height, width = weights.shape
+    side = np.float32(max(height, width))
+    grid = self.components.shape[2:0:-1]
+    x, y = cv2.split(flow)
+    coarse = cv2.resize(
+      cv2.merge([weights * x, weights * y, weights]),
+      grid,
+      interpolation=cv2.INTER_AREA,
+    )
+    trust = np.ascontiguousarray(coarse[..., 2])
+    known = coarse[..., :2] / np.maximum(trust * side, 1e-6)[..., None]
+    mean = self._mean(known, _evidence(trust))
+    left = cv2.merge([trust[..., None] * (known - mean), trust])
+    left = cv2.GaussianBlur(left, (0, 0), _SPREAD * grid[0])
+    mean += left[..., :2] / np.maximum(left[..., 2:], _LEAST)
+    return cv2.resize(mean, (width, height)) * side
+
+  def variance(self, weights: np.ndarray) -> np.ndarray:
+    """How far the completed flow may be off.
+
+    This is the trace of Φ(p) (Φᵀ U Φ / σ² + Λ⁻¹)⁻¹ Φ(p)ᵀ.
+
+    Args:
+      weights: (h, w) float32 in [0, 1], w; 0 where the flow is not known.
+
+    Returns:
+      (h, w) float32, in squares of pixels.
+    """
+    height, width = weights.shape
+    grid = self.components.shape[2:0:-1]
+    trust = cv2.resize(weights, grid, interpolation=cv2.INTER_AREA)
+    inner, _ = self._inner(_evidence(trust).ravel())
+    spread = self._basis @ np.linalg.inv(inner)
+    cells = (spread * self._basis).sum(1).reshape(*trust.shape, 2).sum(-1)
+    cells *= self._noise * np.float32(max(height, width)) ** 2
+    return cv2.resize(cells, (width, height))
+
+  def _inner(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Φᵀ U Φ + σ² Λ⁻¹, and U Φ."""
+    weighted = self._basis * np.repeat(weights, 2)[:, None]
+    penalty = np.diag(self._noise / self.variances)
+    return self._basis.T @ weighted + penalty, weighted
+
+  def _mean(self, flow: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Φ c of equations (3) and (4), (g, g, 2), in units of the side."""
+    basis, target = self._basis, flow.ravel()
+    mean = np.zeros_like(target)
+    robust = weights.ravel()
+    for _ in range(_ROUNDS):
+      inner, weighted = self._inner(robust)
+      mean = basis @ np.linalg.solve(inner, target @ weighted)
+      misfit = np.square(mean - target).reshape(-1, 2).sum(1)
+      robust = weights.ravel() / (1 + misfit / np.float32(_TAU**2))
+    return mean.reshape(flow.shape)
+
+  @property
+  def _noise(self) -> np.float32:
+    """σ² of a cell; a finer grid's cells say less each."""
+    return np.float32((_SIGMA * self.components.shape[1] / 32) ** 2)
+
+  @cached_property
+  def _basis(self) -> np.ndarray:
+    """Φ, (2 g², m) float32."""
+    rows = self.components.reshape(len(self.components), -1)
+    return np.ascontiguousarray(rows.T)
+
+
+def _evidence(trust: np.ndarray) -> np.ndarray:
+  """Equation (2), (g, g) float32."""
+  near = cv2.GaussianBlur(1 - trust, (0, 0), _NEAR * trust.shape[1])
+  near /= max(float(near.max()), 1e-6)
+  return trust * (_FAR + (1 - _FAR) * near)

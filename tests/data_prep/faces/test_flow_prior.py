@@ -1,0 +1,130 @@
+import cv2
+import numpy as np
+import pytest
+
+from data_prep.faces.flow import FlowSearcher, motion
+from data_prep.faces.flow_prior import FlowPrior
+from data_prep.faces.propagation import Propagator
+from diffmvr_jax.errors import InputError
+
+GRID = 16
+
+
+def affine_flow(rng, height, width):
+  """Pixels; up to a twentieth of the side."""
+  y, x = np.mgrid[:height, :width] + 0.5
+  place = np.stack([x / width, y / height, np.ones_like(x)], -1)
+  linear = rng.normal(0, 0.02, (3, 2))
+  return (place @ linear * max(height, width)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def prior():
+  rng = np.random.default_rng(0)
+  flows = [affine_flow(rng, GRID, GRID) / GRID for _ in range(200)]
+  return FlowPrior.fit(np.stack(flows), components=6)
+
+
+def half_seen(side):
+  weights = np.ones((side, side), np.float32)
+  weights[:, side // 2 :] = 0
+  return weights
+
+
+@pytest.mark.parametrize("side", [64, 128, 200])
+def test_completes_an_affine_flow_from_its_half(prior, side):
+  rng = np.random.default_rng(1)
+  completed_errors, copied_errors = [], []
+  for _ in range(10):
+    flow, weights = affine_flow(rng, side, side), half_seen(side)
+    completed = prior.complete(flow * weights[..., None], weights)
+    copied = flow[:, side // 2 - 1 : side // 2]
+    hidden = weights == 0
+    completed_errors.append(np.abs(completed - flow)[hidden].mean())
+    copied_errors.append(np.abs(copied - flow)[hidden].mean())
+    assert np.abs(completed - flow).max() < 0.015 * side
+  assert np.mean(completed_errors) < 0.003 * side
+  assert np.mean(completed_errors) < 0.4 * np.mean(copied_errors)
+
+
+def test_outliers_have_little_pull(prior):
+  rng = np.random.default_rng(2)
+  flow, weights = affine_flow(rng, 128, 128), half_seen(128)
+  wrong = flow * weights[..., None]
+  wrong[20:40, 10:30] += 12
+  hidden = weights == 0
+  apart = np.abs(prior.complete(wrong, weights) - flow)[hidden]
+  assert apart.mean() < 0.5
+
+
+def test_a_still_stays_still(prior):
+  flow = np.zeros((96, 96, 2), np.float32)
+  assert np.abs(prior.complete(flow, half_seen(96))).max() == 0
+  noise = np.random.default_rng(3).normal(0, 0.05, flow.shape)
+  noisy = cv2.GaussianBlur(noise, (0, 0), 2).astype(np.float32)
+  assert np.abs(prior.complete(noisy, half_seen(96))).max() < 0.06
+
+
+def test_nothing_known_is_no_motion(prior):
+  flow = np.full((64, 64, 2), 7, np.float32)
+  assert not prior.complete(flow, np.zeros((64, 64), np.float32)).any()
+
+
+def textured(side):
+  noise = np.random.default_rng(0).normal(size=(side, side, 3))
+  picture = cv2.GaussianBlur(noise, (0, 0), 3) * 450 + 128
+  return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def test_flow_that_fits_is_left_as_it_is(prior):
+  grey = cv2.cvtColor(textured(96), cv2.COLOR_RGB2GRAY)
+  seen = np.ones((96, 96), np.float32)
+  plain = FlowSearcher()(grey, grey)
+  flow = motion(FlowSearcher(prior), (grey, seen), (grey, seen), 8)
+  np.testing.assert_allclose(flow, plain, atol=1e-3)
+
+
+def test_frames_without_a_mask_are_not_touched(prior):
+  image = textured(64)
+  propagate = Propagator(prior=prior)
+  for _ in range(2):
+    result = propagate(image, np.zeros((64, 64), np.uint8))
+    np.testing.assert_array_equal(result.image, image)
+
+
+def test_a_still_clip_stays_still(prior):
+  image = textured(96)
+  mask = np.zeros((96, 96), np.uint8)
+  propagate = Propagator(prior=prior)
+  propagate(image, mask)
+  mask[30:60, 30:60] = 1
+  covered = np.where(mask[..., None] > 0, np.uint8([200, 20, 20]), image)
+  for _ in range(3):
+    result = propagate(covered, mask)
+    apart = np.abs(result.image.astype(int) - image)
+    assert apart.mean() < 0.5
+
+
+def test_saves_and_loads(prior, tmp_path):
+  path = tmp_path / "prior.safetensors"
+  prior.save(path)
+  loaded = FlowPrior.load(path)
+  np.testing.assert_allclose(loaded.components, prior.components, atol=1e-3)
+  np.testing.assert_array_equal(loaded.variances, prior.variances)
+
+
+def test_says_what_is_wrong_with_a_file(tmp_path):
+  path = tmp_path / "prior.safetensors"
+  with pytest.raises(InputError, match="cannot be read"):
+    FlowPrior.load(path)
+  path.write_bytes(b"nothing of the kind")
+  with pytest.raises(InputError, match="cannot be read"):
+    FlowPrior.load(path)
+
+
+def test_fitting_treats_left_and_right_alike():
+  rng = np.random.default_rng(4)
+  flows = np.stack([affine_flow(rng, GRID, GRID) / GRID for _ in range(50)])
+  mirrored = flows[:, :, ::-1] * np.float32([-1, 1])
+  one, other = (FlowPrior.fit(x, components=6) for x in (flows, mirrored))
+  np.testing.assert_allclose(one.variances, other.variances, rtol=1e-4)
