@@ -3,7 +3,8 @@
 Files of trained weights that this project does not contain are all looked for
 by one rule:
 
-1. If the user names a file or a folder, the file must be there.
+1. If the user names a folder or a path, the file must be there. A bare file
+   name that is not in the working directory goes on to 2.
 2. Otherwise it is looked for in the folder that the environment variable
    `DIFFMVR_MODELS` names,
 3. and then in `~/.cache/diffmvr`. If its checksum is known and it is in
