@@ -4,6 +4,8 @@ python -m data_prep export VIDEO… --out DIR      videos to TFRecords
 python -m data_prep inspect DIR                  counts, checksums, pictures
 python -m data_prep annotate VIDEO… --out DIR    a YOLO data set to correct
 python -m data_prep train-detector --data FILE   YOLO on such a data set
+python -m data_prep fit-flow-prior portraits:DIR --out FILE
+                                                 how faces move
 """
 
 import argparse
@@ -15,8 +17,11 @@ from data_prep.dataset.check import inspect
 from data_prep.dataset.export import export
 from data_prep.dataset.finish import Splitting
 from data_prep.detectors import yolo
+from data_prep.drawn_clips import PortraitSource
 from data_prep.occlusion.paste import OcclusionConfig, parse_range
+from data_prep.portraits.fit_flow_prior import fit_flow_prior
 from data_prep.recipe import Recipe
+from data_prep.sources import expand
 from diffmvr_jax.errors import InputError, run_command
 
 
@@ -31,6 +36,7 @@ def main(argv: list[str]) -> None:
   _add_inspect(commands)
   _add_annotate(commands)
   _add_train(commands)
+  _add_fit_flow_prior(commands)
   arguments = parser.parse_args(argv)
   failures = arguments.run(arguments)
   if failures:
@@ -159,6 +165,29 @@ def _train(arguments) -> int:
     seed=arguments.seed,
   )
   print(f"{best}: use it with --face yolo:{best} --occluder yolo:{best}")
+  return 0
+
+
+def _add_fit_flow_prior(commands) -> None:
+  command = commands.add_parser(
+    "fit-flow-prior", help="how faces move, from clips drawn from portraits"
+  )
+  command.add_argument("portraits", nargs="+", metavar="portraits:DIR")
+  command.add_argument("--out", type=Path, required=True)
+  command.add_argument("--seed", type=int, default=0)
+  command.add_argument("--models", help="folder of MediaPipe's .task files")
+  command.set_defaults(run=_fit_flow_prior)
+
+
+def _fit_flow_prior(arguments) -> int:
+  found = expand(arguments.portraits)
+  paths = [x.path for x in found if isinstance(x, PortraitSource)]
+  if len(paths) < len(found):
+    raise InputError("a prior of flow is fitted to portraits:DIR only")
+  prior = fit_flow_prior(paths, seed=arguments.seed, models=arguments.models)
+  arguments.out.parent.mkdir(parents=True, exist_ok=True)
+  prior.save(arguments.out)
+  print(f"{arguments.out}: {len(prior.variances)} components")
   return 0
 
 

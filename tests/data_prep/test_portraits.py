@@ -10,6 +10,10 @@ skimage_data = pytest.importorskip("skimage.data")
 from data_prep import portraits  # noqa: E402 (need the packages above)
 from data_prep.__main__ import main as data_prep  # noqa: E402
 from data_prep.faces.landmarks import extent, oval  # noqa: E402
+from data_prep.portraits.fit_flow_prior import (  # noqa: E402
+  flow_between,
+  true_flows,
+)
 from data_prep.sources import expand  # noqa: E402
 from diffmvr_jax.data.records import RecordSource  # noqa: E402
 from diffmvr_jax.errors import InputError  # noqa: E402
@@ -181,3 +185,32 @@ def test_portraits_are_exported_with_known_landmarks(assets, tmp_path, capsys):
     for r in (records[i] for i in range(0, len(records), 6))
   ]
   assert max(outside) < 4  # as JPEG leaves them
+
+
+def test_flow_between_two_pictures_of_one_still():
+  y, x = np.mgrid[:40, :40].astype(np.float32)
+  grid = np.stack([x, y], -1)
+  bent = np.sin(grid / 12)
+  now, then = grid + bent + 3, 1.1 * grid - bent[..., ::-1]
+  where = grid + flow_between(now, then)
+  found = cv2.remap(then, where, None, cv2.INTER_LINEAR)
+  inner = np.s_[6:-6, 6:-6]
+  assert np.abs(found - now)[inner].max() < 0.05
+
+
+def test_true_flows_of_a_portrait_are_small_and_repeatable(portrait):
+  clip = drawn(portrait, 3)
+  first, again = (
+    np.stack(list(true_flows(clip, 4, np.random.default_rng(0))))
+    for _ in range(2)
+  )
+  np.testing.assert_array_equal(first, again)
+  assert first.shape == (4, 32, 32, 2)
+  assert 1e-4 < np.abs(first).mean() < 0.05
+
+
+def test_a_flow_prior_is_fitted_to_portraits_only(tmp_path):
+  with pytest.raises(InputError, match="portraits:DIR only"):
+    data_prep(
+      ["fit-flow-prior", "procedural:0-1", "--out", str(tmp_path / "prior")]
+    )

@@ -5,18 +5,19 @@ the true flow between any two of its frames. The crops are those that
 `prepare` makes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from data_prep.faces import crop
 from data_prep.faces.flow import sample
 from data_prep.faces.flow_prior import GRID, FlowPrior
 from data_prep.faces.landmarks import oval
 from data_prep.faces.track import Face, track
-from data_prep.portraits import PortraitClip, load
+from data_prep.portraits.clip import PortraitClip, load
 from diffmvr_jax.errors import InputError
 
 _SIDE = 64  # pixels of the crops in which flow is followed
@@ -27,9 +28,9 @@ _MOST = 0.2  # of the crop's side; larger flows are of pixels that left it
 
 
 def fit_flow_prior(
-  portraits: Iterable[str | Path],
+  portraits: Sequence[str | Path],
   *,
-  pairs: int = 12,
+  pairs: int = 20,
   seed: int = 0,
   models: str | Path | None = None,
 ) -> FlowPrior:
@@ -48,13 +49,14 @@ def fit_flow_prior(
     InputError: there is no face in any of the portraits.
   """
   flows = []
-  for path in portraits:
+  for number, path in enumerate(tqdm(portraits, unit="portrait", disable=None)):
     try:
       portrait = load(path, models)
     except InputError:
       continue
     clip = PortraitClip(portrait, seed, frames=_FRAMES, size=_FRAME)
-    flows.extend(true_flows(clip, pairs, np.random.default_rng(seed)))
+    rng = np.random.default_rng([seed, number])
+    flows.extend(true_flows(clip, pairs, rng))
   if not flows:
     raise InputError("there is no face in any of the portraits")
   return FlowPrior.fit(np.stack(flows))
