@@ -18,29 +18,29 @@ from diffmvr_jax.training.fusion_loss import gradient_error, masked_psnr
 from diffmvr_jax.training.initial import initial_params, measure_residual_scale
 from diffmvr_jax.training.inputs import image_shapes
 from diffmvr_jax.training.loop import train
-from tests.aligned import anchored, arrays, tiny_fusion
+from tests.aligned import SOURCES, anchored, arrays, tiny_fusion
 
 
 @pytest.fixture(scope="module", autouse=True)
-def windows_with_aligned_guidance():
-  """Drawn records have none: each window gets some that fits its target."""
+def windows_that_can_be_learned_from():
+  """The guess under the mask is too dark, the sources are right."""
   read = WindowSource.read
 
-  def read_aligned(self, indices, flips):
-    wanted, self._arrays = self._arrays, ()
+  def read_changed(self, indices, flips):
     batch = read(self, indices, flips)
-    self._arrays = wanted
-    lead, size = batch["mask"].shape[:2], batch["mask"].shape[2]
-    made = arrays(lead, size, seed=int(batch["window_id"][0]))
-    # The guess is too dark, the sources are right.
-    made["propagated"] = batch["target"] // 2
-    made["sources"][:] = batch["target"][:, :, None]
-    made["source_flow"][:] = 0
-    made["source_known"][:] = 1
-    return batch | {name: made[name] for name in wanted}
+    target = batch["target"]
+    changed = {
+      "propagated": target // 2,
+      "sources": np.repeat(target[:, :, None], SOURCES, 2),
+    }
+    for name in ("source_known", "source_flow", "source_valid"):
+      if name in batch:
+        like = np.zeros_like if name == "source_flow" else np.ones_like
+        changed[name] = like(batch[name])
+    return batch | {k: v for k, v in changed.items() if k in batch}
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(WindowSource, "read", read_aligned)
+    patch.setattr(WindowSource, "read", read_changed)
     yield
 
 
