@@ -46,7 +46,7 @@ from data_prep.faces.propagated import (
 from data_prep.faces.sightings import Picture, Sightings, picture_of
 
 # b_k of equation (4). The frame before fits well for being near in time.
-_TRUST = {"chained": 0.2, "best": 1.0, "second": 0.6, "past": 0.0}
+_TRUST = {"chained": 0.35, "best": 1.0, "second": 0.6, "past": 0.0}
 _ERROR = 14.0  # grey levels of expected error that take confidence to 1/e
 _STEPS = 60.0  # frames in the chain that do
 _MEMORY = 128 * 2**20  # bytes of remembered frames

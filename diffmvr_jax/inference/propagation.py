@@ -79,7 +79,7 @@ def warped_past(clip: Window) -> np.ndarray:
   """
   from data_prep.faces import flow
 
-  search = flow.flow_searcher()
+  search = flow.FlowSearcher()
   made = clip["frame"].copy()
   needed = clip["past_valid"] & clip["mask"].any((1, 2, 3))
   for i in np.flatnonzero(needed):
