@@ -257,6 +257,11 @@ def _add_recipe(command) -> None:
   )
   command.add_argument("--seed", type=int, default=0)
   command.add_argument("--models", help="folder of MediaPipe's .task files")
+  command.add_argument(
+    "--flow-prior",
+    metavar="FILE",
+    help="what fit-flow-prior wrote; helps to propagate what was seen",
+  )
 
 
 def _recipe(arguments) -> Recipe:
@@ -278,6 +283,7 @@ def _recipe(arguments) -> Recipe:
     paste=paste,
     models=arguments.models,
     seed=arguments.seed,
+    flow_prior=arguments.flow_prior,
   )
 
 

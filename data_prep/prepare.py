@@ -17,6 +17,7 @@ from data_prep.detections import Detector
 from data_prep.detectors.find_masks import find_masks, with_neighbours
 from data_prep.faces import crop
 from data_prep.faces.aligned import Aligned, AlignedGuidance
+from data_prep.faces.flow_prior import FlowPrior
 from data_prep.faces.guidance_images import (
   PastFrameChooser,
   face_occlusion,
@@ -108,6 +109,7 @@ def prepare(
   which_face: str | int = "largest",
   lookahead: int = LOOKAHEAD,
   aligned: Aligned = "sources",
+  flow_prior: FlowPrior | None = None,
 ) -> Iterator[FrameRecord | SkippedFrame]:
   """Yields the records of a clip, frame by frame.
 
@@ -121,6 +123,7 @@ def prepare(
       than `LOOKAHEAD` the crop is less steady; with 0, gaps between finds of
       the occluder stay open as well.
     aligned: how much of the aligned guidance the records hold.
+    flow_prior: how faces move, which helps to propagate; None if unknown.
 
   Yields:
     Every frame of the clip, in order: its record, or why it has none.
@@ -130,7 +133,7 @@ def prepare(
   """
   find_one_face = FaceFinder(find_face, which_face)
   choose_past_frame = PastFrameChooser()
-  align = AlignedGuidance(aligned)
+  align = AlignedGuidance(aligned, flow_prior)
   pasted: Occlusion | SpriteOcclusion | None = None
   masked = with_masks(clip.frames(), occlusion, causal=lookahead == 0)
   observed = (

@@ -24,6 +24,7 @@ from data_prep.drawn_clips import (
   procedural_clip,
 )
 from data_prep.faces.aligned import Aligned
+from data_prep.faces.flow_prior import FlowPrior
 from data_prep.faces.track import LOOKAHEAD
 from data_prep.occlusion.paste import OcclusionConfig
 from data_prep.prepare import (
@@ -73,6 +74,8 @@ class Recipe:
     seed: decides what is pasted.
     aligned: how much of the aligned guidance the records hold, see
       `data_prep.faces.aligned`.
+    flow_prior: file of a prior of how faces move, which helps to propagate;
+      None if there is none.
   """
 
   size: int
@@ -87,6 +90,7 @@ class Recipe:
   models: str | None = None
   seed: int = 0
   aligned: Aligned = "sources"
+  flow_prior: str | None = None
 
   def check_detectors(self, sources: Iterable[VideoSource]) -> None:
     """Opens the detectors once, so that errors come before any work.
@@ -97,6 +101,7 @@ class Recipe:
     Raises:
       InputError: a model is missing or damaged, or there is no such detector.
     """
+    self._load_flow_prior()
     sources = [source for source in sources if not isinstance(source, int)]
     if not sources:
       return
@@ -248,7 +253,13 @@ class Recipe:
       which_face=self.which_face,
       lookahead=self.lookahead,
       aligned=self.aligned,
+      flow_prior=self._load_flow_prior(),
     )
+
+  def _load_flow_prior(self) -> FlowPrior | None:
+    if self.flow_prior is None:
+      return None
+    return FlowPrior.load(self.flow_prior)
 
 
 def seed_of(seed: int, video_id: str) -> int:

@@ -90,6 +90,7 @@ def _restorer(args: argparse.Namespace) -> Restorer:
     "dilation": args.dilate,
     "lookahead": args.lookahead,
     "models": args.models,
+    "flow_prior": args.flow_prior,
   }
   if args.method == "propagation":
     if args.checkpoint or args.decoder or args.overrides:
@@ -97,6 +98,8 @@ def _restorer(args: argparse.Namespace) -> Restorer:
         "--method propagation has no model: leave out --checkpoint, --decoder "
         "and sampling.KEY=VALUE"
       )
+    if args.flow_prior and args.region == "frame":
+      raise InputError("--flow-prior knows faces only, not --region frame")
     return Restorer.propagation(region=args.region, **finding)
   if args.region == "frame":
     raise InputError("--region frame works only with --method propagation")
@@ -181,6 +184,11 @@ def _parser() -> argparse.ArgumentParser:
     help=f"softness of its border, as a share of the crop's side ({SOFTNESS})",
   )
   finding.add_argument("--models", help="folder of MediaPipe's .task files")
+  finding.add_argument(
+    "--flow-prior",
+    metavar="FILE",
+    help="how faces move, from data_prep fit-flow-prior; helps to propagate",
+  )
   raw = parser.add_argument_group("pictures and raw frames")
   raw.add_argument("--fps", type=Fraction, help="frames per second (25)")
   raw.add_argument("--size", type=_size, help="WIDTHxHEIGHT of raw frames")

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from data_prep.faces.flow_prior import FlowPrior
 from data_prep.faces.propagated import SOURCES, Look, Propagated
 from data_prep.faces.propagation import Propagator
 from diffmvr_jax.data.record_codec import SOURCES_PER_FRAME
@@ -20,12 +21,13 @@ class AlignedGuidance:
 
   Args:
     wanted: how much of it.
+    prior: how faces move, see `data_prep.faces.flow_prior`; None if unknown.
   """
 
-  def __init__(self, wanted: Aligned):
+  def __init__(self, wanted: Aligned, prior: FlowPrior | None = None):
     assert len(SOURCES) == SOURCES_PER_FRAME
     self._wanted = wanted
-    self._propagate = Propagator(with_looks=wanted == "sources")
+    self._propagate = Propagator(prior=prior, with_looks=wanted == "sources")
 
   def __call__(
     self, image: np.ndarray, mask: np.ndarray, index: int

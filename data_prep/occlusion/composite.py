@@ -38,7 +38,7 @@ def composite(
   near = cv2.blur(covered.astype(np.float32), (radius | 1, radius | 1))
   shift = np.array([[1, 0, 0.3 * radius], [0, 1, 0.6 * radius]])
   shadow = cv2.warpAffine(alpha, shift, alpha.shape[::-1])
-  shadow = _blurred(shadow, 0.6 * radius) * np.float32(_SHADOW / 255)
+  shadow = blurred(shadow, 0.6 * radius) * np.float32(_SHADOW / 255)
   shadow *= np.clip(2 * near - 1, 0, 1) * covered
   source = image[top:bottom, left:right]
   kept = cv2.multiply(1 - shadow, 255 - alpha, dtype=cv2.CV_8U)
@@ -54,7 +54,7 @@ def composite(
   return occluded, mask
 
 
-def _blurred(image: np.ndarray, sigma: float) -> np.ndarray:
+def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
   """Blurs by a Gaussian, at a resolution as coarse as the blur allows."""
   height, width = image.shape
   step = max(1, int(sigma / 2))

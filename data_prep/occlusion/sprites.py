@@ -7,6 +7,7 @@ the crop, in units of its side; times in seconds.
 import cv2
 import numpy as np
 
+from data_prep.occlusion.composite import blurred, disc
 from data_prep.occlusion.paste import OcclusionConfig, compose, unit_to_pixels
 from data_prep.occlusion.shapes import Skin
 from data_prep.occlusion.trajectories import Passage, Trajectories
@@ -58,7 +59,7 @@ class SpriteOcclusion:
     hull = cv2.convexHull((face_outline * _COARSE).astype(np.float32))
     cv2.fillConvexPoly(head, hull.round().astype(np.int32), 1)
     # Shadows fall on the head, not on what is far behind it.
-    head = cv2.dilate(head, _disc(0.1 * _COARSE))
+    head = cv2.dilate(head, disc(0.1 * _COARSE))
     self._near = cv2.GaussianBlur(255 * head, (0, 0), 0.04 * _COARSE)
     self._shutter = rng.uniform(*_SHUTTER)
     self._shadow = rng.uniform(0.0, 0.5)
@@ -221,7 +222,7 @@ class SpriteOcclusion:
     moving = np.column_stack([np.eye(2), shift])
     moved = cv2.warpAffine(alpha, moving, alpha.shape[::-1])
     blur = max(0.6, (0.006 + 0.55 * passage.height) * side)
-    soft = _blurred(moved, blur) * np.float32(self._shadow / 255)
+    soft = blurred(moved, blur) * np.float32(self._shadow / 255)
     grid = to_image @ np.diag([1 / _COARSE, 1 / _COARSE, 1.0])
     near = cv2.warpAffine(self._near, grid, alpha.shape[::-1])
     soft *= near / np.float32(255)
@@ -251,18 +252,3 @@ def _noise_of(image: np.ndarray) -> float:
   kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
   detail = np.abs(cv2.filter2D(grey, -1, kernel))
   return float(np.percentile(detail, 40) / 0.52)
-
-
-def _blurred(image: np.ndarray, sigma: float) -> np.ndarray:
-  """A Gaussian blur, computed as coarsely as it will be smooth."""
-  height, width = image.shape
-  step = max(1, int(sigma / 2))
-  coarse = (max(1, width // step), max(1, height // step))
-  image = cv2.resize(image, coarse, interpolation=cv2.INTER_AREA)
-  image = cv2.GaussianBlur(image, (0, 0), sigma / step)
-  return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def _disc(radius: float) -> np.ndarray:
-  side = 2 * max(1, round(radius)) + 1
-  return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))

@@ -122,7 +122,8 @@ class Restorer:
       overrides: settings of the sampling, such as `sampling.steps=10`.
       decoder: file of a TAESD decoder, see `CropRestorer`.
       finding: the attributes `face`, `which_face`, `occluder`, `as_boxes`,
-        `dilation`, `lookahead` and `models` of `data_prep.recipe.Recipe`.
+        `dilation`, `lookahead`, `models` and `flow_prior` of
+        `data_prep.recipe.Recipe`.
 
     Raises:
       InputError: there is no finished checkpoint, or an override is wrong.

@@ -87,7 +87,7 @@ def carried(
 
   Example:
     >>> ones = jnp.ones((1, 4, 4, 1))
-    >>> float(carried(3 * ones, ones.at[:, 2:].set(0)).min())
+    >>> round(float(carried(3 * ones, ones.at[:, 2:].set(0)).min()), 3)
     3.0
   """
   sums, weights = [values * weight], [weight]

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from data_prep.faces.flow_prior import FlowPrior
 from data_prep.procedural import SIZE
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import PROPAGATED, read_frames
@@ -188,6 +190,10 @@ def test_the_command_needs_neither_model_nor_face(tmp_path, capsys):
     (["--method", "propagation", "sampling.steps=2"], "has no model"),
     (["--region", "frame", "--checkpoint", "x"], "only with --method"),
     ([], "give --checkpoint, or --method propagation"),
+    (
+      [*("--method", "propagation", "--region", "frame"), "--flow-prior=x"],
+      "knows faces only",
+    ),
   ],
 )
 def test_arguments_that_do_not_fit(arguments, said, tmp_path):
@@ -195,6 +201,27 @@ def test_arguments_that_do_not_fit(arguments, said, tmp_path):
   out = str(tmp_path / "out.mkv")
   with pytest.raises(InputError, match=said):
     restore([str(tmp_path / "in.mkv"), "--out", out, *arguments])
+
+
+def test_a_flow_prior_is_used_and_a_missing_one_is_named(tmp_path):
+  images = np.stack(drawn(3)[0][:8])
+  masks = np.zeros(images.shape[:3], bool)
+  masks[3:6, 70:110, 60:95] = True
+  flow = np.zeros((1, 32, 32, 2), np.float32)
+  flow[..., 0] = 1 / 32
+  prior = FlowPrior(components=flow, variances=np.ones(1, np.float32))
+  prior.save(tmp_path / "prior.safetensors")
+
+  def restored(path: Path | None) -> np.ndarray:
+    recipe = CentredRecipe(
+      size=64, lookahead=0, flow_prior=None if path is None else str(path)
+    )
+    return Restorer(PropagationFiller(crop_size=64), recipe)(images, masks)
+
+  plain = restored(None)
+  assert (restored(tmp_path / "prior.safetensors") != plain).any()
+  with pytest.raises(InputError, match=r"nothing\.safetensors"):
+    restored(tmp_path / "nothing.safetensors")
 
 
 def test_the_guidance_preview_needs_crops(tmp_path):
