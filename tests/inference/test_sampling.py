@@ -34,6 +34,11 @@ def sampling_of(tiny_config, **changes):
   return dataclasses.replace(tiny_config.sampling, **changes)
 
 
+def window_of(seen):
+  """The arrays of the first window, without those that are not there."""
+  return {k: np.array(v[0]) for k, v in vars(seen).items() if v is not None}
+
+
 def restored(config, sampling, params, seen, **given):
   program = jax.jit(partial(restore_window, config.model, sampling))
   schedule = make_schedule(config.diffusion)
@@ -80,7 +85,7 @@ def test_the_restorer_reuses_past_frames(past, tiny_config, model, monkeypatch):
     "_keys_values",
     lambda p, x, v: encoded.append(len(x)) or guide(p, x, v),
   )
-  window = {name: np.asarray(value)[0] for name, value in vars(seen).items()}
+  window = window_of(seen)
   index = np.arange(2)
   one = restorer.fill(window, index, 0)
   other = restorer.fill(window, index, 0)
@@ -175,7 +180,7 @@ def test_a_stream_starts_from_the_frame_before(tiny_config, model):
   sampling = sampling_of(tiny_config, start_at=0.5)
   config = dataclasses.replace(tiny_config, sampling=sampling)
   restorer = CropRestorer(config, params)
-  window = {k: np.asarray(v)[0] for k, v in vars(observation()).items()}
+  window = window_of(observation())
   index = np.arange(2)
   fresh = restorer.fill(window, index, 0)
   begun = restorer.fill(window, index, 0, previous=fresh[-1])
@@ -197,7 +202,7 @@ def test_a_small_mask_is_restored_in_a_smaller_window(
     return program(params, schedule, seen, **rest)
 
   monkeypatch.setattr(restorer, "_program", watched)
-  window = {k: np.array(v)[0] for k, v in vars(observation()).items()}
+  window = window_of(observation())
   for top, side, seen in ((20, 8, 16), (3, 18, 24), (0, 30, 32)):
     window["mask"][:] = 0
     window["mask"][:, top : top + side, 2 : 2 + side] = 1
@@ -281,7 +286,7 @@ def test_a_tiny_decoder_decodes_in_the_models_place(
   restorer = CropRestorer.from_checkpoint(tiny_checkpoint, decoder="tiny")
   assert "taesd_decoder.safetensors, SHA-256" in restorer.checkpoint
   seen = observation()
-  window = {k: np.asarray(v)[0] for k, v in vars(seen).items()}
+  window = window_of(seen)
   images = restorer.fill(window, np.arange(2), 0)
   own = CropRestorer.from_checkpoint(tiny_checkpoint)
   assert (own.fill(window, np.arange(2), 0) != images).any()
