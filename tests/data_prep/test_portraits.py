@@ -8,15 +8,15 @@ pytest.importorskip("mediapipe")
 skimage_data = pytest.importorskip("skimage.data")
 
 from data_prep import portraits  # noqa: E402 (need the packages above)
-from data_prep.__main__ import main as data_prep  # noqa: E402
-from data_prep.faces.landmarks import extent, oval  # noqa: E402
-from data_prep.portraits.fit_flow_prior import (  # noqa: E402
+from data_prep.__main__ import main as data_prep  # noqa: E402 (as above)
+from data_prep.faces.landmarks import extent, oval  # noqa: E402 (as above)
+from data_prep.portraits.fit_flow_prior import (  # noqa: E402 (as above)
   flow_between,
   true_flows,
 )
-from data_prep.sources import expand  # noqa: E402
-from diffmvr_jax.data.records import RecordSource  # noqa: E402
-from diffmvr_jax.errors import InputError  # noqa: E402
+from data_prep.sources import expand  # noqa: E402 (as above)
+from diffmvr_jax.data.records import RecordSource  # noqa: E402 (as above)
+from diffmvr_jax.errors import InputError  # noqa: E402 (as above)
 
 SIZE = 128
 # Of `skimage.data.astronaut()`, as MediaPipe finds it, in 1/32 of a pixel.
