@@ -33,22 +33,39 @@ from pathlib import Path
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.inference.paste import SOFTNESS
 from diffmvr_jax.inference.previews import PreviewPaths
-from diffmvr_jax.inference.restorer import Restorer
+from diffmvr_jax.inference.request import Request, carry_out
 from diffmvr_jax.inference.stream import StreamOptions
-from diffmvr_jax.media.sources import open_source
 
 
 def main(argv: list[str]) -> None:
   """Parses the arguments, restores, and prints what was done."""
   args = _parser().parse_intermixed_args(argv)
-  if args.out != "-" and Path(args.out).resolve() == Path(args.video).resolve():
-    raise InputError(f"{args.out}: would overwrite the source")
-  # A bad source is refused before anything is loaded.
-  source = open_source(args.video, fps=args.fps, size=args.size)
-  restorer = _restorer(args)
-  outcome = restorer.video(
-    source,
-    args.out,
+  file = sys.stderr if args.out == "-" else sys.stdout
+  for line in carry_out(_request(args)):
+    print(line, file=file)
+
+
+def _request(args: argparse.Namespace) -> Request:
+  return Request(
+    video=args.video,
+    out=args.out,
+    fps=args.fps,
+    size=args.size,
+    method=args.method,
+    checkpoint=args.checkpoint,
+    overrides=args.overrides,
+    decoder=args.decoder,
+    region=args.region,
+    finding={
+      "face": args.face,
+      "which_face": _which(args.which_face),
+      "occluder": args.occluder,
+      "as_boxes": args.mask == "box",
+      "dilation": args.dilate,
+      "lookahead": args.lookahead,
+      "models": args.models,
+      "flow_prior": args.flow_prior,
+    },
     options=StreamOptions(
       seed=args.seed,
       latency=args.latency,
@@ -62,51 +79,6 @@ def main(argv: list[str]) -> None:
       side_by_side=args.side_by_side,
       confidence=args.confidence,
     ),
-  )
-  dropped = f", {outcome.dropped} dropped" if outcome.dropped else ""
-  blind = ""
-  if outcome.faces is not None:
-    blind = f", {outcome.frames - outcome.faces} without a face"
-  print(
-    f"{args.out}: {outcome.restored} of {outcome.frames} frames restored"
-    f"{blind}{dropped}",
-    file=sys.stderr if args.out == "-" else sys.stdout,
-  )
-  if source.complaint is not None:
-    raise InputError(f"{source.complaint}; what came before is restored")
-
-
-def _restorer(args: argparse.Namespace) -> Restorer:
-  """Opens the model, or propagation.
-
-  Raises:
-    InputError: the arguments do not fit together, or there is no such model.
-  """
-  finding = {
-    "face": args.face,
-    "which_face": _which(args.which_face),
-    "occluder": args.occluder,
-    "as_boxes": args.mask == "box",
-    "dilation": args.dilate,
-    "lookahead": args.lookahead,
-    "models": args.models,
-    "flow_prior": args.flow_prior,
-  }
-  if args.method == "propagation":
-    if args.checkpoint or args.decoder or args.overrides:
-      raise InputError(
-        "--method propagation has no model: leave out --checkpoint, --decoder "
-        "and sampling.KEY=VALUE"
-      )
-    if args.flow_prior and args.region == "frame":
-      raise InputError("--flow-prior knows faces only, not --region frame")
-    return Restorer.propagation(region=args.region, **finding)
-  if args.region == "frame":
-    raise InputError("--region frame works only with --method propagation")
-  if args.checkpoint is None:
-    raise InputError("give --checkpoint, or --method propagation")
-  return Restorer.from_checkpoint(
-    args.checkpoint, args.overrides, decoder=args.decoder, **finding
   )
 
 

@@ -1,0 +1,116 @@
+"""What the command `restore` is asked for, and how it is carried out.
+
+A bad source, or arguments that do not fit together, are refused before a model
+is loaded.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.inference.previews import PreviewPaths
+from diffmvr_jax.inference.restorer import Outcome, Restorer
+from diffmvr_jax.inference.stream import StreamOptions
+from diffmvr_jax.media.sources import open_source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+  """A source, what restores it, and what is written.
+
+  Attributes:
+    video: name of the source, as `open_source` takes it.
+    out: name of the result, as `open_sink` takes it.
+    fps: frames per second of pictures and raw frames; None means 25.
+    size: width and height of raw frames.
+    method: "model", or "propagation", which needs none.
+    checkpoint: workdir of the model's training run.
+    overrides: settings of the sampling, such as `sampling.steps=10`.
+    decoder: file of a TAESD decoder, or "tiny"; None means the model's own.
+    region: "face", or "frame" for the whole picture.
+    finding: how faces and occlusions are found, see
+      `Restorer.from_checkpoint`.
+    options: seed, latency and so on.
+    lossless: whether to encode without loss.
+    previews: previews to write.
+  """
+
+  video: str
+  out: str
+  fps: Fraction | None = None
+  size: tuple[int, int] | None = None
+  method: Literal["model", "propagation"] = "model"
+  checkpoint: Path | None = None
+  overrides: Sequence[str] = ()
+  decoder: str | None = None
+  region: Literal["face", "frame"] = "face"
+  finding: Mapping[str, Any] = field(default_factory=dict)
+  options: StreamOptions = field(default_factory=StreamOptions)
+  lossless: bool = False
+  previews: PreviewPaths = field(default_factory=PreviewPaths)
+
+
+def carry_out(request: Request) -> Iterator[str]:
+  """Restores what is asked for.
+
+  Yields:
+    What was done, a line each.
+
+  Raises:
+    InputError: the source cannot be read, or breaks off; the arguments do not
+      fit together; or there is no such model.
+  """
+  video, out = request.video, request.out
+  if out != "-" and Path(out).resolve() == Path(video).resolve():
+    raise InputError(f"{out}: would overwrite the source")
+  source = open_source(video, fps=request.fps, size=request.size)
+  outcome = _restorer(request).video(
+    source,
+    out,
+    options=request.options,
+    lossless=request.lossless,
+    previews=request.previews,
+  )
+  yield f"{out}: {_counted(outcome)}"
+  if source.complaint is not None:
+    raise InputError(f"{source.complaint}; what came before is restored")
+
+
+def _restorer(request: Request) -> Restorer:
+  """Opens the model, or propagation.
+
+  Raises:
+    InputError: the arguments do not fit together, or there is no such model.
+  """
+  if request.method == "propagation":
+    if request.checkpoint or request.decoder or request.overrides:
+      raise InputError(
+        "--method propagation has no model: leave out --checkpoint, --decoder "
+        "and sampling.KEY=VALUE"
+      )
+    if request.finding.get("flow_prior") and request.region == "frame":
+      raise InputError("--flow-prior knows faces only, not --region frame")
+    return Restorer.propagation(region=request.region, **request.finding)
+  if request.region == "frame":
+    raise InputError("--region frame works only with --method propagation")
+  if request.checkpoint is None:
+    raise InputError("give --checkpoint, or --method propagation")
+  return Restorer.from_checkpoint(
+    request.checkpoint,
+    request.overrides,
+    decoder=request.decoder,
+    **request.finding,
+  )
+
+
+def _counted(outcome: Outcome) -> str:
+  dropped = f", {outcome.dropped} dropped" if outcome.dropped else ""
+  blind = ""
+  if outcome.faces is not None:
+    blind = f", {outcome.frames - outcome.faces} without a face"
+  return (
+    f"{outcome.restored} of {outcome.frames} frames restored{blind}{dropped}"
+  )
