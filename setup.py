@@ -21,7 +21,10 @@ setup(
   packages=find_packages(
     include=["diffmvr_jax*", "data_prep*", "launch*", "configs*"]
   ),
-  package_data={"diffmvr_jax.evaluation": ["report.html"]},
+  package_data={
+    "diffmvr_jax.evaluation": ["report.html"],
+    "diffmvr_jax.pretrained": ["*.safetensors"],
+  },
   install_requires=[
     "av>=18.1",
     "einops>=0.8.2",

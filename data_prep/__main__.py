@@ -259,8 +259,10 @@ def _add_recipe(command) -> None:
   command.add_argument("--models", help="folder of MediaPipe's .task files")
   command.add_argument(
     "--flow-prior",
-    metavar="FILE",
-    help="what fit-flow-prior wrote; helps to propagate what was seen",
+    default="faces",
+    metavar="faces|none|FILE",
+    help="how faces move, which helps to propagate what was seen: as the "
+    "package knows it (faces), or as fit-flow-prior wrote it",
   )
 
 

@@ -24,7 +24,7 @@ from data_prep.drawn_clips import (
   procedural_clip,
 )
 from data_prep.faces.aligned import Aligned
-from data_prep.faces.flow_prior import FlowPrior
+from data_prep.faces.flow_prior import FlowPrior, open_flow_prior
 from data_prep.faces.track import LOOKAHEAD
 from data_prep.occlusion.paste import OcclusionConfig
 from data_prep.prepare import (
@@ -74,8 +74,8 @@ class Recipe:
     seed: decides what is pasted.
     aligned: how much of the aligned guidance the records hold, see
       `data_prep.faces.aligned`.
-    flow_prior: file of a prior of how faces move, which helps to propagate;
-      None if there is none.
+    flow_prior: name of a prior of how faces move, which helps to propagate, as
+      `open_flow_prior` takes it.
   """
 
   size: int
@@ -90,7 +90,7 @@ class Recipe:
   models: str | None = None
   seed: int = 0
   aligned: Aligned = "sources"
-  flow_prior: str | None = None
+  flow_prior: str = "faces"
 
   def check_detectors(self, sources: Iterable[VideoSource]) -> None:
     """Opens the detectors once, so that errors come before any work.
@@ -257,9 +257,7 @@ class Recipe:
     )
 
   def _load_flow_prior(self) -> FlowPrior | None:
-    if self.flow_prior is None:
-      return None
-    return FlowPrior.load(self.flow_prior)
+    return open_flow_prior(self.flow_prior)
 
 
 def seed_of(seed: int, video_id: str) -> int:

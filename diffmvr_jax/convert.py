@@ -1,7 +1,8 @@
-"""Weights in and out: `python -m diffmvr_jax.convert import|export|inspect`.
+"""Weights in and out: `python -m diffmvr_jax.convert COMMAND`.
 
   import SOURCE… --config FILE --out DIR   PyTorch weights to a checkpoint
   export CHECKPOINT --out DIR              a checkpoint to safetensors
+  pretrained CHECKPOINT --out FILE         a checkpoint to one small file
   inspect PATH                             what a file holds
 
 A SOURCE is a diffusers folder (a pipeline, or one of its networks), a single
@@ -18,6 +19,7 @@ from diffmvr_jax.errors import run_command
 from diffmvr_jax.weights.exporting import DTYPES, export_checkpoint
 from diffmvr_jax.weights.importing import import_model
 from diffmvr_jax.weights.inspecting import describe_weights
+from diffmvr_jax.weights.shipping import write_pretrained
 
 
 def main(argv: list[str]) -> None:
@@ -52,6 +54,20 @@ def _parser() -> argparse.ArgumentParser:
   command.add_argument("--out", type=Path, required=True, metavar="DIR")
   command.add_argument("--dtype", choices=DTYPES, default="float32")
   command.set_defaults(run=_export)
+  command = commands.add_parser(
+    "pretrained", help="checkpoint → a small file, with what restoring needs"
+  )
+  command.add_argument("checkpoint", type=Path)
+  command.add_argument("--out", type=Path, required=True, metavar="FILE")
+  command.add_argument(
+    "--set",
+    nargs="*",
+    default=[],
+    metavar="sampling.KEY=VALUE",
+    dest="overrides",
+    help="the file's own settings, such as sampling.steps=0",
+  )
+  command.set_defaults(run=_pretrained)
   command = commands.add_parser("inspect", help="what a file holds")
   command.add_argument("path", type=Path)
   command.set_defaults(run=_inspect)
@@ -70,6 +86,10 @@ def _import(args: argparse.Namespace) -> Iterable[str]:
 
 def _export(args: argparse.Namespace) -> Iterable[str]:
   return export_checkpoint(args.checkpoint, args.out, args.dtype)
+
+
+def _pretrained(args: argparse.Namespace) -> Iterable[str]:
+  return write_pretrained(args.checkpoint, args.out, args.overrides)
 
 
 def _inspect(args: argparse.Namespace) -> Iterable[str]:

@@ -1,5 +1,6 @@
 r"""Restores a video.
 
+  python -m diffmvr_jax.restore VIDEO --out FILE
   python -m diffmvr_jax.restore VIDEO --checkpoint DIR --out FILE \
     [sampling.steps=10 …]
   python -m diffmvr_jax.restore VIDEO --method propagation --out FILE \
@@ -11,6 +12,8 @@ pixels inside the feathered mask change. Size, frame count, timestamps, audio
 and subtitles are the source's. The video is decoded once, and memory does not
 grow with its length. The file's metadata say that it was restored, from which
 checkpoint, and how.
+
+Without `--checkpoint` the model that comes with the package is used.
 
 With `--method propagation` no model is needed: what was seen earlier is
 carried to where it is covered now, and what nobody has seen stays as filmed.
@@ -35,6 +38,7 @@ from diffmvr_jax.inference.paste import SOFTNESS
 from diffmvr_jax.inference.previews import PreviewPaths
 from diffmvr_jax.inference.request import Request, carry_out
 from diffmvr_jax.inference.stream import StreamOptions
+from diffmvr_jax.pretrained import DEFAULT, PREFIX
 
 
 def main(argv: list[str]) -> None:
@@ -94,7 +98,11 @@ def _parser() -> argparse.ArgumentParser:
     help="a trained model, or what was seen before, carried along by flow",
   )
   parser.add_argument(
-    "--checkpoint", type=Path, help="workdir of the model's training run"
+    "--checkpoint",
+    type=Path,
+    metavar="DIR|pretrained:NAME",
+    help="workdir of the model's training run, or the name of a model that "
+    f"comes with the package ({PREFIX}{DEFAULT})",
   )
   parser.add_argument("--out", required=True, help="file, folder for PNG, or -")
   parser.add_argument(
@@ -158,8 +166,10 @@ def _parser() -> argparse.ArgumentParser:
   finding.add_argument("--models", help="folder of MediaPipe's .task files")
   finding.add_argument(
     "--flow-prior",
-    metavar="FILE",
-    help="how faces move, from data_prep fit-flow-prior; helps to propagate",
+    default="faces",
+    metavar="faces|none|FILE",
+    help="how faces move, which helps to propagate: as the package knows it "
+    "(faces), or as data_prep fit-flow-prior wrote it",
   )
   raw = parser.add_argument_group("pictures and raw frames")
   raw.add_argument("--fps", type=Fraction, help="frames per second (25)")

@@ -23,7 +23,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.stages import Compiled, Traced
 
-from diffmvr_jax.config import Config, MeshConfig, load_config
+from diffmvr_jax.config import Config, MeshConfig, has_denoiser, load_config
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.models.diffmvr import DiffMVR
 from diffmvr_jax.runtime.flops import traced_flops
@@ -96,7 +96,12 @@ def diffusion_step(config: Config, mesh: Mesh, batch: int) -> Step:
     config: configuration of the run.
     mesh: the devices.
     batch: number of windows on all devices together.
+
+  Raises:
+    InputError: the configuration has no diffusion stage.
   """
+  if not has_denoiser(config):
+    raise InputError("diffusion_stage.steps=0: there is no step to compile")
   encoded = config.data.encoded is not None
   stage = dataclasses.replace(
     diffusion_stage(config, encoded=encoded), batch_size=batch

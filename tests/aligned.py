@@ -2,10 +2,13 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffmvr_jax.checkpoints.model_file import write_model_file
 from diffmvr_jax.config import FusionConfig, check
+from diffmvr_jax.models.diffmvr import DiffMVR
 
 SOURCES = 4
 
@@ -69,3 +72,20 @@ def tiny_fusion(**changes):
     fine_channels=8,
     **changes,
   )
+
+
+def anchor_alone(config, **changes):
+  """The config of an anchor without a diffusion stage."""
+  return dataclasses.replace(
+    anchored(config, "fused"),
+    sampling=dataclasses.replace(config.sampling, steps=0),
+    autoencoder_stage=dataclasses.replace(config.autoencoder_stage, steps=0),
+    diffusion_stage=dataclasses.replace(config.diffusion_stage, steps=0),
+    **changes,
+  )
+
+
+def write_stand_in(path, config):
+  """An untrained anchor in a file: what it restores is propagation."""
+  params = DiffMVR.of(config).init(jax.random.key(0), config.data.image_size)
+  write_model_file(path, config, params, 0, {})

@@ -32,9 +32,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.pretrained import flow_prior_file
 
 GRID = 32  # cells along each side of the crop
 _COMPONENTS = 48
@@ -116,7 +117,8 @@ class FlowPrior:
       "components": self.components.astype(np.float16),
       "variances": self.variances.astype(np.float32),
     }
-    save_file(arrays, path)
+    # `save_file` would let nobody else read the file.
+    Path(path).write_bytes(save(arrays))
 
   def complete(self, flow: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Completes a flow of which a part is known; equations (2) to (5).
@@ -194,6 +196,20 @@ class FlowPrior:
     """Φ, (2 g², m) float32."""
     rows = self.components.reshape(len(self.components), -1)
     return np.ascontiguousarray(rows.T)
+
+
+def open_flow_prior(name: str) -> FlowPrior | None:
+  """Opens a prior by its name.
+
+  Args:
+    name: "faces" for the one that comes with the package, "none", or a file.
+
+  Raises:
+    InputError: the file cannot be read, or it holds something else.
+  """
+  if name == "none":
+    return None
+  return FlowPrior.load(flow_prior_file() if name == "faces" else name)
 
 
 def _evidence(trust: np.ndarray) -> np.ndarray:

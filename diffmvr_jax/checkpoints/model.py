@@ -1,8 +1,9 @@
-"""A model on disk, read whole or one parameter at a time.
+"""Finds a model on disk, and reads it whole or one parameter at a time.
 
-Two kinds of folder hold a model. `diffmvr_jax.train` writes the one, of which
-the averaged parameters are read. `diffmvr_jax.convert import` writes the other,
-which may have only some of the networks.
+`diffmvr_jax.train` writes a folder for each stage; the averaged parameters of
+the last one are read. `diffmvr_jax.convert import` writes a folder that may
+have only some of the networks. `diffmvr_jax.convert pretrained` writes a file,
+and some of these come with the package.
 """
 
 import dataclasses
@@ -16,32 +17,37 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from diffmvr_jax import pretrained
 from diffmvr_jax.checkpoints.digests import identity, write_missing_digests
-from diffmvr_jax.config import Config, from_dict, trained_networks
+from diffmvr_jax.checkpoints.model_file import SUFFIX, open_model_file
+from diffmvr_jax.checkpoints.stored_model import StoredModel
+from diffmvr_jax.config import (
+  Config,
+  completed,
+  from_dict,
+  trained_networks,
+)
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 
-_TRAINED, _IMPORTED = "diffusion", "model"
+_IMPORTED, _FUSION = "model", "fusion"
+# Folders of a workdir, the one that counts first.
+_FOLDERS = ("diffusion", _IMPORTED, _FUSION)
+# What an anchor is made with; without any of them it is the propagated image.
+ANCHOR_NETWORKS = ("fusion", "flow_prior")
+_ENCODER = ("autoencoder", "scaling_factor")
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredModel:
-  """The networks of a checkpoint; nothing is read before it is asked for.
+class OrbaxModel(StoredModel):
+  """A model in a checkpoint that Orbax wrote.
 
   Attributes:
-    config: configuration of the run, or the one given at the import.
-    step: number of updates applied; 0 if the model was imported.
-    digest: SHA-256 of the checkpoint; None if an older version wrote it.
-    folder: folder of the arrays, as Orbax writes them.
-    shapes: shapes of the parameters, by network.
+    folder: folder of the arrays.
     places: keys under which each network is in the checkpoint.
   """
 
-  config: Config
-  step: int
-  digest: str | None
   folder: Path
-  shapes: Params
   places: dict[str, tuple[str, ...]]
 
   def load(self, networks: Collection[str] | None = None) -> Params:
@@ -104,63 +110,111 @@ class StoredModel:
       )
 
 
-def open_model(workdir: str | Path) -> StoredModel:
-  """Finds the model that `train` or `convert import` wrote in a folder.
+def open_model(where: str | Path) -> StoredModel:
+  """Finds a model.
+
+  Args:
+    where: a folder in which `train` or `convert import` wrote, a file that
+      `convert pretrained` wrote, or `pretrained:NAME` for one that comes with
+      the package.
 
   Raises:
-    InputError: there is no finished checkpoint.
+    InputError: there is no finished checkpoint, or the file cannot be used.
   """
-  workdir = Path(workdir)
-  trained = (workdir / _TRAINED).is_dir()
-  folder = workdir / (_TRAINED if trained else _IMPORTED)
-  if not folder.is_dir():
-    raise InputError(f"{workdir}: no trained or imported model here")
+  name = str(where)
+  if name.startswith(pretrained.PREFIX):
+    name = name.removeprefix(pretrained.PREFIX)
+    return open_model_file(pretrained.model_file(name))
+  if name.endswith(SUFFIX):
+    return open_model_file(Path(where))
+  return _open_workdir(Path(where))
+
+
+def _open_workdir(workdir: Path) -> OrbaxModel:
+  step, folder = _newest_step(workdir)
   with ocp.CheckpointManager(folder.absolute()) as manager:
-    step = manager.latest_step()
-    if step is None:
-      raise InputError(f"{folder}: no finished checkpoint here")
     restored = manager.restore(
       step, args=ocp.args.Composite(config=ocp.args.JsonRestore())
     )
-    config = from_dict(restored["config"])
+  config = from_dict(restored["config"])
   shapes = DiffMVR.of(config).shapes(config.data.image_size)
-  item = folder.absolute() / str(step) / ("state" if trained else "params")
-  if trained:
-    averaged = trained_networks(config)
-    places = {n: ("ema" if n in averaged else "frozen",) for n in shapes}
-  else:
+  imported = folder.name == _IMPORTED
+  item = folder.absolute() / str(step) / ("params" if imported else "state")
+  if imported:
     present = ocp.PyTreeCheckpointHandler().metadata(epath.Path(item)).tree
     places = {name: () for name in shapes if name in present}
-    shapes = {name: shapes[name] for name in places}
-  return StoredModel(
+  elif folder.name == _FUSION:
+    trained = config.autoencoder_stage.steps > 0
+    early = (*ANCHOR_NETWORKS, *(_ENCODER if trained else ()))
+    places = {n: ("frozen",) for n in early if n in shapes}
+    places[_FUSION] = ("ema",)
+  else:
+    averaged = trained_networks(config)
+    places = {n: ("ema" if n in averaged else "frozen",) for n in shapes}
+  return OrbaxModel(
     config=config,
     step=step,
     digest=identity(item.parent),
+    shapes={name: shapes[name] for name in places},
     folder=item,
-    shapes=shapes,
     places=places,
   )
 
 
-def open_for_inference(workdir: str | Path) -> StoredModel:
-  """Finds a whole model.
-
-  Args:
-    workdir: directory of a training run, or of an import of every network.
+def _newest_step(workdir: Path) -> tuple[int, Path]:
+  """The newest finished checkpoint's number, and the folder that it is in.
 
   Raises:
-    InputError: there is no finished checkpoint, or it lacks networks.
+    InputError: there is none.
   """
-  model = open_model(workdir)
-  config = model.config
-  needed = DiffMVR.of(config).shapes(config.data.image_size)
-  lacking = sorted(needed.keys() - model.shapes.keys())
+  folders = [workdir / name for name in _FOLDERS if (workdir / name).is_dir()]
+  for folder in folders:
+    with ocp.CheckpointManager(folder.absolute()) as manager:
+      step = manager.latest_step()
+    if step is not None:
+      return step, folder
+  if folders:
+    raise InputError(f"{folders[0]}: no finished checkpoint here")
+  raise InputError(f"{workdir}: no trained or imported model here")
+
+
+def open_for_inference(
+  where: str | Path, overrides: Sequence[str] = ()
+) -> StoredModel:
+  """Finds a model that has all networks which its settings need.
+
+  Args:
+    where: see `open_model`.
+    overrides: changes to its settings, `key.path=value`.
+
+  Returns:
+    The model with these settings, and of its networks those that they need.
+
+  Raises:
+    InputError: there is no finished checkpoint, it lacks networks, or an
+      override is wrong.
+  """
+  model = open_model(where)
+  config = completed(model.config, overrides)
+  needed = DiffMVR.of(config).shapes(config.data.image_size).keys()
+  if config.sampling.steps == 0:
+    needed = needed & set(ANCHOR_NETWORKS)
+  lacking = sorted(needed - model.shapes.keys())
   if lacking:
     raise InputError(
-      f"{workdir}: an imported model without {', '.join(lacking)}; train from "
-      f"it with init_from={workdir}"
+      f"{where}: a model without {', '.join(lacking)}; {_way_out(model)}train "
+      f"from it with init_from={where}"
     )
-  return model
+  shapes = {name: model.shapes[name] for name in model.shapes if name in needed}
+  return dataclasses.replace(model, config=config, shapes=shapes)
+
+
+def _way_out(model: StoredModel) -> str:
+  """What a model that lacks networks can restore, if anything."""
+  anchor = model.config.diffusion.anchor
+  if anchor == "none" or (anchor == "fused" and "fusion" not in model.shapes):
+    return ""
+  return "restore with sampling.steps=0, or "
 
 
 def save_model(

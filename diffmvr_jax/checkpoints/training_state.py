@@ -26,7 +26,12 @@ from diffmvr_jax.checkpoints.digests import (
   verify,
   write_missing_digests,
 )
-from diffmvr_jax.config import CheckpointConfig, Config, from_dict
+from diffmvr_jax.config import (
+  CheckpointConfig,
+  Config,
+  from_dict,
+  has_denoiser,
+)
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import Params
 
@@ -240,8 +245,15 @@ def _refuse_other_config(
   folder: Path, saved: Mapping[str, Any], current: Mapping[str, Any]
 ) -> None:
   # Settings that did not exist then have their defaults.
-  saved = dataclasses.asdict(from_dict(saved))
-  old, new = _flatten(saved), _flatten(current)
+  begun = from_dict(saved)
+  if has_denoiser(begun) != has_denoiser(from_dict(current)):
+    raise InputError(
+      f"{folder}: begun {'with' if has_denoiser(begun) else 'without'} a U-Net "
+      f"(diffusion_stage.steps={begun.diffusion_stage.steps}, "
+      f"sampling.steps={begun.sampling.steps}); choose another --workdir, and "
+      f"init_from={folder.parent}"
+    )
+  old, new = _flatten(dataclasses.asdict(begun)), _flatten(current)
   for key in sorted(old.keys() | new.keys()):
     may_differ = any(
       key == name or key.startswith(f"{name}.") for name in _MAY_DIFFER

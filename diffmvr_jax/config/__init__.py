@@ -35,6 +35,7 @@ from diffmvr_jax.config.schema import (
   ValidationConfig,
 )
 from diffmvr_jax.config.stages import (
+  has_denoiser,
   is_guided,
   needed_arrays,
   trained_networks,
@@ -65,6 +66,7 @@ __all__ = [
   "check",
   "completed",
   "from_dict",
+  "has_denoiser",
   "is_guided",
   "load_config",
   "needed_arrays",

@@ -1,6 +1,7 @@
 """Settings that contradict each other are refused before anything runs."""
 
 from diffmvr_jax.config.schema import Config
+from diffmvr_jax.config.stages import has_denoiser
 from diffmvr_jax.errors import InputError
 
 
@@ -14,12 +15,13 @@ def check(config: Config) -> None:
     _check_encoded(config)
   if config.diffusion_stage.objective == "consistency":
     _check_distillation(config)
-  _check_networks(config)
-  _check_channels(config)
+  if has_denoiser(config):
+    _check_networks(config)
+    _check_channels(config)
+    _check_sizes(config)
   _check_anchor(config)
   _check_fusion(config)
   _check_sampling(config)
-  _check_sizes(config)
 
 
 def _check_encoded(config: Config) -> None:
@@ -109,6 +111,11 @@ def _check_anchor(config: Config) -> None:
     )
   if config.diffusion.anchor == "fused" and config.model.fusion is None:
     raise InputError("diffusion.anchor=fused needs model.fusion")
+  if config.autoencoder_stage.steps and not has_denoiser(config):
+    raise InputError(
+      "autoencoder_stage.steps needs diffusion_stage.steps or sampling.steps: "
+      "without a U-Net nothing is encoded"
+    )
 
 
 def _check_fusion(config: Config) -> None:

@@ -289,7 +289,9 @@ class SamplingConfig:
   `model.unet.branches`; 1, or (), is what the network learned, and each other
   value costs another run of it per step. With `start_at` below 1, a window
   that follows on a restored one starts from its last frame, noised so far, and
-  takes this share of the steps. With an anchor, 0 steps give the anchor alone.
+  takes this share of the steps. With an anchor, 0 steps give the anchor alone;
+  if `diffusion_stage.steps` is 0 too, the model is its anchor, without U-Net,
+  autoencoder and CLIP.
   """
 
   sampler: Literal["ddim", "ddpm", "dpmpp_2m", "lcm"] = "ddim"

@@ -16,6 +16,19 @@ def is_guided(branches: Sequence[str]) -> bool:
   return set(branches) != {"text"}
 
 
+def has_denoiser(config: Config) -> bool:
+  """Whether there is a U-Net; a model without one restores its anchor alone.
+
+  There is none if no stage trains it and no restoration runs it:
+  `diffusion_stage.steps=0` and `sampling.steps=0`.
+
+  Example:
+    >>> has_denoiser(Config(name="a"))
+    True
+  """
+  return config.diffusion_stage.steps > 0 or config.sampling.steps > 0
+
+
 def trained_networks(config: Config) -> tuple[str, ...]:
   """Names of the networks that the diffusion stage trains.
 

@@ -16,7 +16,6 @@ from diffmvr_jax.config import (
   AutoencoderConfig,
   Config,
   check,
-  completed,
   needed_arrays,
 )
 from diffmvr_jax.data.windows import FLAGS, SOURCES, Window
@@ -95,7 +94,8 @@ class CropRestorer:
     """Loads a model that `diffmvr_jax.train` wrote.
 
     Args:
-      workdir: directory of the training run.
+      workdir: directory of the training run, or another name that `open_model`
+        knows, such as `pretrained:faces128`.
       overrides: settings of the sampling, such as `sampling.steps=10`.
       decoder: file of a TAESD decoder for the model's latents, which is
         faster than the model's own, or "tiny", see `find_tiny_decoder`.
@@ -104,17 +104,19 @@ class CropRestorer:
       InputError: there is no finished checkpoint, an override is wrong, or the
         decoder does not fit the model.
     """
-    stored = open_for_inference(workdir)
     for assignment in overrides:
       if not assignment.startswith("sampling."):
         raise InputError(
           f"{assignment}: only sampling.KEY=VALUE can be set here; the rest "
           "belongs to the checkpoint"
         )
-    config = completed(stored.config, overrides)
+    stored = open_for_inference(workdir, overrides)
+    config = stored.config
     name = f"{config.name}, step {stored.step}, SHA-256 {stored.digest}"
     params, tiny = stored.load(), None
     if decoder is not None:
+      if config.sampling.steps == 0:
+        raise InputError("--decoder: nothing is decoded with sampling.steps=0")
       path = find_tiny_decoder(decoder)
       tiny, params["tiny_decoder"] = read_tiny_decoder(
         path, config.model.autoencoder

@@ -5,16 +5,21 @@ is loaded.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
+from diffmvr_jax import pretrained
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.previews import PreviewPaths
 from diffmvr_jax.inference.restorer import Outcome, Restorer
 from diffmvr_jax.inference.stream import StreamOptions
 from diffmvr_jax.media.sources import open_source
+
+_DEFAULT = Path(f"{pretrained.PREFIX}{pretrained.DEFAULT}")
+# Those that `--flow-prior` may name for whole frames too: none is used there.
+_COMMON_PRIORS = (None, "faces", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +32,8 @@ class Request:
     fps: frames per second of pictures and raw frames; None means 25.
     size: width and height of raw frames.
     method: "model", or "propagation", which needs none.
-    checkpoint: workdir of the model's training run.
+    checkpoint: workdir of the model's training run, or another name that
+      `open_model` knows; None means the model that comes with the package.
     overrides: settings of the sampling, such as `sampling.steps=10`.
     decoder: file of a TAESD decoder, or "tiny"; None means the model's own.
     region: "face", or "frame" for the whole picture.
@@ -63,41 +69,49 @@ def carry_out(request: Request) -> Iterator[str]:
     InputError: the source cannot be read, or breaks off; the arguments do not
       fit together; or there is no such model.
   """
-  video, out = request.video, request.out
-  if out != "-" and Path(out).resolve() == Path(video).resolve():
-    raise InputError(f"{out}: would overwrite the source")
-  source = open_source(video, fps=request.fps, size=request.size)
+  _refuse_misfits(request)
+  source = open_source(request.video, fps=request.fps, size=request.size)
+  if request.method == "model" and request.checkpoint is None:
+    request = replace(request, checkpoint=_DEFAULT)
+    yield f"restoring with {_DEFAULT}, as no --checkpoint is given"
   outcome = _restorer(request).video(
     source,
-    out,
+    request.out,
     options=request.options,
     lossless=request.lossless,
     previews=request.previews,
   )
-  yield f"{out}: {_counted(outcome)}"
+  yield f"{request.out}: {_counted(outcome)}"
   if source.complaint is not None:
     raise InputError(f"{source.complaint}; what came before is restored")
 
 
-def _restorer(request: Request) -> Restorer:
-  """Opens the model, or propagation.
+def _refuse_misfits(request: Request) -> None:
+  """Refuses arguments that do not fit together.
 
   Raises:
-    InputError: the arguments do not fit together, or there is no such model.
+    InputError: says what to leave out.
   """
+  video, out = request.video, request.out
+  if out != "-" and Path(out).resolve() == Path(video).resolve():
+    raise InputError(f"{out}: would overwrite the source")
   if request.method == "propagation":
     if request.checkpoint or request.decoder or request.overrides:
       raise InputError(
         "--method propagation has no model: leave out --checkpoint, --decoder "
         "and sampling.KEY=VALUE"
       )
-    if request.finding.get("flow_prior") and request.region == "frame":
+    own_prior = request.finding.get("flow_prior") not in _COMMON_PRIORS
+    if own_prior and request.region == "frame":
       raise InputError("--flow-prior knows faces only, not --region frame")
-    return Restorer.propagation(region=request.region, **request.finding)
-  if request.region == "frame":
+  elif request.region == "frame":
     raise InputError("--region frame works only with --method propagation")
-  if request.checkpoint is None:
-    raise InputError("give --checkpoint, or --method propagation")
+
+
+def _restorer(request: Request) -> Restorer:
+  if request.method == "propagation":
+    return Restorer.propagation(region=request.region, **request.finding)
+  assert request.checkpoint is not None
   return Restorer.from_checkpoint(
     request.checkpoint,
     request.overrides,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from diffmvr_jax import __version__
+from diffmvr_jax import __version__, pretrained
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.crop_filling import CropFiller
@@ -118,7 +118,8 @@ class Restorer:
     """Loads a model that `diffmvr_jax.train` wrote.
 
     Args:
-      workdir: directory of the training run.
+      workdir: directory of the training run, or another name that
+        `open_model` knows.
       overrides: settings of the sampling, such as `sampling.steps=10`.
       decoder: file of a TAESD decoder, see `CropRestorer`.
       finding: the attributes `face`, `which_face`, `occluder`, `as_boxes`,
@@ -132,6 +133,29 @@ class Restorer:
 
     filler = CropRestorer.from_checkpoint(workdir, overrides, decoder=decoder)
     return cls(filler, Recipe(size=filler.crop_size, **finding))
+
+  @classmethod
+  def from_pretrained(
+    cls,
+    name: str = pretrained.DEFAULT,
+    overrides: Sequence[str] = (),
+    **finding: Any,
+  ) -> "Restorer":
+    """Loads a model that comes with the package.
+
+    Args:
+      name: name of the model; `docs/model_card.md` describes it.
+      overrides: settings of the sampling.
+      finding: see `from_checkpoint`.
+
+    Raises:
+      InputError: there is no such model, or an override is wrong.
+
+    Example:
+      >>> restorer = Restorer.from_pretrained()  # doctest: +SKIP
+    """
+    where = f"{pretrained.PREFIX}{name}"
+    return cls.from_checkpoint(where, overrides, **finding)
 
   def __call__(
     self,

@@ -4,7 +4,8 @@ Parameters are one dictionary with an entry per network, `unet`, `guidance`
 (f_mlp), `clip` and `autoencoder`, and the scalar `scaling_factor`; with an
 anchor the scalar `residual_scale`; if the configuration has them, `fusion` and
 `flow_prior`; and for the text-guided baseline `prompt`, the text tower's output
-for its prompt.
+for its prompt. A model that is its anchor alone has `fusion` and `flow_prior`
+at most.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from diffmvr_jax.config import Config, ModelConfig, is_guided
+from diffmvr_jax.config import Config, ModelConfig, has_denoiser, is_guided
 from diffmvr_jax.models.attention import KeysValues, keys_and_values
 from diffmvr_jax.models.clip import ClipVision, preprocess
 from diffmvr_jax.models.flow_prior import empty_prior
@@ -50,6 +51,7 @@ class DiffMVR:
   Attributes:
     config: configuration of the networks.
     anchor: what the diffusion process starts from, `diffusion.anchor`.
+    denoises: whether there is such a process; else there is the anchor alone.
 
   Example:
     >>> model = DiffMVR(config=ModelConfig())
@@ -59,11 +61,16 @@ class DiffMVR:
 
   config: ModelConfig
   anchor: Literal["none", "propagated", "fused"] = "none"
+  denoises: bool = True
 
   @classmethod
   def of(cls, config: Config) -> "DiffMVR":
     """The networks of an experiment."""
-    return cls(config=config.model, anchor=config.diffusion.anchor)
+    return cls(
+      config=config.model,
+      anchor=config.diffusion.anchor,
+      denoises=has_denoiser(config),
+    )
 
   @cached_property
   def unet(self) -> UNet:
@@ -110,6 +117,15 @@ class DiffMVR:
 
   def init(self, key: jax.Array, image_size: int) -> Params:
     """Random parameters of every network."""
+    params: Params = {}
+    if self.config.fusion is not None:
+      params |= self._init_fusion(jax.random.fold_in(key, 5), image_size)
+    if self.denoises:
+      params |= self._init_denoising(key, image_size)
+    return params
+
+  def _init_denoising(self, key: jax.Array, image_size: int) -> Params:
+    """Autoencoder, guidance and U-Net."""
     keys = jax.random.split(key, 4)
     image = jnp.zeros((1, image_size, image_size, 3))
     scaling_factor = self.config.autoencoder.scaling_factor
@@ -119,8 +135,6 @@ class DiffMVR:
     }
     if self.anchor != "none":
       params["residual_scale"] = jnp.float32(1)
-    if self.config.fusion is not None:
-      params |= self._init_fusion(jax.random.fold_in(key, 5), image_size)
     branches, context = self.config.unet.branches, {}
     if is_guided(branches):
       params |= self._init_guidance(params, keys[1], keys[2], image)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import jax
 
-from diffmvr_jax.config import Config, needed_arrays
+from diffmvr_jax.config import Config, has_denoiser, needed_arrays
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import WindowSource
+from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.training.assemble import (
   autoencoder_stage,
@@ -38,11 +39,17 @@ def train(config: Config, workdir: Path) -> None:
   Everything is written below `workdir`. A training that is there is resumed.
 
   Raises:
-    InputError: bad data, or a workdir of another configuration.
+    InputError: bad data, a workdir of another configuration, or nothing to
+      train.
     FloatingPointError: a loss is not finite.
     Preempted: SIGTERM arrived; the state is saved.
   """
   workdir.mkdir(parents=True, exist_ok=True)
+  if not has_denoiser(config):
+    if not config.fusion_stage.steps:
+      raise InputError("fusion_stage.steps, diffusion_stage.steps: both are 0")
+    fit_fusion(config, workdir, _initial_networks(config))
+    return
   records = RecordSource(config.data.path, "train")
   windows, held_out = open_training_windows(config, records), None
   if config.validation.every:

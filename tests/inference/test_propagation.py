@@ -189,7 +189,7 @@ def test_the_command_needs_neither_model_nor_face(tmp_path, capsys):
     (["--method", "propagation", "--checkpoint", "x"], "has no model"),
     (["--method", "propagation", "sampling.steps=2"], "has no model"),
     (["--region", "frame", "--checkpoint", "x"], "only with --method"),
-    ([], "give --checkpoint, or --method propagation"),
+    (["--region", "frame"], "only with --method"),
     (
       [*("--method", "propagation", "--region", "frame"), "--flow-prior=x"],
       "knows faces only",
@@ -214,11 +214,12 @@ def test_a_flow_prior_is_used_and_a_missing_one_is_named(tmp_path):
 
   def restored(path: Path | None) -> np.ndarray:
     recipe = CentredRecipe(
-      size=64, lookahead=0, flow_prior=None if path is None else str(path)
+      size=64, lookahead=0, flow_prior="none" if path is None else str(path)
     )
     return Restorer(PropagationFiller(crop_size=64), recipe)(images, masks)
 
   plain = restored(None)
+  assert (restored(Path("faces")) != plain).any()
   assert (restored(tmp_path / "prior.safetensors") != plain).any()
   with pytest.raises(InputError, match=r"nothing\.safetensors"):
     restored(tmp_path / "nothing.safetensors")

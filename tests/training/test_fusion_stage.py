@@ -9,15 +9,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffmvr_jax.checkpoints.model import open_for_inference, save_model
+from diffmvr_jax import pretrained
+from diffmvr_jax.checkpoints.model import (
+  open_for_inference,
+  open_model,
+  save_model,
+)
 from diffmvr_jax.config import FusionStageConfig, OptimizerConfig, check
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import WindowSource
+from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR
 from diffmvr_jax.training.fusion_loss import gradient_error, masked_psnr
 from diffmvr_jax.training.initial import initial_params, measure_residual_scale
 from diffmvr_jax.training.inputs import image_shapes
 from diffmvr_jax.training.loop import train
+from diffmvr_jax.weights.shipping import write_pretrained
 from tests.aligned import SOURCES, anchored, arrays, tiny_fusion
 
 
@@ -144,6 +151,46 @@ def test_an_interrupted_fusion_ends_bit_for_bit_the_same(
   whole = jax.tree.leaves_with_path(open_for_inference(workdir).load())
   for (path, value), (_, other) in zip(one, whole, strict=True):
     assert (np.asarray(value) == np.asarray(other)).all(), path
+
+
+def alone(config, **changes):
+  """The anchor without a diffusion stage."""
+  config = with_steps(config, 2, 0)
+  sampling = dataclasses.replace(config.sampling, steps=0)
+  return dataclasses.replace(config, sampling=sampling, **changes)
+
+
+def test_an_anchor_alone_is_trained_and_fine_tuned(
+  workdir, config, tmp_path, monkeypatch
+):
+  """Without U-Net; from a file, the fusion goes on where it was."""
+  file = tmp_path / "fused8.safetensors"
+  shutil.copytree(workdir / "fusion", tmp_path / "early" / "fusion")
+  for source in (workdir, tmp_path / "early"):  # the last stage, or before it
+    write_pretrained(source, file, ["sampling.steps=0"])
+    saved = open_model(file)
+    assert saved.config.sampling.steps == saved.config.diffusion_stage.steps
+  monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+  again = tmp_path / "again"
+  train(alone(config, init_from="pretrained:fused8"), again)
+  assert not (again / "diffusion").exists()
+  assert rows(again, "fusion")[0]["gain"] > 0.1
+  tuned = open_for_inference(again)
+  assert set(tuned.shapes) == {"fusion", "flow_prior"}
+  prior, before = tuned.load()["flow_prior"], saved.load()["flow_prior"]
+  for name, value in prior.items():
+    np.testing.assert_array_equal(value, before[name])
+  with pytest.raises(InputError, match=r"begun without a U-Net .*init_from="):
+    train(config, again)
+  with pytest.raises(InputError, match=r"diffusion_stage\.steps: both are 0"):
+    none = dataclasses.replace(config.fusion_stage, steps=0)
+    train(alone(config, fusion_stage=none), tmp_path / "nothing")
+
+
+def test_an_anchor_alone_trains_no_autoencoder(config):
+  stage = dataclasses.replace(config.autoencoder_stage, steps=1)
+  with pytest.raises(InputError, match=r"without a U-Net nothing is encoded"):
+    check(alone(config, autoencoder_stage=stage))
 
 
 def test_shapes_of_a_batch_are_what_windows_have(config):
