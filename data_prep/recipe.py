@@ -27,6 +27,7 @@ from data_prep.faces.aligned import Aligned
 from data_prep.faces.flow_prior import FlowPrior, open_flow_prior
 from data_prep.faces.track import LOOKAHEAD
 from data_prep.occlusion.paste import OcclusionConfig
+from data_prep.portraits import mesh_file
 from data_prep.prepare import (
   RealOcclusion,
   SkippedFrame,
@@ -96,7 +97,8 @@ class Recipe:
     """Opens the detectors once, so that errors come before any work.
 
     Args:
-      sources: the videos; drawn clips (numbers) need no detectors.
+      sources: the videos; drawn clips (numbers) need no detectors, nor do
+        portraits with a stored mesh.
 
     Raises:
       InputError: a model is missing or damaged, or there is no such detector.
@@ -105,9 +107,11 @@ class Recipe:
     sources = [source for source in sources if not isinstance(source, int)]
     if not sources:
       return
-    if any(isinstance(source, PortraitSource) for source in sources):
+    stills = [s.path for s in sources if isinstance(s, PortraitSource)]
+    if not all(mesh_file(path).is_file() for path in stills):
       FaceDetector(self.models).close()  # whose model finds the mesh, too
-    self.face_detector().close()
+    if len(stills) < len(sources):
+      self.face_detector().close()
     if self.paste is None:
       self.check_occluder()
 

@@ -66,7 +66,10 @@ def _parser() -> argparse.ArgumentParser:
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument(
-    "--checkpoint", type=Path, help="directory of the training run"
+    "--checkpoint",
+    type=Path,
+    metavar="DIR|pretrained:NAME",
+    help="directory of the training run, or a model of the package",
   )
   parser.add_argument("--data", type=Path, help="folder of records")
   parser.add_argument("--split", default="test")

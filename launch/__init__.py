@@ -1,1 +1,1 @@
-"""Starting runs: the demo, and launchers for clusters."""
+"""Starting runs: the demos, and launchers for clusters."""

@@ -26,7 +26,7 @@ import orbax.checkpoint as ocp
 from data_prep.__main__ import main as prepare_data
 from diffmvr_jax.errors import InputError, run_command
 
-CONFIG = Path(__file__).parents[1] / "configs" / "demo.py"
+CONFIG = Path(__file__).parents[1] / "configs" / "drawn64.py"
 SETTINGS = (
   "autoencoder_stage.steps=30",
   "autoencoder_stage.batch_size=8",

@@ -7,6 +7,8 @@ import numpy as np
 
 from data_prep import recipe
 from data_prep.detectors.given_masks import GivenMasks
+from diffmvr_jax import pretrained
+from tests.aligned import anchor_alone, write_stand_in
 from tests.data_prep.clips import CentredRecipe, drawn
 
 README = Path(__file__).parents[1] / "README.md"
@@ -19,12 +21,12 @@ class NoHands(CentredRecipe):
     return GivenMasks(np.zeros((99, 160, 160), bool))
 
 
-def test_the_readmes_python_runs(tiny_checkpoint, tmp_path, monkeypatch):
+def test_the_readmes_python_runs(tiny_config, tmp_path, monkeypatch):
   (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-  (workdir,) = re.findall(r'from_checkpoint\("(.*?)"\)', code)
-  (tmp_path / workdir).parent.mkdir(parents=True)
-  (tmp_path / workdir).symlink_to(tiny_checkpoint)
-  monkeypatch.chdir(tmp_path)
+  prior = pretrained.flow_prior_file()
+  (tmp_path / prior.name).write_bytes(prior.read_bytes())
+  write_stand_in(tmp_path / "faces128.safetensors", anchor_alone(tiny_config))
+  monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
   monkeypatch.setattr(recipe, "Recipe", NoHands)
   frames = np.stack(drawn(3)[0][:6])
   masks = np.zeros(frames.shape[:3], bool)

@@ -6,6 +6,7 @@ from data_prep.portraits.clip import (
   PortraitClip,
   PortraitFrame,
   load,
+  mesh_file,
   portrait_clip,
 )
 
@@ -15,5 +16,6 @@ __all__ = [
   "PortraitClip",
   "PortraitFrame",
   "load",
+  "mesh_file",
   "portrait_clip",
 ]

@@ -32,6 +32,7 @@ _FINER = 1.3  # pixels of the still per pixel of the frame
 _MARGIN = 0.25  # of the frame, what is kept of the still around it
 _VIEW = (1.8, 2.3)  # the frame's side over the face's
 _MIN_FACE = 48  # pixels; below this there is nothing to see
+_POINTS = 478  # of MediaPipe's mesh, with those of the irises
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +72,17 @@ class PortraitFrame:
 def load(path: str | Path, models: str | Path | None = None) -> Portrait:
   """Reads a portrait and finds its face.
 
+  If `NAME.mesh.npy` lies beside the picture, the face's mesh is read from
+  there, and MediaPipe is not needed.
+
   Args:
     path: a picture.
     models: folder of MediaPipe's models, see
       `data_prep.detectors.mediapipe_files`.
 
   Raises:
-    InputError: not a picture; no face in it; the face is too small.
+    InputError: not a picture; no face in it; the face is too small; the mesh
+      is none of this picture.
   """
   try:
     content = Path(path).read_bytes()
@@ -87,7 +92,9 @@ def load(path: str | Path, models: str | Path | None = None) -> Portrait:
   if picture is None:
     raise InputError(f"{path}: not a picture that can be read")
   image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-  mesh = face_mesh(image, models)
+  mesh = _stored_mesh(path, image)
+  if mesh is None:
+    mesh = face_mesh(image, models)
   if mesh is None:
     raise InputError(f"{path}: no face in this portrait")
   if face_extent(from_mediapipe(mesh[:, :2]))[1] < _MIN_FACE:
@@ -98,6 +105,29 @@ def load(path: str | Path, models: str | Path | None = None) -> Portrait:
     image=image,
     mesh=mesh,
   )
+
+
+def mesh_file(path: str | Path) -> Path:
+  """Returns the file in which a portrait's mesh may lie, see `load`."""
+  return Path(path).with_suffix(".mesh.npy")
+
+
+def _stored_mesh(path: str | Path, image: np.ndarray) -> np.ndarray | None:
+  """The mesh that lies beside a portrait, (478, 3) in pixels, if one does."""
+  stored = mesh_file(path)
+  if not stored.is_file():
+    return None
+  try:
+    mesh = np.load(stored).astype(np.float64)
+  except (OSError, ValueError) as error:
+    raise InputError(f"{stored}: cannot be read ({error})") from error
+  bounds = image.shape[1::-1]
+  if (
+    mesh.shape != (_POINTS, 3)
+    or not ((mesh[:, :2] >= 0) & (mesh[:, :2] <= bounds)).all()
+  ):
+    raise InputError(f"{stored}: not {_POINTS} points (x, y, z) of the picture")
+  return mesh
 
 
 class PortraitClip:

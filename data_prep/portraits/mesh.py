@@ -10,6 +10,7 @@ then follow the middle of each eye and of the mouth, then the rings.
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -140,12 +141,11 @@ def triangles() -> np.ndarray:
 
 @cache
 def _mesh_triangles() -> np.ndarray:
-  """(852, 3) of the face; eyes and mouth are holes."""
-  from mediapipe.tasks.python import vision
+  """(852, 3) of the face; eyes and mouth are holes.
 
-  edges = vision.FaceLandmarksConnections.FACE_LANDMARKS_TESSELATION
-  # Three edges in turn make a triangle.
-  return np.array([edge.start for edge in edges]).reshape(-1, 3)
+  They are those of MediaPipe's `FACE_LANDMARKS_TESSELATION`.
+  """
+  return np.load(Path(__file__).with_name("triangles.npy")).astype(int)
 
 
 def _rings(mesh: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -153,6 +153,43 @@ def cell(values: Mapping[str, Mapping[str, float]], name: str) -> str:
   return f"{values[name]['value']:.{DEFINITIONS[name].digits}f}"
 
 
+def losses(
+  model: str,
+  methods: Mapping[str, Mapping[str, Mapping[str, float]]],
+  metrics: Collection[str],
+) -> list[str]:
+  """Says in sentences which other methods are better than the model.
+
+  Args:
+    model: name of the model.
+    methods: values by method and metric.
+    metrics: keys of `DEFINITIONS` that count.
+
+  Example:
+    >>> methods = {
+    ...   "ours": {"psnr_mask": {"value": 3.0}},
+    ...   "b": {"psnr_mask": {"value": 4.0}}}
+    >>> losses("ours", methods, ["psnr_mask"])
+    ['PSNR in mask: b is better than ours, 4.00 against 3.00.']
+  """
+  sentences = []
+  for key in metrics:
+    own = methods[model][key]["value"]
+    label = DEFINITIONS[key].title.split(",")[0]
+    sentences += [
+      f"{label}: {name} is better than {model}, {cell(values, key)} against "
+      f"{cell(methods[model], key)}."
+      for name, values in methods.items()
+      if name != model and _better(values[key]["value"], own, key)
+    ]
+  return sentences
+
+
+def _better(value: float, other: float, key: str) -> bool:
+  larger = DEFINITIONS[key].larger_is_better
+  return value > other if larger else value < other
+
+
 def verdict(
   model: str, methods: Mapping[str, Mapping[str, Mapping[str, float]]]
 ) -> list[str]:
@@ -174,8 +211,7 @@ def verdict(
     groups: dict[str, list[str]] = {"beats": [], "does not beat": []}
     for name, values in methods.items():
       if name != model and key in values:
-        other = values[key]["value"]
-        better = own > other if definition.larger_is_better else own < other
+        better = _better(own, values[key]["value"], key)
         groups["beats" if better else "does not beat"].append(name)
     said = [f"{verb} {', '.join(n)}" for verb, n in groups.items() if n]
     label = definition.title.split(",")[0]

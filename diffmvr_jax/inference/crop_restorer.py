@@ -57,7 +57,7 @@ class CropRestorer:
       parameters are `params["tiny_decoder"]`; None means the model's own.
 
   Example:
-    >>> restorer = CropRestorer.from_checkpoint("runs/demo")  # doctest: +SKIP
+    >>> restorer = CropRestorer.from_checkpoint("runs/ward")  # doctest: +SKIP
     >>> restored = restorer(window)  # doctest: +SKIP
   """
 

@@ -132,7 +132,7 @@ def test_integers_are_accepted_for_floats():
 
 
 def test_blend_needs_a_four_channel_unet():
-  config = load_config(CONFIGS / "demo.py")
+  config = load_config(CONFIGS / "drawn64.py")
   model = dataclasses.replace(config.model, mask_conditioning="blend")
   with pytest.raises(InputError, match="in_channels=4"):
     check(dataclasses.replace(config, model=model))

@@ -14,13 +14,15 @@ from data_prep.portraits.fit_flow_prior import (  # noqa: E402 (as above)
   flow_between,
   true_flows,
 )
+from data_prep.portraits.mesh import triangles  # noqa: E402 (as above)
 from data_prep.sources import expand  # noqa: E402 (as above)
 from diffmvr_jax.data.records import RecordSource  # noqa: E402 (as above)
 from diffmvr_jax.errors import InputError  # noqa: E402 (as above)
 
+ROOT = Path(__file__).parents[2]
 SIZE = 128
 # Of `skimage.data.astronaut()`, as MediaPipe finds it, in 1/32 of a pixel.
-MESH = np.load(Path(__file__).parent / "astronaut_mesh.npy") / 32
+MESH = np.load(ROOT / "launch" / "astronaut_mesh.npy") / 32
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,14 @@ def detail(image):
   """Brightness without noise, and without the changing light."""
   grey = image.astype(np.float32).mean(-1)
   return cv2.GaussianBlur(grey, (0, 0), 1.0) - cv2.GaussianBlur(grey, (0, 0), 8)
+
+
+def test_triangles_are_those_of_mediapipe():
+  from mediapipe.tasks.python import vision
+
+  edges = vision.FaceLandmarksConnections.FACE_LANDMARKS_TESSELATION
+  starts = np.array([edge.start for edge in edges]).reshape(-1, 3)
+  np.testing.assert_array_equal(triangles()[: len(starts)], starts)
 
 
 def test_a_clip_is_a_function_of_portrait_and_seed(portrait):
