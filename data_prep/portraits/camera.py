@@ -36,11 +36,14 @@ class Camera:
     self._size, self._fps = size, fps
     self._shutter = rng.uniform(0.15, 0.65)
     time = np.arange(frames) / fps
+    # Some film is all but flawless: steady light, no noise, no compression.
+    flawless = rng.random() < 0.25
     changing = rng.choice([0.25, 1.0, 2.0], p=[0.45, 0.4, 0.15])
+    changing *= 0.1 if flawless else 1.0
     self._gain = np.exp(
       rng.normal(-0.08, 0.18) + 0.045 * changing * _wander(rng, time, 0.4)
     )
-    if rng.random() < 0.12:  # a lamp is turned on, a cloud passes
+    if rng.random() < 0.12 and not flawless:  # a lamp is turned on, a cloud
       edge = 1 / (1 + np.exp(-(time - rng.uniform(0, time[-1])) / 0.08))
       self._gain *= np.exp(rng.normal(0, 0.15) * edge)
     most = max(1.0, _BRIGHT / max(brightest, 1.0))
@@ -68,6 +71,7 @@ class Camera:
     self._noise = float(
       rng.choice([0.5, 1.5, 3.0, 5.0], p=[0.3, 0.4, 0.2, 0.1])
     )
+    self._noise *= 0.2 if flawless else 1.0
     grain = rng.normal(size=(size + 64, size + 64, 3)).astype(np.float32)
     # Film from phones is denoised: its noise is smooth, and mostly grey.
     grain = cv2.GaussianBlur(grain, (0, 0), rng.uniform(0.35, 0.9))
@@ -75,7 +79,8 @@ class Camera:
     self._grain = grain / grain.std()
     self._offsets = rng.integers(0, 64, (frames, 2))
     self._codec = str(rng.choice(["x264", "jpeg", "none"], p=[0.5, 0.35, 0.15]))
-    self._quality = rng.uniform(0, 1)
+    self._finest = 12 if flawless else 18  # x264's rate factor
+    self._loss = rng.uniform(0, 0.3 if flawless else 1.0)
 
   def exposed(
     self, image: np.ndarray, speed: np.ndarray, index: int
@@ -113,9 +118,9 @@ class Camera:
   def developed(self, images: list[np.ndarray]) -> list[np.ndarray]:
     """Compresses a clip, and decodes it again."""
     if self._codec == "x264" and self._size % 2 == 0:
-      return _through_x264(images, self._fps, 18 + 13 * self._quality)
+      return _through_x264(images, self._fps, self._finest + 13 * self._loss)
     if self._codec == "jpeg":
-      return [_through_jpeg(image, 55 + 40 * self._quality) for image in images]
+      return [_through_jpeg(image, 95 - 40 * self._loss) for image in images]
     return images
 
   def _smeared(self, image: np.ndarray, speed: np.ndarray) -> np.ndarray:

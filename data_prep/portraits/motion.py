@@ -54,7 +54,9 @@ def draw_motion(
     openness: of the still's mouth, height over width.
   """
   # Half of the people are calm, some hardly move, a few are quick.
-  energy = float(rng.choice([0.35, 0.7, 1.0, 1.6], p=[0.15, 0.35, 0.35, 0.15]))
+  energy = float(
+    rng.choice([0.1, 0.35, 0.7, 1.0, 1.6], p=[0.12, 0.15, 0.3, 0.3, 0.13])
+  )
   time = np.arange(frames) / fps
   poses = _poses(rng, time, energy, width=3)
   turn = poses * [0.2, 0.1, 0.075] + _gestures(rng, time, energy)
@@ -140,7 +142,7 @@ def _expressions(
   syllables = _noise(rng, time, 4.5, 1)[:, 0]
   slow = _noise(rng, time, 0.4, 6)
   # Some people hardly move their faces, some make faces.
-  lively = float(rng.choice([0.6, 1.0, 1.6], p=[0.3, 0.45, 0.25]))
+  lively = float(rng.choice([0.25, 0.6, 1.0, 1.6], p=[0.12, 0.25, 0.4, 0.23]))
   loud = lively * rng.uniform(0.5, 1.2)
   jaw = phrase * loud * np.clip(0.055 + 0.055 * syllables, 0, 0.18)
   if rng.random() < 0.25:  # a gape, a laugh, or a yawn

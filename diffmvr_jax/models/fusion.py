@@ -16,10 +16,11 @@ stage at half the resolution,
 
 with q_k where the source is known. What is painted is
 
-  y = c + g Σ_k w_k (J_k − c) + g' (S − c) + e                        (3)
+  y = c + (1 − s) (g Σ_k w_k (J_k − c) + g' (S − c) + e)              (3)
 
-with S the symmetric image where there is one. g, g', l and the residual e
-(a fine and a coarse one) are outputs of heads that start at zero: an
+with S the symmetric image where there is one, and s the confidence of c: what
+is known well changes little, and what is visible not at all. g, g', l and the
+residual e (a fine and a coarse one) are outputs of heads that start at zero: an
 untrained network gives c. All convolutions are dense ones, because XLA's CPU
 backend is a hundred times slower on depthwise ones.
 """
@@ -100,8 +101,8 @@ class Fusion(nn.Module):
     base = seen.propagated
     apart = images - base[:, None]
     mean = jnp.einsum("nhwk,nkhwc->nhwc", weights, apart)
-    mirror = _mirror(seen) - base
-    return base + mixed * mean + mirrored * mirror + residual
+    change = mixed * mean + mirrored * (_mirror(seen) - base) + residual
+    return base + (1 - seen.confidence) * change
 
   def _fine(
     self,

@@ -1,13 +1,18 @@
 """What the fusion stage minimises, in and around the mask.
 
-With y the fused image, x the truth, and w = 1 under the mask and within a few
-pixels of it, else 0,
+With y the fused image, x the truth, and w = 1 under the mask and at its border,
+else 0, the error of a frame is
 
-  L = ⟨√(|y − x|² + ε²)⟩_w + λ Σ_s ⟨|∇ D_s y − ∇ D_s x|⟩_w              (a)
+  E(y) = ⟨√(|y − x|² + ε²)⟩_w + λ Σ_s ⟨|∇ D_s y − ∇ D_s x|⟩_w           (a)
 
 where D_s shrinks by 2^s, ∇ are differences of neighbours along both axes, and
-⟨·⟩_w is the mean weighed by w, of one frame. The first term is Charbonnier's
-(Lai et al. 2017); the second keeps edges sharp at every scale.
+⟨·⟩_w is the mean weighed by w. The first term is Charbonnier's (Lai et al.
+2017); the second keeps edges sharp at every scale. What is minimised is the
+part of the propagated image's error that is left,
+
+  L = mean over frames of E(y) / (E(c) + δ),                            (b)
+
+so that a frame that is almost right counts as much as one that is far off.
 """
 
 import jax
@@ -23,12 +28,13 @@ from diffmvr_jax.training.inputs import Batch
 from diffmvr_jax.training.objectives import Loss, Metrics
 
 _EPSILON = 1e-3  # ε, for images in [−1, 1]
-_MARGIN = 4  # pixels around the mask that count
+_MARGIN = 1  # pixels around the mask that count, against seams
+_LEAST = 0.02  # δ; below it a frame is right
 _SCALES = 3
 
 
 def fusion_loss(model: DiffMVR, gradient_weight: float) -> Loss:
-  """Formula (a); λ is `gradient_weight`."""
+  """Formula (b); λ is `gradient_weight`."""
 
   def loss(
     params: Params, batch: Batch, keys: jax.Array, step: jax.Array
@@ -40,10 +46,12 @@ def fusion_loss(model: DiffMVR, gradient_weight: float) -> Loss:
     mask = flatten_frames(batch["mask"]).astype(jnp.float32)
     side = 2 * _MARGIN + 1
     weight = nn.max_pool(mask, (side, side), (1, 1), "SAME")
-    pixels = weighed(jnp.sqrt(jnp.square(image - truth) + _EPSILON**2), weight)
-    edges = gradient_error(image, truth, weight)
-    total = jnp.mean(pixels + gradient_weight * edges)
     before = to_float(flatten_frames(batch["propagated"]))
+    after, start = (
+      frame_error(one, truth, weight, gradient_weight)
+      for one in (image, before)
+    )
+    total = jnp.mean(after / (start + _LEAST))
     psnr = masked_psnr(image, truth, mask)
     gain = psnr - masked_psnr(before, truth, mask)
     return total, {
@@ -53,6 +61,24 @@ def fusion_loss(model: DiffMVR, gradient_weight: float) -> Loss:
     }
 
   return loss
+
+
+def frame_error(
+  image: Float[Array, "n h w 3"],
+  truth: Float[Array, "n h w 3"],
+  weight: Float[Array, "n h w 1"],
+  gradient_weight: float,
+) -> Float[Array, " n"]:
+  """Formula (a); λ is `gradient_weight`.
+
+  Example:
+    >>> flat, one = jnp.zeros((1, 8, 8, 3)), jnp.ones((1, 8, 8, 1))
+    >>> round(float(frame_error(flat + 0.5, flat, one, 0.5)[0]), 3)
+    0.5
+  """
+  apart = jnp.sqrt(jnp.square(image - truth) + _EPSILON**2)
+  edges = gradient_error(image, truth, weight)
+  return weighed(apart, weight) + gradient_weight * edges
 
 
 def gradient_error(

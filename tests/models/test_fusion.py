@@ -66,6 +66,7 @@ def test_sources_that_fit_the_surroundings_weigh_more(network, seen):
   still = seen.replace(
     frame=truth,
     propagated=truth - 0.5,
+    confidence=jnp.zeros_like(seen.confidence),
     mask=jnp.zeros_like(seen.mask).at[:, 8:16, 8:16].set(1),
     sources=jnp.stack([truth, truth - 1, truth, truth], 1),
     known=jnp.ones_like(seen.known),
@@ -75,6 +76,18 @@ def test_sources_that_fit_the_surroundings_weigh_more(network, seen):
   bias = params["fine_out"] | {"bias": gate}
   fused = apply(params | {"fine_out": bias}, still)
   assert float(jnp.abs(fused - truth).max()) < 0.1
+
+
+def test_what_is_sure_changes_little(network, seen):
+  """Equation 3, with a residual e of 1 everywhere."""
+  apply, params = network
+  residual = jnp.zeros((4, 9)).at[:, 6:].set(1).ravel()
+  bias = params["fine_out"] | {"bias": residual}
+  sure = jnp.full_like(seen.confidence, 0.75).at[:, :4].set(1)
+  fused = apply(params | {"fine_out": bias}, seen.replace(confidence=sure))
+  change = fused - seen.propagated
+  assert float(jnp.abs(change[:, :4]).max()) == 0
+  np.testing.assert_allclose(change[:, 4:], 0.25, atol=1e-5)
 
 
 def test_a_warp_looks_where_the_flow_points():
