@@ -10,7 +10,6 @@ from typing import Any
 import jax
 
 from diffmvr_jax.data.records import RecordSource
-from diffmvr_jax.data.windows import PROPAGATED
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluation.clips import (
   Method,
@@ -99,7 +98,7 @@ def evaluate_records(
       methods.by_name,
       records,
       loaded.networks,
-      arrays=dict.fromkeys((*PROPAGATED, *methods.arrays)),
+      arrays=dict.fromkeys(methods.arrays),
       part=slice(jax.process_index(), None, jax.process_count()),
       on_clip=media.add_clip if jax.process_index() == 0 else None,
     )

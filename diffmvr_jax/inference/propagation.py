@@ -55,12 +55,13 @@ class PropagationFiller:
 def propagated(clip: Window) -> np.ndarray:
   """Returns the propagated frames of a clip, (frame, h, w, 3) uint8.
 
+  Those that records hold are not taken, since a prior that was learned from
+  faces may have helped to make them.
+
   Args:
     clip: all frames of a clip in order, (frame, h, w, c), named as in the data
-      contract. Without `propagated`, it is computed.
+      contract.
   """
-  if "propagated" in clip:
-    return clip["propagated"]
   from data_prep.faces.propagation import Propagator
 
   propagate = Propagator()
