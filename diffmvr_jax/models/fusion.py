@@ -76,7 +76,7 @@ class Fusion(nn.Module):
     images, known = look(seen, flow)
     lacking = mismatch(seen, images, cell)
     inputs = [
-      space_to_depth(gathered(seen, images, known), cell),
+      *(space_to_depth(x, cell) for x in gathered(seen, images, known)),
       _as_channels(_per_source(pooled, flow, cell)) / _PIXELS,
       _everywhere(seen.valid, size // cell),
       _as_features(lacking),
@@ -99,8 +99,10 @@ class Fusion(nn.Module):
     prior = enlarge(fit, cell) + jnp.log(known + 1e-6)
     weights = jax.nn.softmax(prior + logits, -1)
     base = seen.propagated
-    apart = images - base[:, None]
-    mean = jnp.einsum("nhwk,nkhwc->nhwc", weights, apart)
+    # No einsum: it would be a product of tiny matrices for each pixel.
+    mean = sum(
+      weights[..., k, None] * (images[:, k] - base) for k in range(count)
+    )
     change = mixed * mean + mirrored * (_mirror(seen) - base) + residual
     return base + (1 - seen.confidence) * change
 
@@ -114,14 +116,14 @@ class Fusion(nn.Module):
     """l, g, g' and the fine part of e, from the sources as corrected."""
     config, by = self.config, self.config.cell // 2
     told = self._conv(config.features, "tell", side=1)(cells)
-    x = [space_to_depth(gathered(seen, images, known), 2), enlarge(told, by)]
+    inputs = [space_to_depth(x, 2) for x in gathered(seen, images, known)]
     x = self._conv(config.fine_channels, "fine_in", side=1)(
-      jnp.concatenate(x, -1)
+      jnp.concatenate([*inputs, enlarge(told, by)], -1)
     )
     for i in range(config.fine_blocks):
       x = Residual(config.fine_channels, self.dtype, name=f"fine_{i}")(x)
     outputs = 4 * (config.sources + 5)
-    x = self._conv(outputs, "fine_out", zero=True)(nn.silu(x))
+    x = self._conv(outputs, "fine_out", side=1, zero=True)(nn.silu(x))
     places = [config.sources + i for i in (0, 1, 2)]
     return jnp.split(depth_to_space(x, 2), places, -1)
 
@@ -219,13 +221,13 @@ def gathered(
   seen: Sightings,
   images: Float[Array, "n k h w 3"],
   known: Float[Array, "n h w k"],
-) -> Float[Array, "n h w c"]:
+) -> list[Float[Array, "n h w _"]]:
   """All that is known of each pixel, most of it relative to c."""
   base = seen.propagated
   there = jnp.broadcast_to(
     seen.symmetric_valid[:, None, None, None], seen.mask.shape
   )
-  parts: list[Any] = [
+  return [
     (seen.frame - base) * (1 - seen.mask),
     seen.mask,
     base,
@@ -235,7 +237,6 @@ def gathered(
     _mirror(seen) - base,
     there,
   ]
-  return jnp.concatenate(parts, -1)
 
 
 def _mirror(seen: Sightings) -> Float[Array, "n h w 3"]:

@@ -137,8 +137,11 @@ def set_up(
 
 
 def _replicable(value: Any) -> Any:
-  """An input that every process may feed to a program of all of them."""
-  if jax.process_count() > 1 and getattr(value, "is_fully_addressable", True):
+  """An input that may be fed to a program on all devices of all processes.
+
+  What a checkpoint gives lies on one device, and would stay there.
+  """
+  if jax.device_count() > 1 and getattr(value, "is_fully_addressable", True):
     return np.asarray(value)
   return value
 

@@ -92,6 +92,14 @@ def test_losses_agree_on_every_mesh(mesh, alone, records, tmp_path):
   np.testing.assert_allclose(found, alone, rtol=1e-5)
 
 
+def test_a_run_on_two_devices_starts_from_a_checkpoint(
+  tiny_checkpoint, records, tmp_path
+):
+  settings = [f"init_from={tiny_checkpoint}", "diffusion_stage.steps=2"]
+  process = start(tmp_path, records, (2, 1, 1), devices=2, overrides=settings)
+  assert len(losses(tmp_path, process)) == 2
+
+
 def test_a_run_changes_its_mesh_and_the_motion_loss_crosses_devices(
   alone, records, tmp_path
 ):
