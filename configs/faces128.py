@@ -8,8 +8,9 @@ r"""Faces at 128 px: the model that comes with the package.
   python -m diffmvr_jax.train --config configs/faces128.py \
     --workdir runs/faces128
   python -m diffmvr_jax.train --config configs/faces128.py \
-    --workdir runs/faces128-final init_from=runs/faces128 \
-    fusion_stage.steps=2000 fusion_stage.optimizer.decay=cosine
+    --workdir runs/faces128-final init_from=runs/faces128 seed=1 \
+    fusion_stage.steps=1600 fusion_stage.optimizer.decay=cosine \
+    fusion_stage.optimizer.warmup_steps=50
   python -m diffmvr_jax.convert pretrained runs/faces128-final \
     --out faces128.safetensors
 

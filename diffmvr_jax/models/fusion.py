@@ -16,13 +16,16 @@ stage at half the resolution,
 
 with q_k where the source is known. What is painted is
 
-  y = c + (1 − s) (g Σ_k w_k (J_k − c) + g' (S − c) + e)              (3)
+  y = c + (1 − s) r (g Σ_k w_k (J_k − c) + g' (S − c) + e)            (3)
+  r = min(1, √(mean_k E_k) / τ), or 1 where nobody has seen anything  (4)
 
 with S the symmetric image where there is one, and s the confidence of c: what
-is known well changes little, and what is visible not at all. g, g', l and the
-residual e (a fine and a coarse one) are outputs of heads that start at zero: an
-untrained network gives c. All convolutions are dense ones, because XLA's CPU
-backend is a hundred times slower on depthwise ones.
+is known well changes little, and what is visible not at all. E of equation (4)
+is that of the flows as they came: where all sources fit, as in a scene that
+stands still, c is right to a grey level, and a network can only spoil it. g,
+g', l and the residual e (a fine and a coarse one) are outputs of heads that
+start at zero: an untrained network gives c. All convolutions are dense ones,
+because XLA's CPU backend is a hundred times slower on depthwise ones.
 """
 
 from typing import Any
@@ -47,6 +50,7 @@ from diffmvr_jax.models.warping import (
 
 _COLOUR = 0.7  # share of the colour's mismatch that is taken at first
 _FLOOR = 0.01  # ε of Eq. (2), for images in [−1, 1]
+_MISFIT = 0.08  # τ of Eq. (4), for images in [−1, 1]
 _SHIFT_GAIN = 4.0
 _PIXELS = 8.0  # flows are divided by it before the network sees them
 
@@ -75,6 +79,7 @@ class Fusion(nn.Module):
     flow = _per_source(enlarge, seen.flow, size // seen.flow.shape[2])
     images, known = look(seen, flow)
     lacking = mismatch(seen, images, cell)
+    room = enlarge(misfit(seen, lacking[..., -count:]), cell)
     inputs = [
       *(space_to_depth(x, cell) for x in gathered(seen, images, known)),
       _as_channels(_per_source(pooled, flow, cell)) / _PIXELS,
@@ -104,7 +109,8 @@ class Fusion(nn.Module):
       weights[..., k, None] * (images[:, k] - base) for k in range(count)
     )
     change = mixed * mean + mirrored * (_mirror(seen) - base) + residual
-    return base + (1 - seen.confidence) * change
+    room = jnp.where(seen.confidence > 0, room, 1)
+    return base + (1 - seen.confidence) * room * change
 
   def _fine(
     self,
@@ -215,6 +221,16 @@ def mismatch(
   lacking = carried(pooled(both, cell) / jnp.maximum(share, 0.05), weight)
   count = images.shape[1]
   return lacking.at[..., -count:].set(jnp.maximum(lacking[..., -count:], 1e-6))
+
+
+def misfit(
+  seen: Sightings, squares: Float[Array, "n i j k"]
+) -> Float[Array, "n i j 1"]:
+  """Equation (4), of what each source lacks."""
+  there = seen.valid[:, None, None]
+  count = jnp.maximum(there.sum(-1, keepdims=True), 1)
+  mean = (squares * there).sum(-1, keepdims=True) / count
+  return jnp.minimum(1, jnp.sqrt(mean + 1e-9) / _MISFIT)
 
 
 def gathered(
