@@ -71,7 +71,7 @@ def write_photograph(path: Path) -> None:
       "scikit-image is missing; pip install 'diffmvr-jax[demo]'"
     ) from error
   image = cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR)
-  path.write_bytes(cv2.imencode(".png", image)[1])
+  path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
   np.save(mesh_file(path), np.load(_MESH) / 32)
 
 
