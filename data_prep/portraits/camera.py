@@ -38,7 +38,7 @@ class Camera:
     time = np.arange(frames) / fps
     # Some film is all but flawless: steady light, no noise, no compression.
     flawless = rng.random() < 0.25
-    changing = rng.choice([0.25, 1.0, 2.0], p=[0.45, 0.4, 0.15])
+    changing = float(rng.choice([0.25, 1.0, 2.0], p=[0.45, 0.4, 0.15]))
     changing *= 0.1 if flawless else 1.0
     self._gain = np.exp(
       rng.normal(-0.08, 0.18) + 0.045 * changing * _wander(rng, time, 0.4)
@@ -106,7 +106,8 @@ class Camera:
     ).astype(np.float32)
     shade = 1 + self._shade_size * np.tensordot(phases, self._shade, 1)
     shade = cv2.resize(shade, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    image = cv2.multiply(image, cv2.merge([shade] * 3), scale=_TONES)
+    shades = cv2.merge([shade] * 3)
+    image = cv2.multiply(image, shades, scale=_TONES, dtype=cv2.CV_32F)
     tones = np.clip(image, 0, len(self._curves[0]) - 1).astype(np.uint16)
     image = np.take(self._curves[index], tones)
     y, x = self._offsets[index]
