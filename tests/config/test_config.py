@@ -33,14 +33,14 @@ def test_every_shipped_config_loads(path):
 
 
 def test_override_reaches_a_nested_field():
-  config = load_config(CONFIGS / "demo.py", ["model.unet.alpha=(0.3,0.7)"])
+  config = load_config(CONFIGS / "drawn64.py", ["model.unet.alpha=(0.3,0.7)"])
   assert config.model.unet.alpha == (0.3, 0.7)
 
 
 def test_the_word_none_is_a_choice_where_there_is_one():
   config = load_config(CONFIGS / "sd15_512_v5e_256.py", ["model.remat=none"])
   assert config.model.remat == "none"
-  assert load_config(CONFIGS / "demo.py", ["init_from=none"]).init_from is None
+  assert load_config(CONFIGS / "drawn64.py", ["init_from=none"]).init_from is None
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_word_none_is_a_choice_where_there_is_one():
 )
 def test_bad_override_is_one_line(override, said):
   with pytest.raises(InputError) as caught:
-    load_config(CONFIGS / "demo.py", [override])
+    load_config(CONFIGS / "drawn64.py", [override])
   assert said in str(caught.value)
   assert "\n" not in str(caught.value)
 
@@ -126,7 +126,7 @@ def test_config_file_of_the_wrong_type_is_refused(tmp_path):
 
 
 def test_integers_are_accepted_for_floats():
-  config = load_config(CONFIGS / "demo.py", ["diffusion.noise_share=1"])
+  config = load_config(CONFIGS / "drawn64.py", ["diffusion.noise_share=1"])
   assert config.diffusion.noise_share == 1.0
   assert isinstance(config.diffusion.noise_share, float)
 
@@ -140,7 +140,7 @@ def test_blend_needs_a_four_channel_unet():
 
 def test_command_ends_in_one_line_and_code_2(tmp_path):
   command = [sys.executable, "-m", "diffmvr_jax.train"]
-  command += ["--config", str(CONFIGS / "demo.py")]
+  command += ["--config", str(CONFIGS / "drawn64.py")]
   command += ["--workdir", str(tmp_path), "sede=1"]
   run = subprocess.run(command, capture_output=True, text=True, check=False)
   assert run.returncode == 2
