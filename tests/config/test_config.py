@@ -40,7 +40,8 @@ def test_override_reaches_a_nested_field():
 def test_the_word_none_is_a_choice_where_there_is_one():
   config = load_config(CONFIGS / "sd15_512_v5e_256.py", ["model.remat=none"])
   assert config.model.remat == "none"
-  assert load_config(CONFIGS / "drawn64.py", ["init_from=none"]).init_from is None
+  config = load_config(CONFIGS / "drawn64.py", ["init_from=none"])
+  assert config.init_from is None
 
 
 @pytest.mark.parametrize(
