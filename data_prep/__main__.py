@@ -23,6 +23,7 @@ from data_prep.portraits.fit_flow_prior import fit_flow_prior
 from data_prep.recipe import Recipe
 from data_prep.sources import expand
 from diffmvr_jax.errors import InputError, run_command
+from diffmvr_jax.terminal import add_verbose_option
 
 
 def main(argv: list[str]) -> None:
@@ -176,6 +177,7 @@ def _add_fit_flow_prior(commands) -> None:
   command.add_argument("--out", type=Path, required=True)
   command.add_argument("--seed", type=int, default=0)
   command.add_argument("--models", help="folder of MediaPipe's .task files")
+  add_verbose_option(command)
   command.set_defaults(run=_fit_flow_prior)
 
 
@@ -264,6 +266,7 @@ def _add_recipe(command) -> None:
     help="how faces move, which helps to propagate what was seen: as the "
     "package knows it (faces), or as fit-flow-prior wrote it",
   )
+  add_verbose_option(command)
 
 
 def _recipe(arguments) -> Recipe:

@@ -23,6 +23,7 @@ from diffmvr_jax.evaluation.records import evaluate_records
 from diffmvr_jax.evaluation.summary import METRICS, as_text
 from diffmvr_jax.evaluation.videos import evaluate_videos
 from diffmvr_jax.runtime.processes import initialize
+from diffmvr_jax.terminal import add_verbose_option
 
 
 def main(argv: list[str]) -> None:
@@ -103,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     default=METRICS,
     help="comma-separated; all of them if not given",
   )
+  add_verbose_option(parser)
   return parser
 
 

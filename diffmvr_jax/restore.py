@@ -39,6 +39,7 @@ from diffmvr_jax.inference.previews import PreviewPaths
 from diffmvr_jax.inference.request import Request, carry_out
 from diffmvr_jax.inference.stream import StreamOptions
 from diffmvr_jax.pretrained import DEFAULT, PREFIX
+from diffmvr_jax.terminal import add_verbose_option
 
 
 def main(argv: list[str]) -> None:
@@ -171,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     help="how faces move, which helps to propagate: as the package knows it "
     "(faces), or as data_prep fit-flow-prior wrote it",
   )
+  add_verbose_option(parser)
   raw = parser.add_argument_group("pictures and raw frames")
   raw.add_argument("--fps", type=Fraction, help="frames per second (25)")
   raw.add_argument("--size", type=_size, help="WIDTHxHEIGHT of raw frames")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from data_prep.clip import Frame
 from data_prep.dataset.finish import Splitting
@@ -28,6 +27,7 @@ from data_prep.recipe import OpenVideo, Recipe, seed_of
 from data_prep.sources import expand
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import write_atomically
+from diffmvr_jax.terminal import progress_bar
 
 _DATA_YAML = """\
 # Written by `python -m data_prep annotate`. Look at the labels, correct them,
@@ -114,7 +114,8 @@ def annotate(
   recipe.check_detectors(sources)
   split_of = splitting.of(source.stem for source in sources)
   failures = 0
-  for source in tqdm(sources, unit="video", desc="annotate"):
+  bar = progress_bar(sources, unit="video", desc="annotate")
+  for source in bar:
     split = split_of[source.stem]
     try:
       for picture in annotate_video(
@@ -126,7 +127,7 @@ def annotate(
       ):
         write_picture(picture, out, split)
     except InputError as error:
-      tqdm.write(f"failed: {error}", file=sys.stderr)
+      bar.write(f"failed: {error}", file=sys.stderr)
       failures += 1
   print(write_data_yaml(out))
   return failures

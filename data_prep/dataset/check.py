@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from data_prep.dataset.splits import SPLITS
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.media.contact_sheet import contact_sheet
+from diffmvr_jax.terminal import progress_bar
 
 _COLUMNS = 8
 
@@ -55,7 +55,9 @@ def _read_all(source: RecordSource, split: str) -> tuple[list[str], str]:
   errors: list[str] = []
   formats: Counter[str] = Counter()
   occluded = past = symmetric = 0
-  for i in tqdm(range(len(source)), desc=split, unit="frame", leave=False):
+  for i in progress_bar(
+    range(len(source)), desc=split, unit="frame", leave=False
+  ):
     try:
       record = source[i]
     except InputError as error:

@@ -13,14 +13,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from data_prep.dataset.finish import Splitting, finish
 from data_prep.dataset.workers import write_parts
 from data_prep.recipe import Recipe
 from data_prep.sources import VideoSource, expand, frame_estimate, id_of
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import write_atomically
+from diffmvr_jax.terminal import progress_bar
 
 
 def export(
@@ -168,12 +167,8 @@ def _write_missing_parts(
   """Writes the parts that are missing; returns errors by source."""
   plan = _plan(sources, parts, shard)
   failed = dict(plan.clashes)
-  with tqdm(
-    total=plan.total,
-    initial=plan.done,
-    unit="frame",
-    desc="export",
-    file=sys.stderr,
+  with progress_bar(
+    total=plan.total, initial=plan.done, unit="frame", desc="export"
   ) as progress:
     for source, error in plan.clashes.items():
       progress.write(f"skipped: {source}: {error}", file=sys.stderr)

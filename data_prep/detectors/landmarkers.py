@@ -1,18 +1,14 @@
 """Faces and hands, found by MediaPipe's landmark models (Tasks API)."""
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from data_prep.detections import NOTHING, Detections, bounding_box
-from data_prep.detectors.mediapipe_files import model_path
+from data_prep.detectors.mediapipe_graphs import Graph, model_file
 from data_prep.faces.landmarks import from_mediapipe, oval
-from diffmvr_jax.errors import InputError
 
 _PALM = (0, 1, 5, 9, 13, 17)
 _FINGERS = tuple(slice(i, i + 4) for i in (1, 5, 9, 13, 17))
@@ -34,29 +30,27 @@ class FaceDetector:
 
   def __init__(self, models: str | Path | None = None, *, still: bool = False):
     self._still = still
-    vision, options = _tasks("face_landmarker", models)
-    modes = vision.RunningMode
-    with _quiet():
-      self._landmarker = vision.FaceLandmarker.create_from_options(
+    file = model_file("face_landmarker", models)
+    self._graph = Graph(
+      lambda vision: vision.FaceLandmarker.create_from_options(
         vision.FaceLandmarkerOptions(
-          base_options=options,
+          base_options=file,
           # More than one face also turns off the smoothing that lags behind.
           num_faces=4,
-          running_mode=modes.IMAGE if still else modes.VIDEO,
+          running_mode=vision.RunningMode.IMAGE
+          if still
+          else vision.RunningMode.VIDEO,
           min_face_detection_confidence=0.3,
           min_face_presence_confidence=0.3,
         )
       )
+    )
 
   def __call__(self, image: np.ndarray, index: int) -> Detections:
     """Finds the faces of a frame; `index` must grow from call to call."""
-    picture = _mediapipe_image(image)
-    if self._still:
-      result = self._landmarker.detect(picture)
-    else:
-      # MediaPipe wants milliseconds that grow; how fast does not matter.
-      result = self._landmarker.detect_for_video(picture, 20 * index)
-    faces = result.face_landmarks
+    # Milliseconds have to grow; how fast does not matter.
+    faces = self._graph(image, None if self._still else 20 * index)
+    faces = faces.face_landmarks
     if not faces:
       return NOTHING
     landmarks = np.stack(
@@ -70,8 +64,8 @@ class FaceDetector:
     )
 
   def close(self) -> None:
-    """Frees MediaPipe's graph; left to the interpreter's exit, it fails."""
-    self._landmarker.close()
+    """Frees MediaPipe's graph."""
+    self._graph.close()
 
 
 class HandDetector:
@@ -80,22 +74,23 @@ class HandDetector:
   overlooks = True
 
   def __init__(self, models: str | Path | None = None):
-    vision, options = _tasks("hand_landmarker", models)
+    file = model_file("hand_landmarker", models)
     # Frame by frame: a lost hand is looked for again at once.
-    with _quiet():
-      self._landmarker = vision.HandLandmarker.create_from_options(
+    self._graph = Graph(
+      lambda vision: vision.HandLandmarker.create_from_options(
         vision.HandLandmarkerOptions(
-          base_options=options,
+          base_options=file,
           num_hands=4,
           min_hand_detection_confidence=0.2,
           min_hand_presence_confidence=0.2,
         )
       )
+    )
 
   def __call__(self, image: np.ndarray, index: int) -> Detections:
     """Finds the hands of a frame."""
     del index
-    result = self._landmarker.detect(_mediapipe_image(image))
+    result = self._graph(image)
     if not result.hand_landmarks:
       return NOTHING
     masks = np.stack(
@@ -111,8 +106,8 @@ class HandDetector:
     )
 
   def close(self) -> None:
-    """Frees MediaPipe's graph; left to the interpreter's exit, it fails."""
-    self._landmarker.close()
+    """Frees MediaPipe's graph."""
+    self._graph.close()
 
 
 def face_mesh(
@@ -128,57 +123,20 @@ def face_mesh(
     (478, 3): x, y, and the depth, away from the camera, in pixels; None: no
     face.
   """
-  vision, options = _tasks("face_landmarker", models)
-  with _quiet():
-    landmarker = vision.FaceLandmarker.create_from_options(
+  file = model_file("face_landmarker", models)
+  graph = Graph(
+    lambda vision: vision.FaceLandmarker.create_from_options(
       vision.FaceLandmarkerOptions(
-        base_options=options, min_face_detection_confidence=0.3
+        base_options=file, min_face_detection_confidence=0.3
       )
     )
-  with closing(landmarker):
-    faces = landmarker.detect(_mediapipe_image(image)).face_landmarks
+  )
+  with closing(graph):
+    faces = graph(image).face_landmarks
   if not faces:
     return None
   depth = [point.z * image.shape[1] for point in faces[0]]
   return np.column_stack([_pixels(faces[0], image), depth])
-
-
-def _tasks(name: str, models: str | Path | None):
-  try:
-    from mediapipe.tasks import python
-    from mediapipe.tasks.python import vision
-  except ImportError as error:
-    raise InputError(
-      f"mediapipe is not installed ({error}); pip install '.[data-prep]'"
-    ) from error
-  path = model_path(name, models)
-  return vision, python.BaseOptions(model_asset_path=str(path))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-  """Discards what MediaPipe's C++ side writes to stderr while it starts.
-
-  No setting of its logger reaches notices this early; errors are raised.
-  """
-  sys.stderr.flush()
-  kept = os.dup(2)
-  nowhere = os.open(os.devnull, os.O_WRONLY)
-  try:
-    os.dup2(nowhere, 2)
-    yield
-  finally:
-    os.dup2(kept, 2)
-    os.close(nowhere)
-    os.close(kept)
-
-
-def _mediapipe_image(image: np.ndarray):
-  import mediapipe
-
-  return mediapipe.Image(
-    image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image)
-  )
 
 
 def _pixels(landmarks, image: np.ndarray) -> np.ndarray:

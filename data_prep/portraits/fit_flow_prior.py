@@ -10,7 +10,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from data_prep.faces import crop
 from data_prep.faces.flow import sample
@@ -19,6 +18,7 @@ from data_prep.faces.landmarks import oval
 from data_prep.faces.track import Face, track
 from data_prep.portraits.clip import PortraitClip, load
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.terminal import progress_bar
 
 _SIDE = 64  # pixels of the crops in which flow is followed
 _FRAME = 96  # pixels of the drawn frames; only their flow is used
@@ -49,7 +49,7 @@ def fit_flow_prior(
     InputError: there is no face in any of the portraits.
   """
   flows = []
-  for number, path in enumerate(tqdm(portraits, unit="portrait", disable=None)):
+  for number, path in enumerate(progress_bar(portraits, unit="portrait")):
     try:
       portrait = load(path, models)
     except InputError:

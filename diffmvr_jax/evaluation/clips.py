@@ -1,11 +1,9 @@
 """Restores the clips of a data set with several methods, and measures them."""
 
-import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import (
@@ -19,6 +17,7 @@ from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluation.video_pairs import find_video, read_video
 from diffmvr_jax.metrics.accumulators import Measurements
 from diffmvr_jax.metrics.clip_metrics import ClipMetrics, MetricNetworks
+from diffmvr_jax.terminal import progress_bar
 
 # A clip's name, and its arrays, named as in the data contract -> (n, h, w, 3)
 # uint8.
@@ -81,9 +80,7 @@ def evaluate_clips(
   """
   measurements: dict[str, dict[str, Measurements]] = {n: {} for n in methods}
   videos = list(records.videos())[part]
-  for video_id, positions in tqdm(
-    videos, desc="restore", unit="video", file=sys.stderr
-  ):
+  for video_id, positions in progress_bar(videos, desc="restore", unit="video"):
     stored = stored_arrays(records, positions[0])
     wanted = [name for name in arrays if name in stored]
     clip = read_frames(records, list(positions), wanted)

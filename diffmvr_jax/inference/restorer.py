@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from diffmvr_jax import __version__, pretrained
 from diffmvr_jax.data.record_codec import FrameRecord
@@ -29,6 +27,7 @@ from diffmvr_jax.inference.whole_frame import clear_frames
 from diffmvr_jax.media.sinks import open_sink
 from diffmvr_jax.media.sources import Source
 from diffmvr_jax.media.video import TimedFrame
+from diffmvr_jax.terminal import progress_bar
 
 if TYPE_CHECKING:
   from data_prep.clip import Clip, Frame
@@ -360,7 +359,7 @@ def write_restored(
       copy_from=source.streams,
       comment=comment,
     ) as writer,
-    tqdm(total=source.estimate or None, unit="frame", file=sys.stderr) as bar,
+    progress_bar(total=source.estimate or None, unit="frame") as bar,
   ):
     for done in restored:
       shown.write(done, counts["frames"])

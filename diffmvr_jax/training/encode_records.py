@@ -4,7 +4,6 @@ What they make of each frame is kept as `diffmvr_jax.data.latent_cache` says,
 so that a training run needs to run neither autoencoder nor CLIP.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from diffmvr_jax.checkpoints.fingerprint import ENCODERS, encoder_fingerprint
 from diffmvr_jax.checkpoints.model import open_model
@@ -27,6 +25,7 @@ from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
+from diffmvr_jax.terminal import progress_bar
 from diffmvr_jax.training.inputs import Batch, frame_rows, past_image_rows
 
 
@@ -53,10 +52,8 @@ def encode_records(config: Config, out: Path, batch: int) -> None:
     (partial(frame_rows, model), list(range(len(records)))),
     (partial(past_image_rows, model), past_positions),
   )
-  bar = tqdm(
-    total=sum(len(positions) for _, positions in jobs),
-    unit="frame",
-    file=sys.stderr,
+  bar = progress_bar(
+    total=sum(len(positions) for _, positions in jobs), unit="frame"
   )
   with bar, EncodedWriter(out) as writer:
     writer.write("past_row", 0, past_row, len(past_row))

@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,10 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 from tensorboardX import SummaryWriter
-from tqdm import tqdm
 
 from diffmvr_jax.files import write_atomically
 from diffmvr_jax.runtime.device_peaks import peak_tflops
+from diffmvr_jax.terminal import progress_bar
 
 
 class Progress:
@@ -44,16 +43,12 @@ class Progress:
   ):
     self._windows, self._flops, self._every = windows, flops, every
     self._total, self._log = total, log
-    self._bar = tqdm(
+    self._bar = progress_bar(
       desc=name,
       initial=start,
       total=total,
       unit="step",
-      file=sys.stderr,
       disable=jax.process_index() != 0,
-      # A log file wants a line now and then, not an animation.
-      mininterval=0.5 if sys.stderr.isatty() else 20,
-      dynamic_ncols=True,
     )
     self.skip_time(start)
 
@@ -92,7 +87,7 @@ class Progress:
     speed["data_wait"] = self._waited / elapsed
     self.skip_time(step)
     rounded = {k: f"{v:.4g}" for k, v in (*metrics.items(), *speed.items())}
-    self._bar.set_postfix(rounded)
+    self._bar.set_postfix(rounded, refresh=False)
     self._log.write(step, {**metrics, **speed})
 
   def _device_speed(self, rate: float) -> dict[str, float]:

@@ -8,15 +8,14 @@ white on the occlusion. The scripts beside this file run a method on them;
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import cv2
-from tqdm import tqdm
 
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames
 from diffmvr_jax.errors import InputError, run_command
+from diffmvr_jax.terminal import progress_bar
 
 
 def write_clips(data: Path, split: str, out: Path) -> None:
@@ -26,8 +25,8 @@ def write_clips(data: Path, split: str, out: Path) -> None:
     InputError: no such records, or a picture cannot be written.
   """
   records = RecordSource(data, split)
-  for name, positions in tqdm(
-    list(records.videos()), desc="clips", file=sys.stderr
+  for name, positions in progress_bar(
+    list(records.videos()), desc="clips", unit="video"
   ):
     clip = read_frames(records, list(positions))
     for kind, images in (
