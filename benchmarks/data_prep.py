@@ -22,7 +22,7 @@ import numpy as np
 
 from data_prep.detections import Detections, bounding_box
 from data_prep.detectors.find_masks import find_masks
-from data_prep.detectors.landmarkers import FaceDetector, HandDetector
+from data_prep.detectors.landmarkers import HandDetector
 from data_prep.prepare import RealOcclusion, prepare
 from data_prep.recipe import Recipe
 from data_prep.sources import expand, file_clip
@@ -96,7 +96,7 @@ def _stages(path: Path, recipe: Recipe) -> dict[str, float]:
   encoded: list[bytes] = []
 
   def find_faces() -> None:
-    with closing(FaceDetector(recipe.models)) as detector:
+    with closing(recipe.face_detector()) as detector:
       for frame in frames:
         faces[frame.index] = detector(frame.image, frame.index)
 

@@ -70,6 +70,19 @@ def largest(found: Detections) -> int:
   return int(np.argmax(sides.prod(axis=1)))
 
 
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+  """Returns the intersection over union of two boxes.
+
+  Example:
+    >>> overlap(np.array([0, 0, 2, 2]), np.array([1, 0, 3, 2]))
+    0.3333333333333333
+  """
+  low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
+  shared = float(np.clip(high - low, 0, None).prod())
+  areas = (a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()
+  return shared / max(float(areas) - shared, 1e-9)
+
+
 def covered(
   found: Detections, shape: tuple[int, int], *, as_boxes: bool = False
 ) -> np.ndarray:

@@ -242,7 +242,9 @@ class Recipe:
 
   def face_detector(self) -> Detector:
     """Opens the detector of faces."""
-    return open_face_detector(self.face, self.models)
+    # The face with that number from the left has to be among them.
+    wanted = 1 if isinstance(self.which_face, str) else self.which_face + 1
+    return open_face_detector(self.face, self.models, wanted=wanted)
 
   def occluder_detector(self, video: Path) -> Detector:
     """Opens the detector of occluders for one video."""

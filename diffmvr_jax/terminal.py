@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, TextIO
+from typing import Any
 
 from tqdm import tqdm
 
@@ -134,7 +134,7 @@ class _Lines:
     stream: where the lines go.
   """
 
-  def __init__(self, stream: TextIO):
+  def __init__(self, stream: Any):
     self._stream = stream
 
   def write(self, text: str) -> None:

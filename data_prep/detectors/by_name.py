@@ -5,7 +5,8 @@ from pathlib import Path
 
 from data_prep.detections import Detector
 from data_prep.detectors.given_masks import UserMasks
-from data_prep.detectors.landmarkers import FaceDetector, HandDetector
+from data_prep.detectors.landmarkers import HandDetector
+from data_prep.detectors.thorough import ThoroughFaceDetector
 from data_prep.detectors.yolo import YoloDetector
 from diffmvr_jax.errors import InputError
 
@@ -15,19 +16,23 @@ _YOLO = re.compile(
 )
 
 
-def open_face_detector(name: str, models: str | None) -> Detector:
+def open_face_detector(
+  name: str, models: str | None, *, wanted: int = 1, still: bool = False
+) -> Detector:
   """Opens a detector of faces.
 
   Args:
     name: `mediapipe` or `yolo:WEIGHTS.pt[#CLASS][@SCORE]`.
     models: folder of MediaPipe's models, see `diffmvr_jax.files`.
+    wanted: number of faces that have to be there before no more are searched.
+    still: whether pictures are unrelated, not frames of one video.
 
   Raises:
     InputError: there is no such detector, or its model cannot be used.
   """
   kind, _, rest = name.partition(":")
   if kind == "mediapipe" and not rest:
-    return FaceDetector(models)
+    return ThoroughFaceDetector(models, wanted=wanted, still=still)
   if kind == "yolo" and rest:
     return _open_yolo(rest, "face")
   raise InputError(f"--face {name}: expected mediapipe or yolo:WEIGHTS.pt")

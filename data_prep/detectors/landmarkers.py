@@ -20,47 +20,38 @@ _HAND_DILATION = 0.11
 class FaceDetector:
   """Faces with 21 landmarks each; their box is that of the face's oval.
 
+  It sees the whole picture at 128 px. So it overlooks faces that are smaller
+  than an eighth of the picture's longer side.
+
   Args:
     models: folder of the model files, see `diffmvr_jax.files`.
-    still: whether the images are unrelated, so that no face is searched for
-      near the one in the last image.
   """
 
   overlooks = True
 
-  def __init__(self, models: str | Path | None = None, *, still: bool = False):
-    self._still = still
+  def __init__(self, models: str | Path | None = None):
     file = model_file("face_landmarker", models)
+    # MediaPipe's mode for videos is not used: it would look where the face of
+    # the last picture was, and finds no more with that than our windows do.
     self._graph = Graph(
       lambda vision: vision.FaceLandmarker.create_from_options(
         vision.FaceLandmarkerOptions(
           base_options=file,
-          # More than one face also turns off the smoothing that lags behind.
           num_faces=4,
-          running_mode=vision.RunningMode.IMAGE
-          if still
-          else vision.RunningMode.VIDEO,
           min_face_detection_confidence=0.3,
           min_face_presence_confidence=0.3,
         )
       )
     )
 
-  def __call__(self, image: np.ndarray, index: int) -> Detections:
-    """Finds the faces of a frame; `index` must grow from call to call."""
-    # Milliseconds have to grow; how fast does not matter.
-    faces = self._graph(image, None if self._still else 20 * index)
-    faces = faces.face_landmarks
+  def __call__(self, image: np.ndarray, index: int = 0) -> Detections:
+    """Finds the faces of a picture."""
+    del index
+    faces = self._graph(image).face_landmarks
     if not faces:
       return NOTHING
-    landmarks = np.stack(
-      [from_mediapipe(_pixels(points, image)) for points in faces]
-    )
-    outlines = np.stack([oval(points) for points in landmarks])
-    return Detections(
-      boxes=np.concatenate([outlines.min(1), outlines.max(1)], axis=1),
-      scores=np.ones(len(faces), np.float32),
-      landmarks=landmarks,
+    return faces_of(
+      np.stack([from_mediapipe(_pixels(points, image)) for points in faces])
     )
 
   def close(self) -> None:
@@ -108,6 +99,16 @@ class HandDetector:
   def close(self) -> None:
     """Frees MediaPipe's graph."""
     self._graph.close()
+
+
+def faces_of(landmarks: np.ndarray) -> Detections:
+  """Makes detections of (n, 21, 2) landmarks; boxes surround the ovals."""
+  outlines = np.stack([oval(points) for points in landmarks])
+  return Detections(
+    boxes=np.concatenate([outlines.min(1), outlines.max(1)], axis=1),
+    scores=np.ones(len(landmarks), np.float32),
+    landmarks=landmarks,
+  )
 
 
 def face_mesh(

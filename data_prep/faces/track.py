@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from data_prep.detections import Detections, Detector, largest
+from data_prep.detections import Detections, Detector, largest, overlap
 from data_prep.faces import crop
 from data_prep.faces.landmarks import extent, oval, roll
 
@@ -110,19 +110,6 @@ class FaceFinder:
     return int(distances.argmin()) if near else None
 
 
-def overlap(a: np.ndarray, b: np.ndarray) -> float:
-  """Returns the intersection over union of two boxes.
-
-  Example:
-    >>> overlap(np.array([0, 0, 2, 2]), np.array([1, 0, 3, 2]))
-    0.3333333333333333
-  """
-  low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
-  shared = float(np.clip(high - low, 0, None).prod())
-  areas = (a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()
-  return shared / max(float(areas) - shared, 1e-9)
-
-
 def track(
   frames: Iterable[tuple[T, Face | None]],
   size: int,
@@ -167,6 +154,7 @@ def _smoothed_face(window: deque, t: int, size: int) -> TrackedFace | None:
     return None
   times = list(faces)
   values = np.stack([found.parameters() for found in faces.values()])
+  values[:, 3] = np.unwrap(values[:, 3])  # of heads that are upside down
   near = np.arange(max(0, t - _RADIUS), min(len(window), t + _RADIUS + 1))
   weights = np.exp(-0.5 * ((near - t) / _SIGMA) ** 2)
   x, y, side, angle = (

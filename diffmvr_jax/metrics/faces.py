@@ -35,7 +35,7 @@ class LandmarkFinder:
   def __init__(self, folder: Path):
     from data_prep.detectors.landmarkers import FaceDetector
 
-    self._open = partial(FaceDetector, folder, still=True)
+    self._open = partial(FaceDetector, folder)
     self._open().close()
 
   def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray | None]:

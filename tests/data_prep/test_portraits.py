@@ -144,7 +144,7 @@ def test_real_portraits_keep_their_face(assets):
   files = sorted((assets / "portraits").glob("*.jpg"))[::200]
   if not files:
     pytest.skip("no portraits among the assets")
-  with closing(FaceDetector(assets / "models", still=True)) as find_face:
+  with closing(FaceDetector(assets / "models")) as find_face:
     for seed, path in enumerate(files):
       clip = portraits.PortraitClip(
         portraits.load(path, assets / "models"), seed, frames=20

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from data_prep.detections import Detections
+from data_prep.detections import Detections, overlap
 from data_prep.faces import crop
 from data_prep.faces.landmarks import extent, roll
-from data_prep.faces.track import LOOKAHEAD, Face, FaceFinder, overlap, track
+from data_prep.faces.track import LOOKAHEAD, Face, FaceFinder, track
 from tests.data_prep.clips import Scripted
 from tests.data_prep.faces.test_geometry import frontal_face
 
