@@ -4,6 +4,7 @@ python -m data_prep export VIDEO… --out DIR      videos to TFRecords
 python -m data_prep inspect DIR                  counts, checksums, pictures
 python -m data_prep annotate VIDEO… --out DIR    a YOLO data set to correct
 python -m data_prep train-detector --data FILE   YOLO on such a data set
+python -m data_prep score-detector --data DIR    a detector's errors
 python -m data_prep fit-flow-prior portraits:DIR --out FILE
                                                  how faces move
 """
@@ -16,6 +17,7 @@ from data_prep.dataset.annotate import annotate
 from data_prep.dataset.check import inspect
 from data_prep.dataset.export import export
 from data_prep.dataset.finish import Splitting
+from data_prep.dataset.score import score_detectors, table
 from data_prep.detectors import yolo
 from data_prep.drawn_clips import PortraitSource
 from data_prep.occlusion.paste import OcclusionConfig, parse_range
@@ -37,6 +39,7 @@ def main(argv: list[str]) -> None:
   _add_inspect(commands)
   _add_annotate(commands)
   _add_train(commands)
+  _add_score(commands)
   _add_fit_flow_prior(commands)
   arguments = parser.parse_args(argv)
   failures = arguments.run(arguments)
@@ -166,6 +169,48 @@ def _train(arguments) -> int:
     seed=arguments.seed,
   )
   print(f"{best}: use it with --face yolo:{best} --occluder yolo:{best}")
+  return 0
+
+
+def _add_score(commands) -> None:
+  command = commands.add_parser(
+    "score-detector", help="accuracy and mean IoU on labelled pictures"
+  )
+  command.add_argument(
+    "--data",
+    type=Path,
+    required=True,
+    metavar="LABELS",
+    help="folder of images/ with labels/ or masks/ beside it, or its data.yaml",
+  )
+  command.add_argument("--split", help="folder of images/ (all of them)")
+  command.add_argument(
+    "--face", help="mediapipe, or yolo:WEIGHTS.pt[#CLASS][@SCORE]"
+  )
+  command.add_argument(
+    "--occluder", help="mediapipe, or yolo:WEIGHTS.pt[#CLASS][@SCORE]"
+  )
+  command.add_argument(
+    "--mask",
+    choices=["irregular", "box"],
+    default="irregular",
+    help="whether outlines are compared, or the boxes around them",
+  )
+  command.add_argument("--models", help="folder of MediaPipe's .task files")
+  add_verbose_option(command)
+  command.set_defaults(run=_score)
+
+
+def _score(arguments) -> int:
+  scores = score_detectors(
+    arguments.data,
+    face=arguments.face,
+    occluder=arguments.occluder,
+    as_boxes=arguments.mask == "box",
+    split=arguments.split,
+    models=arguments.models,
+  )
+  print(table(scores))
   return 0
 
 

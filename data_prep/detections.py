@@ -16,8 +16,8 @@ class Detections:
     scores: (n,) float32 in [0, 1]; 1 if the detector gives none.
     masks: (n, h, w) uint8, 1 on the object; None if the detector finds only
       boxes.
-    landmarks: (n, 21, 2) float32, see `data_prep.faces.landmarks`; None if the
-      detector finds none.
+    landmarks: (n, 21, 2) float32, see `data_prep.faces.landmarks`, NaN for
+      an object that has none; None if the detector finds none at all.
   """
 
   boxes: np.ndarray
@@ -104,8 +104,13 @@ def covered(
   """
   if found.masks is not None and not as_boxes:
     return found.masks.max(axis=0, initial=0)
+  return box_mask(found.boxes, shape)
+
+
+def box_mask(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+  """Returns (h, w) uint8, 1 within any of (n, 4) boxes."""
   mask = np.zeros(shape, np.uint8)
-  for left, top, right, bottom in found.boxes.round().astype(int):
+  for left, top, right, bottom in boxes.round().astype(int).reshape(-1, 4):
     mask[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = 1
   return mask
 

@@ -102,6 +102,19 @@ class UserMasks:
     return (frame.image.max(axis=2) for frame in video.read_frames(self._path))
 
 
+def read_mask(path: Path) -> np.ndarray:
+  """Reads the mask of a single picture.
+
+  Returns:
+    (h, w) uint8, 1 on the occlusion.
+
+  Raises:
+    InputError: the file is no image that can be read.
+  """
+  values = _read_image(path)
+  return (values > _threshold(int(values.max()))).astype(np.uint8)
+
+
 def find_masks_of(path: Path, source: Path) -> Path:
   """Returns where a video's masks lie: `path`, or its entry of that name.
 
