@@ -13,6 +13,7 @@ from data_prep.clip import Clip, Frame
 from data_prep.detections import Detector
 from data_prep.detectors.by_name import (
   check_occluder_detector,
+  missing_landmarks,
   open_face_detector,
   open_occluder_detector,
 )
@@ -38,6 +39,7 @@ from data_prep.prepare import (
 from data_prep.sources import VideoSource, file_clip
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.terminal import note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,9 @@ class Recipe:
       FaceDetector(self.models).close()  # whose model finds the mesh, too
     if len(stills) < len(sources):
       self.face_detector().close()
+      reason = missing_landmarks(self.face, self.models)
+      if reason is not None:
+        note(f"symmetric guidance is off: {reason}")
     if self.paste is None:
       self.check_occluder()
 
@@ -251,7 +256,8 @@ class Recipe:
     return open_occluder_detector(self.occluder, self.models, video)
 
   def _prepare(self, video: OpenVideo) -> Iterator[FrameRecord | SkippedFrame]:
-    return prepare(
+    faces = marked = 0
+    for item in prepare(
       video.clip,
       size=self.size,
       find_face=video.find_face,
@@ -260,7 +266,16 @@ class Recipe:
       lookahead=self.lookahead,
       aligned=self.aligned,
       flow_prior=self._load_flow_prior(),
-    )
+    ):
+      if isinstance(item, FrameRecord):
+        faces += 1
+        marked += len(item.landmarks) > 0
+      yield item
+    if faces and not marked and not missing_landmarks(self.face, self.models):
+      note(
+        f"{video.clip.video_id}: symmetric guidance is off: there are no "
+        f"landmarks in any of its {faces} faces"
+      )
 
   def _load_flow_prior(self) -> FlowPrior | None:
     return open_flow_prior(self.flow_prior)

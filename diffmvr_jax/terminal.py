@@ -98,6 +98,11 @@ def without_chatter() -> Iterator[None]:
     _filter.stop()
 
 
+def note(line: str) -> None:
+  """Writes a line to stderr, above the progress bar if one is drawn."""
+  tqdm.write(line, file=sys.stderr)
+
+
 def progress_bar(
   items: Iterable[Any] | None = None, **options: Any
 ) -> "tqdm[Any]":

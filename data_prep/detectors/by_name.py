@@ -7,6 +7,10 @@ from data_prep.detections import Detector
 from data_prep.detectors.given_masks import UserMasks
 from data_prep.detectors.landmarkers import HandDetector
 from data_prep.detectors.thorough import ThoroughFaceDetector
+from data_prep.detectors.with_landmarks import (
+  FacesWithLandmarks,
+  why_no_landmarks,
+)
 from data_prep.detectors.yolo import YoloDetector
 from diffmvr_jax.errors import InputError
 
@@ -34,8 +38,21 @@ def open_face_detector(
   if kind == "mediapipe" and not rest:
     return ThoroughFaceDetector(models, wanted=wanted, still=still)
   if kind == "yolo" and rest:
-    return _open_yolo(rest, "face")
+    faces = _open_yolo(rest, "face")
+    if why_no_landmarks(models) is not None:
+      return faces
+    return FacesWithLandmarks(faces, models, still=still)
   raise InputError(f"--face {name}: expected mediapipe or yolo:WEIGHTS.pt")
+
+
+def missing_landmarks(name: str, models: str | None) -> str | None:
+  """Returns why a detector of faces gives no landmarks; None if it gives some.
+
+  Args:
+    name: as `open_face_detector` takes it.
+    models: folder of MediaPipe's models.
+  """
+  return why_no_landmarks(models) if name.startswith("yolo:") else None
 
 
 def open_occluder_detector(

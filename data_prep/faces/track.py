@@ -86,11 +86,10 @@ class FaceFinder:
       return None
     box = found.boxes[chosen]
     self._box = box
-    landmarks = found.landmarks
-    return Face(
-      box=box,
-      landmarks=None if landmarks is None else landmarks[chosen],
-    )
+    marks = None if found.landmarks is None else found.landmarks[chosen]
+    if marks is not None and np.isnan(marks).any():
+      marks = None
+    return Face(box=box, landmarks=marks)
 
   def _choose(self, found: Detections) -> int | None:
     if self._box is not None:
@@ -152,6 +151,9 @@ def _smoothed_face(window: deque, t: int, size: int) -> TrackedFace | None:
   }
   if not faces:
     return None
+  # A box says less than landmarks do, and is not the same place.
+  marked = {i: face for i, face in faces.items() if face.landmarks is not None}
+  faces = marked or faces
   times = list(faces)
   values = np.stack([found.parameters() for found in faces.values()])
   values[:, 3] = np.unwrap(values[:, 3])  # of heads that are upside down
@@ -162,8 +164,8 @@ def _smoothed_face(window: deque, t: int, size: int) -> TrackedFace | None:
     for column in values.T
   )
   transform = crop.transform((x, y), side, angle, size)
-  marks = [f.landmarks for f in faces.values() if f.landmarks is not None]
-  if len(marks) < len(faces):
+  marks = [face.landmarks for face in marked.values()]
+  if not marks:
     boxes = np.stack([found.box for found in faces.values()])
     left, top, right, bottom = _interpolated(t, times, boxes) - 0.5
     corners = [(left, top), (right, top), (right, bottom), (left, bottom)]

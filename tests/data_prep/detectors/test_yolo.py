@@ -169,16 +169,21 @@ def test_weights_become_a_detector(weights):
     YoloDetector(weights, "hand", role="occluder")
 
 
-def test_export_with_yolo(weights, videos, tmp_path):
+def test_export_with_yolo(weights, videos, tmp_path, capsys):
   """One epoch finds nothing yet, so the face is found with any score."""
+  (tmp_path / "no models").mkdir()
   main(
     words(
-      f"export|{videos}|--out|{tmp_path}|--size|32|--occlusion|real"
+      f"export|{videos}|--out|{tmp_path / 'out'}|--size|32|--occlusion|real"
       f"|--face|yolo:{weights}#face@1e-5|--occluder|yolo:{weights}@0.9"
-      "|--mask|box"
+      f"|--mask|box|--models|{tmp_path / 'no models'}"
     )
   )
-  source = RecordSource(tmp_path, "train")
+  lines = capsys.readouterr().err.splitlines()
+  (line,) = [line for line in lines if "symmetric" in line]
+  assert line.startswith("symmetric guidance is off: ")
+  assert "face_landmarker.task" in line
+  source = RecordSource(tmp_path / "out", "train")
   record = source[0]
   assert record.landmarks.shape == (0, 2) and not record.symmetric_valid
   assert record.target is None
