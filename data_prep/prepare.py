@@ -17,6 +17,7 @@ from data_prep.detections import Detector
 from data_prep.detectors.find_masks import find_masks, with_neighbours
 from data_prep.faces import crop
 from data_prep.faces.aligned import Aligned, AlignedGuidance
+from data_prep.faces.finder import FaceFinder
 from data_prep.faces.flow_prior import FlowPrior
 from data_prep.faces.guidance_images import (
   PastFrameChooser,
@@ -25,7 +26,7 @@ from data_prep.faces.guidance_images import (
   symmetric_image,
 )
 from data_prep.faces.landmarks import cheek
-from data_prep.faces.track import LOOKAHEAD, FaceFinder, TrackedFace, track
+from data_prep.faces.track import LOOKAHEAD, TrackedFace, track
 from data_prep.occlusion.paste import Occlusion, OcclusionConfig
 from data_prep.occlusion.shapes import Skin
 from data_prep.occlusion.sprites import SpriteOcclusion

@@ -17,8 +17,9 @@ from data_prep.dataset.finish import Splitting
 from data_prep.detections import bounding_box
 from data_prep.detectors.find_masks import find_masks
 from data_prep.faces import crop
+from data_prep.faces.finder import FaceFinder
 from data_prep.faces.landmarks import oval
-from data_prep.faces.track import Face, FaceFinder, track
+from data_prep.faces.track import Face, track
 from data_prep.occlusion.clutter import clutter
 from data_prep.occlusion.paste import Occlusion, compose, unit_to_pixels
 from data_prep.occlusion.sprites import SpriteOcclusion

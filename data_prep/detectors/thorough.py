@@ -16,6 +16,7 @@ from data_prep.faces.landmarks import oval, roll
 _WINDOW = 2.5
 _SAME_FACE = 0.3  # overlap of boxes
 _MOST = 4  # faces that are followed
+_NEWCOMERS = 12  # frames between two looks for further faces
 _AWAITED = 12  # frames that a face which is lost is awaited where it was
 # A search takes as long as several frames. So the tiles are searched at every
 # fourth frame without a face, once at each turn, and then more rarely.
@@ -28,9 +29,9 @@ _LONG_PAUSE = 12
 class ThoroughFaceDetector:
   """Faces with 21 landmarks each, also small ones, and heads that lie.
 
-  A face is followed in a window of the frame, and no other is looked for then.
-  Where too few are found, it looks at the whole frame; if that is not enough,
-  at tiles of it, from time to time, and at other turns.
+  A face is followed in a window of the frame. Where too few are found, it looks
+  at the whole frame; if that is not enough, at tiles of it, from time to time,
+  and at other turns.
 
   Args:
     models: folder of the model files, see `diffmvr_jax.files`.
@@ -52,7 +53,7 @@ class ThoroughFaceDetector:
     self._tiles = TileSearch(models)
     self._wanted, self._still = min(wanted, _MOST), still
     self._followed: list[_Followed] = []
-    self._searches = _searches(0)
+    self._searches, self._unseen = _searches(0), 0
 
   def __call__(self, image: np.ndarray, index: int) -> Detections:
     """Finds the faces of a frame; videos start at index 0."""
@@ -61,8 +62,10 @@ class ThoroughFaceDetector:
     for face in self._followed:
       if not _is_among(face.box, found):  # not in the window of another one
         _add(found, self._within(image, face.window()))
-    if len(found) < self._wanted:
+    self._unseen += 1  # frames since the whole frame was looked at
+    if len(found) < self._wanted or self._unseen > _NEWCOMERS:
       _add(found, self._in_whole(image))
+      self._unseen = 0
     if len(found) < self._wanted:
       for window in self._search(image, [_box(face) for face in found]):
         _add(found, self._within(image, window))

@@ -1,4 +1,4 @@
-"""Follows one face through a video, and lays a smooth crop around it.
+"""Lays a smooth crop around the face that a video shows.
 
 Frames stream through with a fixed lookahead: a frame comes out once the
 frames up to `lookahead` later are in. So memory is bounded whatever the
@@ -12,7 +12,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from data_prep.detections import Detections, Detector, largest, overlap
 from data_prep.faces import crop
 from data_prep.faces.landmarks import extent, oval, roll
 
@@ -20,8 +19,6 @@ LOOKAHEAD = 12  # frames
 # Standard deviation of the smoothing, in frames, and where it is cut off.
 _SIGMA = 2.0
 _RADIUS = 6
-# A face that overlaps so much with the last frame's is the same one.
-_SAME_FACE = 0.3
 
 T = TypeVar("T")
 
@@ -61,52 +58,6 @@ class TrackedFace:
   transform: np.ndarray
   landmarks: np.ndarray
   outline: np.ndarray
-
-
-class FaceFinder:
-  """Chooses one face per frame: the same as before, or as `which` says.
-
-  Args:
-    detector: detector of faces.
-    which: `largest`, or the face's number from the left, from 0.
-  """
-
-  def __init__(self, detector: Detector, which: str | int = "largest"):
-    self._detector = detector
-    self._which = which
-    self._box: np.ndarray | None = None
-
-  def __call__(self, image: np.ndarray, index: int) -> Face | None:
-    """Finds the face of a frame; returns None if there is none."""
-    found = self._detector(image, index)
-    if not len(found):
-      return None
-    chosen = self._choose(found)
-    if chosen is None:
-      return None
-    box = found.boxes[chosen]
-    self._box = box
-    marks = None if found.landmarks is None else found.landmarks[chosen]
-    if marks is not None and np.isnan(marks).any():
-      marks = None
-    return Face(box=box, landmarks=marks)
-
-  def _choose(self, found: Detections) -> int | None:
-    if self._box is not None:
-      overlaps = [overlap(self._box, box) for box in found.boxes]
-      if max(overlaps) >= _SAME_FACE:
-        return int(np.argmax(overlaps))
-    if isinstance(self._which, str):
-      return largest(found)
-    if self._box is None:
-      order = np.argsort(found.boxes[:, 0])
-      return int(order[self._which]) if self._which < len(found) else None
-    # The face moved fast, or it is gone and these are other faces.
-    middles = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
-    old = (self._box[:2] + self._box[2:]) / 2
-    distances = np.linalg.norm(middles - old, axis=1)
-    near = distances.min() < (self._box[2:] - self._box[:2]).max()
-    return int(distances.argmin()) if near else None
 
 
 def track(

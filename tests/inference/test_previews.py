@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_prep.detections import Detections
-from data_prep.faces.track import FaceFinder
+from data_prep.faces.finder import FaceFinder
 from data_prep.prepare import RealOcclusion, prepare
 from diffmvr_jax.inference.crop_restorer import CropRestorer
 from diffmvr_jax.inference.paste import feather
@@ -188,19 +188,19 @@ def boxes(*lefts):
 def test_one_of_several_faces_is_followed(which, lefts):
   script = iter([boxes(100, 10, 200), boxes(12, 205, 104)])
   finder = FaceFinder(lambda image, index: next(script), which)
-  found = [finder(np.zeros(0), i) for i in range(2)]
+  found = [finder(np.zeros((8, 8, 3), np.uint8), i) for i in range(2)]
   assert [f.box[0] for f in found] == lefts
 
 
 def test_the_third_of_two_faces_is_nobody():
   finder = FaceFinder(lambda image, index: boxes(10, 100), 2)
-  assert finder(np.zeros(0), 0) is None
+  assert finder(np.zeros((8, 8, 3), np.uint8), 0) is None
 
 
 def test_a_chosen_face_that_leaves_is_not_replaced():
   script = iter([boxes(10, 100), boxes(100), boxes(15, 100)])
   finder = FaceFinder(lambda image, index: next(script), 0)
-  found = [finder(np.zeros(0), i) for i in range(3)]
+  found = [finder(np.zeros((8, 8, 3), np.uint8), i) for i in range(3)]
   assert found[1] is None
   assert found[0].box[0] == 10 and found[2].box[0] == 15
 

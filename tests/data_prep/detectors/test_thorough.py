@@ -10,8 +10,9 @@ from data_prep.detectors.landmarkers import FaceDetector
 from data_prep.detectors.thorough import ThoroughFaceDetector
 from data_prep.detectors.windows import turns_of
 from data_prep.faces import crop
+from data_prep.faces.finder import FaceFinder
 from data_prep.faces.landmarks import PAIRS, roll
-from data_prep.faces.track import FaceFinder, track
+from data_prep.faces.track import track
 from tests.data_prep.detectors.world import (
   FRAME,
   World,
@@ -45,7 +46,7 @@ def test_a_small_face_is_searched_once_and_then_followed(world):
     np.testing.assert_allclose(
       detect(FRAME, index).landmarks[0], world.faces[0], atol=1e-3
     )
-  assert world.counted() == {"whole": 1, "tiles": 1, "window": 20}
+  assert world.counted() == {"whole": 2, "tiles": 1, "window": 20}
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
@@ -93,6 +94,16 @@ def test_a_lost_face_is_awaited_before_it_is_searched(world):
   assert world.counted() == {"window": 1}
   world.faces = [small((100, 100))]  # far away
   assert [len(detect(FRAME, i)) for i in range(5, 10)] == [0, 0, 0, 1, 1]
+
+
+def test_someone_who_joins_is_noticed(world):
+  detect = ThoroughFaceDetector()
+  found = []
+  for index in range(20):
+    world.faces = [small()] if index < 3 else [small(), large((900, 300))]
+    found.append(len(detect(FRAME, index)))
+  assert found == [1] * 13 + [2] * 7
+  assert world.counted()["tiles"] == 1
 
 
 def test_faces_beside_each_other_are_found_once(world):

@@ -11,8 +11,9 @@ from data_prep.detectors.with_landmarks import (
   FacesWithLandmarks,
   why_no_landmarks,
 )
+from data_prep.faces.finder import FaceFinder
 from data_prep.faces.landmarks import roll
-from data_prep.faces.track import LOOKAHEAD, FaceFinder, track
+from data_prep.faces.track import LOOKAHEAD, track
 from data_prep.prepare import RealOcclusion, prepare
 from tests.data_prep.clips import Scripted, clip_of, masked
 from tests.data_prep.detectors.world import (

@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
 
-from data_prep.detections import Detections, overlap
+from data_prep.detections import overlap
 from data_prep.faces import crop
 from data_prep.faces.landmarks import extent, roll
-from data_prep.faces.track import LOOKAHEAD, Face, FaceFinder, track
-from tests.data_prep.clips import Scripted
+from data_prep.faces.track import LOOKAHEAD, Face, track
 from tests.data_prep.faces.test_geometry import frontal_face
 
 
@@ -98,21 +97,6 @@ def test_boxes_alone_give_crops_without_landmarks():
   low, high = found.outline.min(0), found.outline.max(0)
   np.testing.assert_allclose((low + high) / 2, 47.5, atol=0.01)
   assert high[1] - low[1] == pytest.approx(96 / crop.MARGIN, rel=1e-4)
-
-
-def test_the_same_face_is_followed_even_when_another_gets_larger():
-  def say(image, index):
-    other = 40 + 2 * index
-    return Detections(
-      boxes=np.array(
-        [[0, 0, 60, 60], [200, 0, 200 + other, other]], np.float32
-      ),
-      scores=np.ones(2, np.float32),
-    )
-
-  finder = FaceFinder(Scripted(say))
-  image = np.zeros((4, 4, 3), np.uint8)
-  assert all(finder(image, i).box[0] == 0 for i in range(30))
 
 
 def test_overlap_of_boxes():
