@@ -53,6 +53,27 @@ class Detector(Protocol):
     ...
 
 
+class CropOccluder(Protocol):
+  """Tells what covers a face from its crop, as a network does.
+
+  Whoever has a network hands it in: `data_prep` imports no JAX.
+  """
+
+  def __call__(self, crop: np.ndarray, free: np.ndarray | None) -> np.ndarray:
+    """Looks at one crop; a clip's crops come in order.
+
+    Args:
+      crop: (s, s, 3) uint8.
+      free: (s, s, 3) uint8, the most recent crop that nothing covered; None
+        before the first one.
+
+    Returns:
+      (s, s) float32, probability that the pixel shows something else than the
+      face and its background.
+    """
+    ...
+
+
 NOTHING = Detections(
   boxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32)
 )

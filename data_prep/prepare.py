@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from data_prep.clip import Clip, Frame
-from data_prep.detections import Detector
+from data_prep.detections import CropOccluder, Detector
 from data_prep.detectors.find_masks import find_masks, with_neighbours
 from data_prep.faces import crop
 from data_prep.faces.aligned import Aligned, AlignedGuidance
@@ -101,12 +101,27 @@ class RealOcclusion:
     return self.dilation + round(rough * max(shape[:2]))
 
 
+@dataclass(frozen=True, kw_only=True)
+class CropOcclusion:
+  """What covers the face is found in its crop, and records get no target.
+
+  Attributes:
+    occluder: tells it from the crop, and from the last one that was free.
+  """
+
+  occluder: CropOccluder
+
+  def mask(self, image: np.ndarray, free: np.ndarray | None) -> np.ndarray:
+    """Returns the mask of a crop, (s, s) uint8; see `CropOccluder`."""
+    return (self.occluder(image, free) > 0.5).astype(np.uint8)
+
+
 def prepare(
   clip: Clip,
   *,
   size: int,
   find_face: Detector,
-  occlusion: SyntheticOcclusion | RealOcclusion,
+  occlusion: SyntheticOcclusion | RealOcclusion | CropOcclusion,
   which_face: str | int = "largest",
   lookahead: int = LOOKAHEAD,
   aligned: Aligned = "sources",
@@ -136,6 +151,7 @@ def prepare(
   choose_past_frame = PastFrameChooser()
   align = AlignedGuidance(aligned, flow_prior)
   pasted: Occlusion | SpriteOcclusion | None = None
+  free: np.ndarray | None = None  # crop of the past frame
   masked = with_masks(clip.frames(), occlusion, causal=lookahead == 0)
   observed = (
     ((frame, mask), find_one_face(frame.image, frame.index))
@@ -155,6 +171,8 @@ def prepare(
       if pasted is None:
         pasted = occlusion.start(clip.fps, target, tracked)
       image, mask = pasted.paste(target, float(frame.time))
+    elif isinstance(occlusion, CropOcclusion):
+      mask = occlusion.mask(image, free)
     else:
       mask = crop.warp_mask(mask, tracked.transform, size)
     # What lies beside the face is no background either.
@@ -163,6 +181,14 @@ def prepare(
     if target is None and covered < MIN_OCCLUSION:
       mask = np.zeros_like(mask)
     symmetric = symmetric_image(image, mask, tracked.landmarks)
+    past_index = choose_past_frame.update(
+      frame.index,
+      # Something that is pasted beside the face spoils the crop as well.
+      occlusion=max(covered, float(mask.mean())),
+      sharpness=sharpness(image, tracked.outline),
+    )
+    if choose_past_frame.index == frame.index:
+      free = image
     yield FrameRecord(
       video_id=clip.video_id,
       frame_index=frame.index,
@@ -174,12 +200,7 @@ def prepare(
       symmetric=symmetric.image,
       symmetric_mask=symmetric.unknown,
       symmetric_valid=symmetric.valid,
-      past_index=choose_past_frame.update(
-        frame.index,
-        # Something that is pasted beside the face spoils the crop as well.
-        occlusion=max(covered, float(mask.mean())),
-        sharpness=sharpness(image, tracked.outline),
-      ),
+      past_index=past_index,
       crop_transform=tracked.transform,
       landmarks=tracked.landmarks,
       source_path=clip.path,
@@ -190,7 +211,7 @@ def prepare(
 
 def with_masks(
   frames: Iterator[Frame],
-  occlusion: SyntheticOcclusion | RealOcclusion,
+  occlusion: SyntheticOcclusion | RealOcclusion | CropOcclusion,
   *,
   causal: bool,
 ) -> Iterator[tuple[Frame, np.ndarray]]:

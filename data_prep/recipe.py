@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.clip import Clip, Frame
-from data_prep.detections import Detector
+from data_prep.detections import CropOccluder, Detector
 from data_prep.detectors.by_name import (
   check_occluder_detector,
   missing_landmarks,
@@ -30,6 +30,7 @@ from data_prep.faces.track import LOOKAHEAD
 from data_prep.occlusion.paste import OcclusionConfig
 from data_prep.portraits import mesh_file
 from data_prep.prepare import (
+  CropOcclusion,
   RealOcclusion,
   SkippedFrame,
   SyntheticOcclusion,
@@ -54,7 +55,7 @@ class OpenVideo:
 
   clip: Clip
   find_face: Detector
-  occlusion: SyntheticOcclusion | RealOcclusion
+  occlusion: SyntheticOcclusion | RealOcclusion | CropOcclusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +144,10 @@ class Recipe:
       yield from self._prepare(video)
 
   def frames_and_records(
-    self, source: Path | Clip, masks: Iterable[np.ndarray] | None = None
+    self,
+    source: Path | Clip,
+    masks: Iterable[np.ndarray] | None = None,
+    crop_occluder: CropOccluder | None = None,
   ) -> Iterator[tuple[Frame, FrameRecord | SkippedFrame]]:
     """Prepares one video, and yields each frame with its record.
 
@@ -153,12 +157,14 @@ class Recipe:
       source: the video.
       masks: masks of shape (h, w), one for each frame; None means that the
         occluder is searched for.
+      crop_occluder: finds it in the face's crop, in place of the recipe's
+        detector; None means that it does not.
 
     Raises:
       InputError: the video or a detector cannot be used.
     """
     waiting: deque[Frame] = deque()
-    with self.open_video(source, masks) as video:
+    with self.open_video(source, masks, crop_occluder) as video:
 
       def frames() -> Iterator[Frame]:
         for frame in video.clip.frames():
@@ -174,6 +180,7 @@ class Recipe:
     self,
     source: VideoSource | Clip,
     masks: Iterable[np.ndarray] | None = None,
+    crop_occluder: CropOccluder | None = None,
   ) -> Iterator[OpenVideo]:
     """Opens a video and its detectors, and closes the detectors at the end.
 
@@ -181,6 +188,7 @@ class Recipe:
       source: a video's source, or a clip.
       masks: masks of shape (h, w), one for each frame; None means that the
         occluder is searched for.
+      crop_occluder: see `frames_and_records`.
 
     Raises:
       InputError: one of them cannot be used.
@@ -203,6 +211,13 @@ class Recipe:
           clip=clip,
           find_face=find_face,
           occlusion=SyntheticOcclusion(config=self.paste, seed=seed),
+        )
+        return
+      if masks is None and crop_occluder is not None:
+        yield OpenVideo(
+          clip=clip,
+          find_face=find_face,
+          occlusion=CropOcclusion(occluder=crop_occluder),
         )
         return
       with self._open_occlusion(clip, masks) as occlusion:

@@ -159,6 +159,7 @@ def annotate_video(
     if isinstance(video.occlusion, RealOcclusion):
       frames = _with_real_occlusion(video, video.occlusion, every)
     else:
+      assert isinstance(video.occlusion, SyntheticOcclusion)
       frames = _with_pasted_occlusion(
         video, video.occlusion, recipe, every=every, cluttered=cluttered
       )

@@ -157,6 +157,11 @@ class PastFrameChooser:
     self._index = -1
     self._sharpest = 0.0
 
+  @property
+  def index(self) -> int:
+    """The past frame of the frame that comes next; −1 if it has none."""
+    return self._index
+
   def update(
     self, frame_index: int, *, occlusion: float, sharpness: float
   ) -> int:

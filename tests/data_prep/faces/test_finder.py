@@ -7,9 +7,30 @@ from data_prep.detections import NOTHING, Detections, overlap
 from data_prep.faces.finder import FaceFinder
 from data_prep.faces.track import LOOKAHEAD, track
 from data_prep.prepare import RealOcclusion, SkippedFrame, prepare
-from tests.data_prep.clips import Scripted, clip_of, detection_of, drawn, masked
+from data_prep.recipe import Recipe
+from tests.data_prep.clips import (
+  Scripted,
+  clip_of,
+  detection_of,
+  drawn,
+  listed,
+  masked,
+)
 
 WIDTH, HEIGHT = 600, 300
+
+
+class ScriptedRecipe(Recipe):
+  """A recipe whose detector of faces is given."""
+
+  def __init__(self, find_face, **settings):
+    super().__init__(**settings)
+    object.__setattr__(self, "find_face", find_face)
+
+  def face_detector(self):
+    return self.find_face
+
+
 SIDE = 60  # of a face, unless it is said
 
 
@@ -195,6 +216,40 @@ def test_a_face_that_is_covered_from_the_first_frame_to_the_last():
   whole = np.ones((height, width), np.uint8)
   records = prepared(images[:3], landmarks[:1] * 3, [whole] * 3)
   assert [r.symmetric_valid for r in records] == [False] * 3
+
+
+def test_what_covers_the_face_can_be_told_from_its_crop():
+  """Whoever has a network gets each crop, and the last one that was free."""
+  images, landmarks = drawn(0)
+  covered = {3, 4, 7}
+  seen = []
+
+  def occluder(crop, free):
+    seen.append((crop, free))
+    probability = np.zeros(crop.shape[:2], np.float32)
+    probability[20:40, 10:20] = 0.9 if len(seen) - 1 in covered else 0.4
+    return probability
+
+  recipe = ScriptedRecipe(
+    listed(landmarks), size=48, aligned="none", occluder="not opened"
+  )
+  records = [
+    record
+    for _, record in recipe.frames_and_records(
+      clip_of(images[:10]), crop_occluder=occluder
+    )
+  ]
+  for i, record in enumerate(records):
+    assert record.mask.any() == (i in covered)
+    assert record.target is None
+    crop, free = seen[i]
+    np.testing.assert_array_equal(crop, record.image)
+    if i == 0:
+      assert free is None
+    else:
+      latest = max(k for k in range(i) if k not in covered)
+      assert record.past_index == latest
+      np.testing.assert_array_equal(free, records[latest].image)
 
 
 def test_frames_in_which_the_face_is_away_are_skipped_and_the_rest_is_kept():
