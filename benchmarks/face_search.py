@@ -22,7 +22,6 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +38,7 @@ from data_prep.faces.landmarks import roll
 WIDTH, HEIGHT = 1920, 1080
 SIZES = (40, 60, 100, 200)
 TURNS = (0, 90, 180)
-PORTRAITS = 200
+PORTRAITS = 100
 
 
 @dataclass(frozen=True)
@@ -75,20 +74,25 @@ def main(argv: list[str]) -> None:
     closing(ThoroughFaceDetector(models, still=True)) as thorough,
   ):
     for size in SIZES:
-      plain, _ = _recall(whole, scenes.with_faces(count, size, 0))
-      shares, timings = [], []
-      for turn in TURNS:
-        share, times = _recall(thorough, scenes.with_faces(count, size, turn))
-        shares.append(f" {share:.0%} |")
-        timings = timings or times  # of upright faces
+      plain: list[bool] = []
+      found: dict[int, list[bool]] = {turn: [] for turn in TURNS}
+      timings: list[float] = []
+      for number in range(count):
+        for turn, (frame, face) in scenes.with_face(number, size).items():
+          seen, milliseconds = _timed(thorough, frame)
+          found[turn].append(_is_found(seen, face))
+          if turn == 0:
+            plain.append(_is_found(whole(frame), face))
+            timings += [milliseconds] * found[turn][-1]
+      shares = "".join(f" {np.mean(hits):.0%} |" for hits in found.values())
       print(
-        f"| {size} px | {plain:.0%} |{''.join(shares)}{_spread(timings)}",
+        f"| {size} px | {np.mean(plain):.0%} |{shares}{_spread(timings)}",
         flush=True,
       )
     timings, false = [], 0
-    for frame in scenes.without_faces(count):
-      found, milliseconds = _timed(thorough, frame)
-      false += len(found) > 0
+    for number in range(count):
+      seen, milliseconds = _timed(thorough, scenes.without_face(number))
+      false += len(seen) > 0
       timings.append(milliseconds / 4)
   print(f"| none | |{' |' * len(TURNS)}{_spread(timings)}")
   print(f"\nFalse finds: in {false} of {count} frames without a face")
@@ -105,26 +109,28 @@ class Scenes:
   def __init__(self, portraits: list[Portrait], hands: list[Path]):
     self._portraits, self._hands = portraits, hands
 
-  def without_faces(self, count: int) -> Iterator[np.ndarray]:
-    """Yields frames, (1080, 1920, 3) uint8."""
-    for number in range(count):
-      yield self._background(np.random.default_rng([0, number]))
+  def without_face(self, number: int) -> np.ndarray:
+    """Returns a frame, (1080, 1920, 3) uint8."""
+    return self._background(np.random.default_rng([0, number]))
 
-  def with_faces(
-    self, count: int, size: int, turn: int
-  ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields frames, each with the (21, 2) landmarks of its face.
+  def with_face(
+    self, number: int, size: int
+  ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Returns frames, each with the (21, 2) landmarks of its face, by `TURNS`.
 
     Args:
-      count: number of frames.
+      number: of the scene.
       size: of the face, in pixels.
-      turn: of the head, clockwise, in degrees.
     """
-    for number in range(count):
-      rng = np.random.default_rng([1, size, number])
-      frame = self._background(rng)
-      portrait = self._portraits[rng.integers(len(self._portraits))]
-      yield _paste_face(frame, portrait, size, turn, rng)
+    rng = np.random.default_rng([1, size, number])
+    frame = self._background(rng)
+    portrait = self._portraits[rng.integers(len(self._portraits))]
+    lean = float(rng.uniform(-15, 15))
+    place = rng.uniform(0.75 * size, np.array([WIDTH, HEIGHT]) - 0.75 * size)
+    return {
+      turn: _paste_face(frame, portrait, size, turn + lean, place)
+      for turn in TURNS
+    }
 
   def _background(self, rng: np.random.Generator) -> np.ndarray:
     noise = rng.normal(size=(rng.integers(4, 12), rng.integers(6, 20), 3))
@@ -211,16 +217,15 @@ def _paste_face(
   frame: np.ndarray,
   portrait: Portrait,
   size: int,
-  turn: int,
-  rng: np.random.Generator,
+  degrees: float,
+  place: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
   box = faces_of(portrait.landmarks[None]).boxes[0]
   middle, sides = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
   scale = size / float(sides.max())
-  angle = np.deg2rad(turn + rng.uniform(-15, 15))
+  angle = np.deg2rad(degrees)
   cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
   linear = np.array([[cosine, -sine], [sine, cosine]])
-  place = rng.uniform(0.75 * size, np.array([WIDTH, HEIGHT]) - 0.75 * size)
   where = np.column_stack([linear, place - linear @ middle])
   picture = cv2.GaussianBlur(portrait.image, (0, 0), max(0.4 / scale, 0.3))
   alpha = np.zeros(picture.shape[:2], np.float32)
@@ -232,20 +237,6 @@ def _paste_face(
   pasted = cv2.warpAffine(picture, where, (WIDTH, HEIGHT))
   mixed = frame + alpha * (pasted - frame.astype(np.float32))
   return mixed.astype(np.uint8), apply(where, portrait.landmarks)
-
-
-def _recall(
-  detector: FaceDetector | ThoroughFaceDetector,
-  scenes: Iterator[tuple[np.ndarray, np.ndarray]],
-) -> tuple[float, list[float]]:
-  """Returns the share of faces that are found, and milliseconds of these."""
-  hits, timings = [], []
-  for frame, landmarks in scenes:
-    found, milliseconds = _timed(detector, frame)
-    hits.append(_is_found(found, landmarks))
-    if hits[-1]:
-      timings.append(milliseconds)
-  return float(np.mean(hits)), timings
 
 
 def _timed(
