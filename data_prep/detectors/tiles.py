@@ -69,7 +69,8 @@ class TileSearch:
     Yields:
       A window around each other face, turned so that the head is upright.
     """
-    for tiles in tile_windows(*image.shape[:2], turns):
+    height, width = image.shape[:2]
+    for tiles in tile_windows(height, width, turns):
       finds = [
         (score, tile.box_to_frame(box))
         for tile in tiles

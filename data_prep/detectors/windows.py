@@ -43,14 +43,15 @@ class Window:
     """Returns (side, side, 3) uint8; beyond the frame its border repeats."""
     height, width = image.shape[:2]
     right, bottom = self.left + self.side, self.top + self.side
-    beyond = [-self.top, bottom - height, -self.left, right - width]
+    above, below = max(-self.top, 0), max(bottom - height, 0)
+    before, after = max(-self.left, 0), max(right - width, 0)
     x = min(max(self.left, 0), width - 1), max(min(right, width), 1)
     y = min(max(self.top, 0), height - 1), max(min(bottom, height), 1)
     inside = image[y[0] : y[1], x[0] : x[1]]
-    if max(beyond) > 0:
-      border = [max(pixels, 0) for pixels in beyond]
-      inside = cv2.copyMakeBorder(inside, *border, cv2.BORDER_REPLICATE)
-      inside = inside[: self.side, : self.side]
+    if above or below or before or after:
+      inside = cv2.copyMakeBorder(
+        inside, above, below, before, after, cv2.BORDER_REPLICATE
+      )[: self.side, : self.side]
     return np.rot90(inside, self.turns)
 
   def to_frame(self, points: np.ndarray) -> np.ndarray:

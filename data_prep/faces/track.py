@@ -103,8 +103,11 @@ def _smoothed_face(window: deque, t: int, size: int) -> TrackedFace | None:
   if not faces:
     return None
   # A box says less than landmarks do, and is not the same place.
-  marked = {i: face for i, face in faces.items() if face.landmarks is not None}
-  faces = marked or faces
+  marks = {
+    i: face.landmarks for i, face in faces.items() if face.landmarks is not None
+  }
+  if marks:
+    faces = {i: faces[i] for i in marks}
   times = list(faces)
   values = np.stack([found.parameters() for found in faces.values()])
   values[:, 3] = np.unwrap(values[:, 3])  # of heads that are upside down
@@ -115,7 +118,6 @@ def _smoothed_face(window: deque, t: int, size: int) -> TrackedFace | None:
     for column in values.T
   )
   transform = crop.transform((x, y), side, angle, size)
-  marks = [face.landmarks for face in marked.values()]
   if not marks:
     boxes = np.stack([found.box for found in faces.values()])
     left, top, right, bottom = _interpolated(t, times, boxes) - 0.5
@@ -125,7 +127,8 @@ def _smoothed_face(window: deque, t: int, size: int) -> TrackedFace | None:
       landmarks=np.zeros((0, 2), np.float32),
       outline=crop.apply(transform, np.array(corners)).astype(np.float32),
     )
-  here = _interpolated(t, times, np.stack(marks).reshape(len(marks), -1))
+  values = np.stack(list(marks.values())).reshape(len(marks), -1)
+  here = _interpolated(t, times, values)
   landmarks = crop.apply(transform, here.reshape(-1, 2)).astype(np.float32)
   return TrackedFace(
     transform=transform, landmarks=landmarks, outline=oval(landmarks)
