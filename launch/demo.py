@@ -50,6 +50,7 @@ def main(argv: list[str]) -> None:
       f"procedural:{PEOPLE.start}-{PEOPLE.stop - 1}",
       *("--clips-per-portrait", str(CLIPS)),
       *("--out", str(data), "--size", str(SIZE)),
+      *("--occlusion-ratio", "0.3-0.5", "--occlusion-seconds", "0.4-0.8"),
       *("--subjects", str(out / "subjects.csv"), "--test-share", "0"),
       *("--workers", "2"),
     ]

@@ -81,8 +81,9 @@ class ReportMedia:
   def _collect_for_sheet(self, clip: Window, restored: np.ndarray) -> None:
     covered = np.flatnonzero(clip["mask"].mean((1, 2, 3)) > _COVERED)
     count = min(_PER_CLIP, len(covered))
-    for k in np.linspace(0, len(covered) - 1, count):
-      i = int(covered[int(k)])
+    # Not the first ones and the last ones, in which little is covered.
+    for k in (np.arange(count) + 0.5) / max(count, 1):
+      i = int(covered[int(k * len(covered))])
       self._frames.append(
         {
           "input": clip["frame"][i],
