@@ -6,6 +6,7 @@ The one line that an error gives names the whole key and the nearest valid one.
 import ast
 import dataclasses
 import difflib
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -66,7 +67,7 @@ def build(cls: type[T], values: Any, prefix: str = "") -> T:
   """
   if not isinstance(values, Mapping):
     raise InputError(f"config key {prefix[:-1]}: is a section, not a value")
-  hints = typing.get_type_hints(cls)
+  hints = _hints(cls)
   for key in values:
     if key not in hints:
       close = difflib.get_close_matches(key, hints, n=1, cutoff=0.4)
@@ -79,6 +80,11 @@ def build(cls: type[T], values: Any, prefix: str = "") -> T:
   return cls(
     **{k: _convert(hints[k], v, f"{prefix}{k}") for k, v in values.items()}
   )
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+  return typing.get_type_hints(cls)
 
 
 def _convert(hint: Any, value: Any, path: str) -> Any:

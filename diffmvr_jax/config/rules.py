@@ -1,16 +1,23 @@
-"""Settings that contradict each other are refused before anything runs."""
+"""Settings out of range, or that contradict each other, are refused first."""
 
-from diffmvr_jax.config.schema import Config
-from diffmvr_jax.config.stages import has_denoiser
+import dataclasses
+import functools
+import typing
+from typing import Any
+
+from diffmvr_jax.bounds import Bound
+from diffmvr_jax.config.schema import ClipVisionConfig, Config
+from diffmvr_jax.config.stages import has_denoiser, is_guided
 from diffmvr_jax.errors import InputError
 
 
 def check(config: Config) -> None:
-  """Refuses settings that contradict each other.
+  """Refuses settings that are out of range, or contradict each other.
 
   Raises:
-    InputError: the first contradiction, naming the keys.
+    InputError: the first of them, naming the keys.
   """
+  _check_bounds(config, "")
   if config.data.encoded is not None:
     _check_encoded(config)
   if config.diffusion_stage.objective == "consistency":
@@ -19,9 +26,47 @@ def check(config: Config) -> None:
     _check_networks(config)
     _check_channels(config)
     _check_sizes(config)
+  if config.diffusion.beta_start > config.diffusion.beta_end:
+    raise InputError("diffusion.beta_start is more than diffusion.beta_end")
   _check_anchor(config)
   _check_fusion(config)
   _check_sampling(config)
+
+
+def _check_bounds(section: Any, prefix: str) -> None:
+  bounds = _bounds_by_field(type(section))
+  for field in dataclasses.fields(section):
+    value, path = getattr(section, field.name), f"{prefix}{field.name}"
+    if dataclasses.is_dataclass(value):
+      _check_bounds(value, f"{path}.")
+      continue
+    for item in value if isinstance(value, tuple) else (value,):
+      for bound in bounds[field.name] if item is not None else ():
+        wrong = bound.wrong(item)
+        if wrong is not None:
+          raise InputError(f"config key {path}: {wrong}")
+
+
+@functools.cache
+def _bounds_by_field(section: type) -> dict[str, list[Bound]]:
+  hints = typing.get_type_hints(section, include_extras=True)
+  return {name: bounds_of(hint) for name, hint in hints.items()}
+
+
+def bounds_of(hint: Any) -> list[Bound]:
+  """Returns what a field's type says beside the type itself.
+
+  Args:
+    hint: a type, `X | None`, or `tuple[X, ...]`, where X may be annotated.
+
+  Example:
+    >>> from diffmvr_jax.bounds import Share
+    >>> [str(bound) for bound in bounds_of(tuple[Share, ...])]
+    ['at least 0 and at most 1']
+  """
+  own = [x for x in getattr(hint, "__metadata__", ()) if isinstance(x, Bound)]
+  inner = [bounds_of(part) for part in typing.get_args(hint)]
+  return sum(inner, own)
 
 
 def _check_encoded(config: Config) -> None:
@@ -63,6 +108,11 @@ def _check_distillation(config: Config) -> None:
 def _check_networks(config: Config) -> None:
   unet, autoencoder = config.model.unet, config.model.autoencoder
   levels = len(unet.block_channels)
+  if not levels or not autoencoder.block_channels:
+    raise InputError(
+      "model.unet.block_channels and model.autoencoder.block_channels need at "
+      "least one entry"
+    )
   if not len(unet.attention) == len(unet.heads) == levels:
     raise InputError(
       "model.unet.attention and model.unet.heads need one entry per entry of "
@@ -70,6 +120,22 @@ def _check_networks(config: Config) -> None:
     )
   if len(unet.branches) != len(unet.alpha):
     raise InputError("model.unet.alpha needs one entry per branch")
+  _refuse_undivided("model.unet", unet.block_channels, unet.norm_groups)
+  attending = [*unet.attention[:-1], True]  # the middle has the last heads
+  for channels, heads, attends in zip(
+    unet.block_channels, unet.heads, attending, strict=True
+  ):
+    if attends and channels % heads:
+      raise InputError(
+        f"model.unet.heads: {heads} does not divide {channels} of "
+        "model.unet.block_channels"
+      )
+  if autoencoder.family == "kl":
+    _refuse_undivided(
+      "model.autoencoder", autoencoder.block_channels, autoencoder.norm_groups
+    )
+  if is_guided(unet.branches) and config.model.guidance.encoder != "latent":
+    _check_clip(config.model.clip)
   if autoencoder.family == "tiny":
     if len(set(autoencoder.block_channels)) > 1:
       raise InputError(
@@ -77,6 +143,34 @@ def _check_networks(config: Config) -> None:
       )
     if autoencoder.scaling_factor != 1.0:
       raise InputError("model.autoencoder.family=tiny needs scaling_factor=1.0")
+
+
+def _refuse_undivided(
+  network: str, channels: tuple[int, ...], groups: int
+) -> None:
+  if groups and any(count % groups for count in channels):
+    raise InputError(
+      f"{network}.norm_groups={groups} does not divide all of "
+      f"{network}.block_channels={channels}"
+    )
+
+
+def _check_clip(clip: ClipVisionConfig) -> None:
+  if clip.image_size % clip.patch_size:
+    raise InputError(
+      f"model.clip.patch_size={clip.patch_size} does not divide "
+      f"model.clip.image_size={clip.image_size}"
+    )
+  if clip.width % clip.heads:
+    raise InputError(
+      f"model.clip.heads={clip.heads} does not divide "
+      f"model.clip.width={clip.width}"
+    )
+  if not -clip.layers - 1 <= clip.output_layer <= clip.layers:
+    raise InputError(
+      f"model.clip.output_layer={clip.output_layer} is no hidden state of "
+      f"{clip.layers} layers"
+    )
 
 
 def _check_channels(config: Config) -> None:
@@ -126,10 +220,10 @@ def _check_fusion(config: Config) -> None:
     return
   if len(fusion.channels) != len(fusion.blocks):
     raise InputError("model.fusion.blocks needs one entry per channels")
-  if not 1 <= fusion.sources <= 4 or fusion.cell < 2 or fusion.cell % 2:
-    raise InputError(
-      "model.fusion.sources is from 1 to 4, and model.fusion.cell is even"
-    )
+  if not fusion.channels:
+    raise InputError("model.fusion.channels needs at least one entry")
+  if fusion.cell % 2:
+    raise InputError("model.fusion.cell is even")
   multiple = fusion.cell * 2 ** (len(fusion.channels) - 1)
   if config.data.image_size % multiple:
     raise InputError(
@@ -152,8 +246,6 @@ def _check_sampling(config: Config) -> None:
   strengths = dict(zip(unet.branches, sampling.guidance, strict=False))
   if strengths.get("text", 1) != 1:
     raise InputError("sampling.guidance: the text branch's strength must be 1")
-  if not 0 < sampling.start_at <= 1:
-    raise InputError("sampling.start_at is not above 0 and at most 1")
   if sampling.region == "mask" and unet.query_position:
     raise InputError(
       "sampling.region=mask does not go with model.unet.query_position: "
@@ -172,12 +264,15 @@ def _check_sampling(config: Config) -> None:
       )
   if sampling.sampler == "lcm" and sampling.steps > sampling.grid:
     raise InputError("sampling.steps of lcm is at most sampling.grid")
-  if sampling.window < 1 or sampling.steps < 0:
-    raise InputError("sampling.steps and sampling.window are at least 1")
+  if sampling.steps > config.diffusion.steps:
+    raise InputError(
+      f"sampling.steps={sampling.steps} is more than "
+      f"diffusion.steps={config.diffusion.steps}"
+    )
   if sampling.steps == 0 and config.diffusion.anchor == "none":
     raise InputError(
-      "sampling.steps and sampling.window are at least 1; 0 steps need a "
-      "diffusion.anchor, which they restore alone"
+      "sampling.steps is at least 1; 0 steps need a diffusion.anchor, which "
+      "they restore alone"
     )
 
 

@@ -1,26 +1,53 @@
-"""Experiment configuration as frozen dataclasses."""
+"""Experiment configuration as frozen dataclasses.
+
+The type of every number says its range too; `diffmvr_jax.config.rules` refuses
+what lies outside.
+"""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from diffmvr_jax.bounds import (
+  Bounds,
+  Count,
+  CountOrZero,
+  NotNegative,
+  PlainName,
+  Positive,
+  Seed,
+  Share,
+  ShareAboveZero,
+  ShareBelowOne,
+)
+
+Channels = Annotated[int, Bounds(1, 2**16)]
+Layers = Annotated[int, Bounds(1, 256)]
+NormGroups = Annotated[int, Bounds(0, 2**16)]  # 0: no normalisation
+Pixels = Annotated[int, Bounds(1, 2**13)]  # along one side of an image
+Frames = Annotated[int, Bounds(1, 2**16)]  # that are in memory at once
+Factor = Annotated[float, Bounds(-1000, 1000)]
+Beta = Annotated[float, Bounds(0, 1, above_low=True, below_high=True)]
+Timesteps = Annotated[int, Bounds(1, 2**20)]
+MeshAxis = Annotated[int, Bounds(1, also=-1)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig:
   """Latent U-Net; the defaults are Stable Diffusion 1.5's."""
 
-  in_channels: int = 9  # noisy latent 4, mask 1, masked-frame latent 4
-  out_channels: int = 4
-  block_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+  in_channels: Channels = 9  # noisy latent 4, mask 1, masked-frame latent 4
+  out_channels: Channels = 4
+  block_channels: tuple[Channels, ...] = (320, 640, 1280, 1280)
   attention: tuple[bool, ...] = (True, True, True, False)
-  heads: tuple[int, ...] = (8, 8, 8, 8)
-  layers_per_block: int = 2
-  context_dim: int = 768
-  norm_groups: int = 32
+  heads: tuple[Channels, ...] = (8, 8, 8, 8)
+  layers_per_block: Layers = 2
+  context_dim: Channels = 768
+  norm_groups: NormGroups = 32
   branches: tuple[Literal["symmetric", "past", "present", "text"], ...] = (
     "symmetric",
     "past",
   )
-  alpha: tuple[float, ...] = (0.5, 0.5)
+  alpha: tuple[Factor, ...] = (0.5, 0.5)
   alpha_mode: Literal["fixed", "learned"] = "fixed"
   query_position: bool = False  # add a position code to attn2's queries
 
@@ -35,41 +62,42 @@ class AutoencoderConfig:
   """
 
   family: Literal["kl", "tiny"] = "kl"
-  block_channels: tuple[int, ...] = (128, 256, 512, 512)
-  layers_per_block: int = 2
-  latent_channels: int = 4
-  norm_groups: int = 32  # 0: no normalisation, which small ones learn better
+  block_channels: tuple[Channels, ...] = (128, 256, 512, 512)
+  layers_per_block: Layers = 2
+  latent_channels: Channels = 4
+  # Small autoencoders learn better with 0.
+  norm_groups: NormGroups = 32
   mid_attention: bool = True
   pooled_blocks: bool = False  # tiny: a normalised branch, as in TAEF2
-  scaling_factor: float | None = 0.18215
+  scaling_factor: Positive | None = 0.18215
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipVisionConfig:
   """CLIP vision tower; the defaults are ViT-L/14's."""
 
-  image_size: int = 224
-  patch_size: int = 14
-  width: int = 1024
-  layers: int = 24
-  heads: int = 16
-  mlp_dim: int = 4096
-  projection_dim: int = 768
+  image_size: Pixels = 224
+  patch_size: Pixels = 14
+  width: Channels = 1024
+  layers: Layers = 24
+  heads: Channels = 16
+  mlp_dim: Channels = 4096
+  projection_dim: Channels = 768
   # Whose hidden states are the patch tokens; -2, as IP-Adapter takes them,
   # leaves out the layer that only the projected vector was trained through.
-  output_layer: int = -2
+  output_layer: Annotated[int, Bounds(-257, 256)] = -2
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipTextConfig:
   """CLIP text tower; the defaults are Stable Diffusion 1.5's (ViT-L/14)."""
 
-  vocabulary: int = 49408
-  length: int = 77
-  width: int = 768
-  layers: int = 12
-  heads: int = 12
-  mlp_dim: int = 3072
+  vocabulary: Annotated[int, Bounds(1, 2**20)] = 49408
+  length: Annotated[int, Bounds(1, 2**16)] = 77
+  width: Channels = 768
+  layers: Layers = 12
+  heads: Channels = 12
+  mlp_dim: Channels = 3072
   activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
 
 
@@ -79,9 +107,9 @@ class GuidanceConfig:
 
   encoder: Literal["clip", "latent", "both"] = "clip"
   tokens: Literal["patch", "pooled"] = "patch"
-  hidden_dim: int = 1024
-  latent_patch: int = 2
-  dropout: float = 0.1  # per branch, training only
+  hidden_dim: Channels = 1024
+  latent_patch: Pixels = 2
+  dropout: ShareBelowOne = 0.1  # per branch, training only
   # Guidance images that lie where the face lies: the U-Net's input gets the
   # latents of each, and a map of where they are valid.
   concat: tuple[Literal["propagated", "symmetric", "past"], ...] = ()
@@ -95,15 +123,16 @@ class FusionConfig:
   """
 
   # The first so many of `data_prep.faces.propagated.SOURCES`.
-  sources: int = 4
-  cell: int = 4  # pixels per cell of the coarse U-Net, along one axis
-  channels: tuple[int, ...] = (64, 128, 192)
-  blocks: tuple[int, ...] = (1, 2, 2)
-  features: int = 24  # channels that the coarse U-Net hands to the fine stage
-  fine_channels: int = 32
-  fine_blocks: int = 1
-  max_shift: float = 12.0  # pixels by which a flow can be corrected
-  flow_components: int = 0  # of the flow prior; 0: flows are taken as they are
+  sources: Annotated[int, Bounds(1, 4)] = 4
+  cell: Annotated[int, Bounds(2, 64)] = 4  # pixels, of the coarse U-Net
+  channels: tuple[Channels, ...] = (64, 128, 192)
+  blocks: tuple[Layers, ...] = (1, 2, 2)
+  features: Channels = 24  # that the coarse U-Net hands to the fine stage
+  fine_channels: Channels = 32
+  fine_blocks: Annotated[int, Bounds(0, 256)] = 1
+  max_shift: Positive = 12.0  # pixels by which a flow can be corrected
+  # Of the flow prior; 0: flows are taken as they are.
+  flow_components: Annotated[int, Bounds(0, 4096)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,11 +162,11 @@ class DiffusionConfig:
   `diffmvr_jax.diffusion.anchor`; "none" is the paper's process.
   """
 
-  steps: int = 1000
-  beta_start: float = 0.0008
-  beta_end: float = 0.0145
+  steps: Timesteps = 1000
+  beta_start: Beta = 0.0008
+  beta_end: Beta = 0.0145
   prediction: Literal["epsilon", "v", "sample"] = "epsilon"
-  noise_share: float = 0.0
+  noise_share: Share = 0.0
   anchor: Literal["none", "propagated", "fused"] = "none"
 
 
@@ -145,8 +174,8 @@ class DiffusionConfig:
 class MotionConfig:
   """Motion-consistency loss, Eq. (4): λ, what it compares, and with what."""
 
-  weight: float = 0.1
-  warmup_steps: int = 0  # λ rises linearly from 0 over so many updates
+  weight: NotNegative = 0.1
+  warmup_steps: CountOrZero = 0  # λ rises linearly from 0 over so many updates
   on: Literal["noisy", "x0", "posterior"] = "x0"
   relative_to: Literal["zero", "target"] = "target"
 
@@ -163,25 +192,25 @@ class OptimizerConfig:
 
   kind: Literal["adamw", "adafactor"] = "adamw"
   freeze: tuple[str, ...] = ()
-  accumulate: int = 1
-  learning_rate: float = 1e-5
-  warmup_steps: int = 1000
+  accumulate: Count = 1
+  learning_rate: NotNegative = 1e-5
+  warmup_steps: CountOrZero = 1000
   decay: Literal["constant", "cosine"] = "constant"
-  b1: float = 0.9
-  b2: float = 0.999
-  eps: float = 1e-8
-  weight_decay: float = 0.0
-  clip_norm: float = 1.0
-  ema_decay: float = 0.9999
+  b1: ShareBelowOne = 0.9
+  b2: ShareBelowOne = 0.999
+  eps: Positive = 1e-8
+  weight_decay: NotNegative = 0.0
+  clip_norm: Positive = 1.0
+  ema_decay: ShareBelowOne = 0.9999
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderStageConfig:
   """First stage; 0 steps skips it (the autoencoder is imported)."""
 
-  steps: int = 0
-  batch_size: int = 32  # frames
-  kl_weight: float = 1e-6
+  steps: CountOrZero = 0
+  batch_size: Count = 32  # frames
+  kl_weight: NotNegative = 1e-6
   optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
 
@@ -193,11 +222,11 @@ class FusionStageConfig:
   propagation on `validate_batches` batches of the split `validation`.
   """
 
-  steps: int = 0
-  batch_size: int = 16  # frames
-  gradient_weight: float = 0.5  # of the gradients' error, at every scale
-  validate_every: int = 0
-  validate_batches: int = 0  # 0: no validation
+  steps: CountOrZero = 0
+  batch_size: Count = 16  # frames
+  gradient_weight: NotNegative = 0.5  # of the gradients' error, at every scale
+  validate_every: CountOrZero = 0
+  validate_batches: CountOrZero = 0  # 0: no validation
   optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
 
@@ -208,8 +237,8 @@ class ConsistencyConfig:
   `grid` timesteps are distilled on, and sampled from; `huber` is c.
   """
 
-  grid: int = 50
-  huber: float = 1e-3
+  grid: Timesteps = 50
+  huber: Positive = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,11 +250,13 @@ class DiffusionStageConfig:
 
   objective: Literal["diffusion", "consistency"] = "diffusion"
   consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
-  steps: int = 100_000
-  batch_size: int = 8  # windows
+  steps: CountOrZero = 100_000
+  batch_size: Count = 8  # windows
   motion: MotionConfig = field(default_factory=MotionConfig)
-  mask_weight: float = 1.0  # of masked latents in L_diff, against the others
-  min_snr_gamma: float | None = None  # Min-SNR weighting of L_diff; 5 is usual
+  # Of masked latents in L_diff, against the others.
+  mask_weight: NotNegative = 1.0
+  # Min-SNR weighting of L_diff; 5 is usual.
+  min_snr_gamma: Positive | None = None
   optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
 
@@ -239,28 +270,28 @@ class DataConfig:
 
   path: str = "data"
   encoded: str | None = None
-  image_size: int = 512
-  window: int = 8
-  stride: int = 1
+  image_size: Pixels = 512
+  window: Frames = 8
+  stride: Frames = 1
   flip: bool = True
-  threads: int = 2
+  threads: Annotated[int, Bounds(0, 1024)] = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeshConfig:
   """Devices along each mesh axis; -1 once means: all that remain."""
 
-  data: int = -1
-  frame: int = 1
-  fsdp: int = 1
+  data: MeshAxis = -1
+  frame: MeshAxis = 1
+  fsdp: MeshAxis = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
   """How often, in updates, a checkpoint is written, and how many stay."""
 
-  every: int = 1000
-  keep: int = 2
+  every: Count = 1000
+  keep: Count = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,10 +306,10 @@ class ValidationConfig:
   interrupts it; the resumed run then begins with it.
   """
 
-  every: int = 0
-  batches: int = 4
-  buckets: int = 10
-  restored: int = 4
+  every: CountOrZero = 0
+  batches: Count = 4
+  buckets: Count = 10
+  restored: CountOrZero = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,13 +326,13 @@ class SamplingConfig:
   """
 
   sampler: Literal["ddim", "ddpm", "dpmpp_2m", "lcm"] = "ddim"
-  steps: int = 50
-  eta: float | None = None  # None: the sampler's own
-  noise_share: float = 1.0  # 1: every frame of a clip starts from one noise
-  window: int = 16  # frames that are restored at once
-  guidance: tuple[float, ...] = ()
-  start_at: float = 1.0
-  grid: int = 50  # timesteps that "lcm" was distilled on
+  steps: CountOrZero = 50
+  eta: Share | None = None  # None: the sampler's own
+  noise_share: Share = 1.0  # 1: every frame of a clip starts from one noise
+  window: Frames = 16  # frames that are restored at once
+  guidance: tuple[Factor, ...] = ()
+  start_at: ShareAboveZero = 1.0
+  grid: Timesteps = 50  # timesteps that "lcm" was distilled on
   region: Literal["crop", "mask"] = "crop"
 
 
@@ -309,8 +340,8 @@ class SamplingConfig:
 class Config:
   """One experiment."""
 
-  name: str
-  seed: int = 0
+  name: PlainName
+  seed: Seed = 0
   init_from: str | None = None  # workdir whose networks training starts from
   model: ModelConfig = field(default_factory=ModelConfig)
   diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
@@ -326,4 +357,4 @@ class Config:
   checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
   validation: ValidationConfig = field(default_factory=ValidationConfig)
   sampling: SamplingConfig = field(default_factory=SamplingConfig)
-  log_every: int = 50
+  log_every: Count = 50
