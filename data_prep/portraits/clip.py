@@ -21,7 +21,7 @@ from data_prep.faces.landmarks import extent as face_extent
 from data_prep.faces.landmarks import from_mediapipe
 from data_prep.portraits.camera import Camera
 from data_prep.portraits.features import Features
-from data_prep.portraits.mesh import OVAL, build
+from data_prep.portraits.mesh import FADES, OVAL, build
 from data_prep.portraits.motion import draw_motion
 from data_prep.portraits.warp import grid, normals_of, place, rasterised
 from diffmvr_jax.errors import InputError
@@ -161,7 +161,7 @@ class PortraitClip:
     mesh[:, :2] = mesh[:, :2] * scale + self._transform[:, 2]
     mesh[:, 2] *= scale
     _, extent = face_extent(from_mediapipe(mesh[:, :2]))
-    self._model = build(mesh, extent)
+    self._model = build(mesh, extent, _fades(rng))
     to_canvas = _canvas_map(size)
     side = int(np.ceil(size * (1 + 2 * _MARGIN) * _FINER))
     self._canvas = _resampled(
@@ -353,6 +353,17 @@ def _still_turn(mesh: np.ndarray) -> tuple[float, float]:
   pitch = float(np.arctan2(upright[2], np.hypot(upright[0], upright[1])))
   # A face's chin lies a little in front of its forehead's hairline or behind.
   return yaw, -(pitch - 0.15)
+
+
+def _fades(rng: np.random.Generator) -> tuple[tuple[float, float], ...]:
+  """Hair is long or short, and what is behind it near or far."""
+  if rng.random() < 0.4:
+    return FADES
+  (above, _), (side, _), (below, _) = FADES
+  starts = np.array([above, side, below]) + rng.uniform(-0.1, 0.35)
+  starts = np.maximum(starts, 1.0)
+  ends = starts * (1 + rng.uniform(0.1, 0.5))
+  return tuple(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
 def _compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:

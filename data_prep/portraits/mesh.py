@@ -45,7 +45,8 @@ _JAW_LINE = (1.0, 1.0, 0.97, 0.92, 0.83, 0.68, 0.48, 0.28, 0.12)
 _LIP_TAPER = np.array([0.3, 0.55, 0.8, 0.95, 1, 1, 1, 0.95, 0.8, 0.55, 0.3])
 _RINGS = (1.07, 1.16, 1.28, 1.42, 1.6, 1.82, 2.1, 2.5, 3.2, 5.5)
 # Where head motion begins to fade, and where it ends: multiples of the oval.
-_FADE_UP, _FADE_SIDE, _FADE_DOWN = (1.45, 2.15), (1.18, 1.8), (1.0, 1.65)
+FADES = ((1.45, 2.15), (1.18, 1.8), (1.0, 1.65))  # up, sideways, down
+LOCKS = 8  # of hair around the head, each of which moves on its own
 
 MOVES = (
   *("jaw", "close", "smile", "narrow", "lip_up", "brow_up", "frown"),
@@ -63,6 +64,7 @@ class FaceModel:
     moves: (len(MOVES), n, 3) displacement by each expression at full strength.
     head: (n,) 1 where a point moves with the head, 0 where it does not.
     body: (n,) likewise for the shoulders.
+    loose: (LOCKS, n) likewise for each lock of hair, earring, or collar.
     pivot: (3,) the neck's joint.
     extent: side of the face, in pixels.
     openness: height of the mouth's opening over its width.
@@ -73,17 +75,24 @@ class FaceModel:
   moves: np.ndarray
   head: np.ndarray
   body: np.ndarray
+  loose: np.ndarray
   pivot: np.ndarray
   extent: float
   openness: float
 
 
-def build(mesh: np.ndarray, extent: float) -> FaceModel:
+def build(
+  mesh: np.ndarray,
+  extent: float,
+  fades: tuple[tuple[float, float], ...] = FADES,
+) -> FaceModel:
   """Fits rings and expressions to a mesh.
 
   Args:
     mesh: (468 or 478, 3) as MediaPipe finds it, in pixels of the frame.
     extent: side of the face, in pixels.
+    fades: where head motion begins to fade, and where it ends, upwards,
+      sideways and downwards; in multiples of the face's oval.
   """
   mesh = np.asarray(mesh, np.float64)[:MESH]
   holes = np.stack([mesh[list(rim)].mean(0) for rim in rims()])
@@ -92,7 +101,7 @@ def build(mesh: np.ndarray, extent: float) -> FaceModel:
   down = _axes(mesh)[1][:2]
   down = down / np.linalg.norm(down)
   lowness = directions @ down
-  head = _head_weight(scales, lowness)
+  head = _head_weight(scales, lowness, fades)
   below = np.clip((scales - 1.1) / 0.9, 0, 1) * np.clip(1.5 * lowness, 0, 1)
   solid = np.ones(MESH + len(holes))
   moves = np.stack([_extended(mesh, move) for move in _moves(mesh)])
@@ -103,6 +112,9 @@ def build(mesh: np.ndarray, extent: float) -> FaceModel:
     moves=moves,
     head=np.concatenate([solid, head]),
     body=np.concatenate([0 * solid, below]),
+    loose=np.column_stack(
+      [np.zeros((LOCKS, len(solid))), _looseness(scales, directions)]
+    ),
     pivot=_pivot(mesh, extent),
     extent=extent,
     openness=float(np.linalg.norm(mesh[13] - mesh[14]) / width),
@@ -164,13 +176,26 @@ def _rings(mesh: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   return np.concatenate(rings), scales, np.tile(unit, (len(_RINGS), 1))
 
 
-def _head_weight(scales: np.ndarray, lowness: np.ndarray) -> np.ndarray:
+def _head_weight(
+  scales: np.ndarray,
+  lowness: np.ndarray,
+  fades: tuple[tuple[float, float], ...],
+) -> np.ndarray:
   up, down = np.clip(-lowness, 0, 1)[:, None], np.clip(lowness, 0, 1)[:, None]
-  side = np.array(_FADE_SIDE)
-  fade = side + up * (np.array(_FADE_UP) - side)
-  fade = fade + down * (np.array(_FADE_DOWN) - side)
+  above, side, below = np.array(fades)
+  fade = side + up * (above - side) + down * (below - side)
   share = np.clip((scales - fade[:, 0]) / (fade[:, 1] - fade[:, 0]), 0, 1)
   return 1 - share * share * (3 - 2 * share)
+
+
+def _looseness(scales: np.ndarray, directions: np.ndarray) -> np.ndarray:
+  """(LOCKS, n): smooth around the head, from the face's outline outwards."""
+  angle = np.arctan2(directions[:, 1], directions[:, 0])
+  middles = 2 * np.pi * np.arange(LOCKS)[:, None] / LOCKS
+  apart = np.abs((angle - middles + np.pi) % (2 * np.pi) - np.pi)
+  around = np.cos(np.clip(apart * LOCKS / 4, 0, np.pi / 2)) ** 2
+  outwards = np.clip((scales - 1.05) / 0.25, 0, 1)
+  return around * outwards * np.clip((3.0 - scales) / 1.0, 0, 1)
 
 
 def _pivot(mesh: np.ndarray, extent: float) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.portraits.mesh import MOVES
+from data_prep.portraits.mesh import LOCKS, MOVES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,8 @@ class Motion:
     shift: (f, 2) of the head, in face sides.
     nearer: (f,) scale of the head.
     body: (f, 2) shift of the shoulders, in face sides.
+    loose: (f, LOCKS, 2) shift of locks of hair, earrings and collars against
+      the head, in face sides.
     camera: (f, 3) shift in face sides, and zoom.
     moves: (f, len(MOVES)) strength of each expression.
     gaze: (f, 2) shift of the irises, in eye widths.
@@ -30,6 +32,7 @@ class Motion:
   shift: np.ndarray
   nearer: np.ndarray
   body: np.ndarray
+  loose: np.ndarray
   camera: np.ndarray
   moves: np.ndarray
   gaze: np.ndarray
@@ -55,7 +58,9 @@ def draw_motion(
   """
   # Half of the people are calm, some hardly move, a few are quick.
   energy = float(
-    rng.choice([0.1, 0.35, 0.7, 1.0, 1.6], p=[0.12, 0.15, 0.3, 0.3, 0.13])
+    rng.choice(
+      [0.02, 0.1, 0.35, 0.7, 1.0, 1.6], p=[0.1, 0.1, 0.15, 0.27, 0.25, 0.13]
+    )
   )
   time = np.arange(frames) / fps
   poses = _poses(rng, time, energy, width=3)
@@ -81,9 +86,10 @@ def draw_motion(
     turn=turn,
     shift=shift,
     nearer=nearer,
-    body=0.45 * (sway + lean) + 0.006 * _noise(rng, time, 0.5, 2),
+    body=0.45 * (sway + lean) + 0.006 * energy * _noise(rng, time, 0.5, 2),
+    loose=_loose(rng, time, energy, shift),
     camera=_camera(rng, time),
-    moves=_expressions(rng, time, openness),
+    moves=_expressions(rng, time, openness, calm=energy < 0.05),
     gaze=_gaze(rng, time),
   )
 
@@ -129,20 +135,32 @@ def _gestures(
   return turn
 
 
+def _loose(
+  rng: np.random.Generator, time: np.ndarray, energy: float, shift: np.ndarray
+) -> np.ndarray:
+  """(f, LOCKS, 2): what hangs on a head lags behind it, and swings."""
+  size = rng.choice([0.0, 0.004, 0.012, 0.025], LOCKS, p=[0.4, 0.3, 0.2, 0.1])
+  swing = _noise(rng, time, 1.2, 2 * LOCKS).reshape(-1, LOCKS, 2)
+  swing *= size[:, None] * min(energy, 1.0)
+  speed = np.gradient(shift, time, axis=0) if len(time) > 1 else 0 * shift
+  lag = rng.uniform(0, 0.12, LOCKS) * (size > 0)  # seconds
+  return swing - np.clip(lag[:, None] * speed[:, None], -0.05, 0.05)
+
+
 def _expressions(
-  rng: np.random.Generator, time: np.ndarray, openness: float
+  rng: np.random.Generator, time: np.ndarray, openness: float, *, calm: bool
 ) -> np.ndarray:
   moves = np.zeros((len(time), len(MOVES)))
 
   def add(name: str, values: np.ndarray | float) -> None:
     moves[:, MOVES.index(name)] += values
 
-  talks = rng.random() < 0.7
-  phrase = _phrases(rng, time) if talks else np.zeros(len(time))
   syllables = _noise(rng, time, 4.5, 1)[:, 0]
   slow = _noise(rng, time, 0.4, 6)
+  talks = rng.random() < 0.7
   # Some people hardly move their faces, some make faces.
   lively = float(rng.choice([0.25, 0.6, 1.0, 1.6], p=[0.12, 0.25, 0.4, 0.23]))
+  phrase = _phrases(rng, time) if talks else np.zeros(len(time))
   loud = lively * rng.uniform(0.5, 1.2)
   jaw = phrase * loud * np.clip(0.055 + 0.055 * syllables, 0, 0.18)
   if rng.random() < 0.25:  # a gape, a laugh, or a yawn
@@ -168,6 +186,8 @@ def _expressions(
   )
   add("brow_up", np.clip(brows, -0.25, 1))
   add("frown", np.clip(lively * (0.7 * slow[:, 3] - 0.3), 0, 1.2))
+  if calm:  # somebody who sits still, and listens
+    moves *= rng.uniform(0, 0.3)
   lids = _blinks(rng, time)
   add("squint", np.clip(0.4 * slow[:, 4], 0, 0.8))
   droop = np.clip(0.12 * slow[:, 5], -0.1, 0.3)

@@ -31,6 +31,8 @@ def place(
   resting = still + 0 * moved
   resting[..., :2] += extent * body * motion.body[:, None]
   placed = resting + head * (moved - resting)
+  swinging = np.tensordot(motion.loose, model.loose, ((1,), (0,)))
+  placed[..., :2] += extent * swinging.transpose(0, 2, 1)
   middle = (size - 1) / 2
   placed[..., :2] = (
     middle
