@@ -12,6 +12,7 @@ python -m data_prep fit-flow-prior portraits:DIR --out FILE
 import argparse
 import sys
 from pathlib import Path
+from typing import get_args
 
 from data_prep.dataset.annotate import annotate
 from data_prep.dataset.check import inspect
@@ -20,6 +21,7 @@ from data_prep.dataset.finish import Splitting
 from data_prep.dataset.score import score_detectors, table
 from data_prep.detectors import yolo
 from data_prep.drawn_clips import PortraitSource
+from data_prep.faces.aligned import Aligned
 from data_prep.occlusion.paste import OcclusionConfig, parse_range
 from data_prep.portraits.fit_flow_prior import fit_flow_prior
 from data_prep.recipe import Recipe
@@ -274,8 +276,9 @@ def _add_recipe(command) -> None:
   command.add_argument(
     "--paste",
     default="hand",
-    help="comma-separated: hand, box, strokes, sprites:DIR (RGBA pictures; "
-    "hands take the person's skin, and get an arm)",
+    help="comma-separated: hand, box, strokes, objects (cloths, bottles, tubes "
+    "…), sprites:DIR (RGBA pictures; hands take the person's skin, and get "
+    "an arm)",
   )
   command.add_argument(
     "--occlusion-ratio",
@@ -311,6 +314,13 @@ def _add_recipe(command) -> None:
     help="how faces move, which helps to propagate what was seen: as the "
     "package knows it (faces), or as fit-flow-prior wrote it",
   )
+  command.add_argument(
+    "--aligned",
+    choices=get_args(Aligned),
+    default=Recipe.aligned,
+    help="aligned guidance in the records: none, the propagated image, or the "
+    "frames that it was made of as well, which a fusion needs (sources)",
+  )
   add_verbose_option(command)
 
 
@@ -334,6 +344,7 @@ def _recipe(arguments) -> Recipe:
     models=arguments.models,
     seed=arguments.seed,
     flow_prior=arguments.flow_prior,
+    aligned=arguments.aligned,
   )
 
 

@@ -66,7 +66,7 @@ class SyntheticOcclusion:
       image: (size, size, 3) uint8, the first crop of the clip with a face.
       tracked: the face in that crop.
     """
-    kind = SpriteOcclusion if self.config.has_sprites else Occlusion
+    kind = SpriteOcclusion if self.config.moves_like_hands else Occlusion
     return kind(
       self.config,
       seed=self.seed,

@@ -1,4 +1,4 @@
-"""Things in front of a face: cloth, bottles, tubes, masks, blotches."""
+"""Things in front of a face: cloth, bottles, tubes, masks, and so on."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from data_prep.occlusion.cutouts import Cutout
 from data_prep.occlusion.forearms import cloth_colour
 from data_prep.occlusion.shapes import Skin
 
-KINDS = ("cloth", "bottle", "tube", "mask", "blotch")
+KINDS = ("cloth", "bedding", "bottle", "tube", "mask", "pacifier", "blotch")
 
 
 def draw(
@@ -17,8 +17,8 @@ def draw(
   """Draws a thing about as large as a hand.
 
   Args:
-    kind: `hand`, `box` and `strokes` as `shapes` draws them; for
-      anything else, one of `KINDS` by chance.
+    kind: `hand`, `box` and `strokes` as `shapes` draws them; one of `KINDS`;
+      for anything else, one of `KINDS` by chance.
     rng: decides form and colour.
     skin: of the person.
     length: of a hand, in pixels.
@@ -32,7 +32,9 @@ def draw(
   if kind in ("box", "strokes"):
     image = getattr(shapes, kind)(rng, side)(0.0)
     return Cutout(image=image, anchor=np.array([side, side]) / 2, length=side)
-  return _DRAWN[KINDS[int(rng.integers(len(KINDS)))]](rng, side)
+  if kind not in _DRAWN:
+    kind = KINDS[int(rng.integers(len(KINDS)))]
+  return _DRAWN[kind](rng, side)
 
 
 def _cloth(rng: np.random.Generator, side: int) -> Cutout:
@@ -49,6 +51,55 @@ def _cloth(rng: np.random.Generator, side: int) -> Cutout:
   shade = 0.9 + 0.16 * np.sin(phase) + 0.1 * folds
   shade += 0.04 * _noise(rng, side, 0.01)
   return _finished(cloth_colour(rng), shade, alpha, side)
+
+
+def _bedding(rng: np.random.Generator, side: int) -> Cutout:
+  """A blanket or a pillow: large, straight on one side, printed or plain."""
+  height, width = side, 2 * side
+  u, v = _grid(height, width)
+  u = 2 * u
+  rim = rng.uniform(0.02, 0.12) * np.sin(
+    rng.uniform(1, 4) * u + rng.uniform(0, 6)
+  )
+  alpha = _edge(np.minimum(0.93 + rim + v, 1.9 - np.abs(u)), side)
+  folds = cv2.resize(_noise(rng, side, 0.2), (width, height))
+  phase = rng.uniform(2, 7) * (u * rng.normal() + v * rng.normal()) + 2 * folds
+  shade = 0.92 + 0.1 * np.sin(phase) + 0.06 * folds
+  colour = np.broadcast_to(cloth_colour(rng), (height, width, 3)).copy()
+  print_ = str(rng.choice(["plain", "stripes", "dots", "checks"]))
+  step = rng.uniform(0.12, 0.4)
+  bent = u + 0.04 * folds, v + 0.04 * folds
+  if print_ == "stripes":
+    colour[np.sin(2 * np.pi * bent[0] / step) > 0.2] = rng.uniform(0.1, 1, 3)
+  elif print_ == "dots":
+    near = np.sin(np.pi * bent[0] / step) * np.sin(np.pi * bent[1] / step)
+    colour[np.abs(near) > 0.75] = rng.uniform(0.1, 1, 3)
+  elif print_ == "checks":
+    near = np.sin(np.pi * bent[0] / step) * np.sin(np.pi * bent[1] / step)
+    colour[near > 0] = rng.uniform(0.1, 1, 3)
+  cutout = _finished(colour, shade, alpha, side)
+  return Cutout(image=cutout.image, anchor=cutout.anchor, length=side)
+
+
+def _pacifier(rng: np.random.Generator, side: int) -> Cutout:
+  """A shield with a knob, and perhaps a ring, as large as a mouth."""
+  side = max(32, side // 2)
+  u, v = _grid(side, side)
+  shield = 0.85 - np.hypot(u, rng.uniform(1.1, 1.7) * v)
+  alpha = _edge(shield, side)
+  colour = np.broadcast_to(rng.uniform(0.15, 1.0, 3), (side, side, 3)).copy()
+  knob = np.hypot(u, v)
+  colour[knob < rng.uniform(0.25, 0.4)] = rng.uniform(0.15, 1.0, 3)
+  ring = np.abs(np.hypot(u, v - 0.3) - rng.uniform(0.35, 0.5)) < 0.07
+  if rng.random() < 0.6:
+    colour[ring] = rng.uniform(0.3, 1.0, 3)
+  shade = (
+    1.0
+    - 0.25 * knob
+    + 0.35
+    * np.exp(-((u + rng.uniform(-0.3, 0.3)) ** 2 + (v + 0.2) ** 2) / 0.02)
+  )
+  return _finished(colour, shade, alpha, 2 * side)
 
 
 def _bottle(rng: np.random.Generator, side: int) -> Cutout:
@@ -107,9 +158,11 @@ def _blotch(rng: np.random.Generator, side: int) -> Cutout:
 
 _DRAWN = {
   "cloth": _cloth,
+  "bedding": _bedding,
   "bottle": _bottle,
   "tube": _tube,
   "mask": _mask,
+  "pacifier": _pacifier,
   "blotch": _blotch,
 }
 

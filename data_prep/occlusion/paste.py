@@ -28,9 +28,10 @@ class OcclusionConfig:
   """How faces are occluded.
 
   Attributes:
-    kinds: some of `hand`, `box`, `strokes` and `sprites:DIR`; each visit draws
-      one of them. With sprites, `data_prep.occlusion.sprites` pastes them, and
-      a few drawn things.
+    kinds: some of `hand`, `box`, `strokes`, `objects` and `sprites:DIR`; each
+      visit draws one of them. With objects or sprites,
+      `data_prep.occlusion.sprites` pastes all of them, and with sprites a few
+      objects too.
     ratio: smallest and largest share of the face that a resting shape covers.
     seconds: shortest and longest time that a shape rests.
     pause: shortest and longest time between two visits, in seconds.
@@ -42,9 +43,11 @@ class OcclusionConfig:
   pause: tuple[float, float] = (0.15, 0.6)
 
   @property
-  def has_sprites(self) -> bool:
-    """Whether the user's own pictures are among the kinds."""
-    return any(kind.startswith("sprites:") for kind in self.kinds)
+  def moves_like_hands(self) -> bool:
+    """Whether what comes rests, rubs and throws a shadow, as hands do."""
+    return any(
+      kind == "objects" or kind.startswith("sprites:") for kind in self.kinds
+    )
 
   def __post_init__(self) -> None:
     """Refuses settings that mean nothing."""
@@ -52,9 +55,10 @@ class OcclusionConfig:
       if kind.startswith("sprites:"):
         for path in shapes.sprite_files(kind.removeprefix("sprites:")):
           shapes.load_sprite(path, side=8)
-      elif kind not in KINDS:
+      elif kind not in (*KINDS, "objects"):
         raise InputError(
-          f"--paste {kind}: expected one of {', '.join(KINDS)}, sprites:DIR"
+          f"--paste {kind}: expected one of {', '.join(KINDS)}, objects, "
+          "sprites:DIR"
         )
     if not 0 < self.ratio[0] <= self.ratio[1] <= 1:
       raise InputError(f"--occlusion-ratio {self.ratio}: not within (0, 1]")
