@@ -13,7 +13,12 @@ import cv2
 import numpy as np
 
 from data_prep.clip import Clip, Frame
-from data_prep.detections import CropOccluder, Detector
+from data_prep.detections import (
+  CropOccluder,
+  Detector,
+  bounding_box,
+  box_mask,
+)
 from data_prep.detectors.find_masks import find_masks, with_neighbours
 from data_prep.faces import crop
 from data_prep.faces.aligned import Aligned, AlignedGuidance
@@ -107,13 +112,28 @@ class CropOcclusion:
 
   Attributes:
     occluder: tells it from the crop, and from the last one that was free.
+    as_boxes: whether the bounding box, not the outline, becomes the mask.
+    dilation: pixels of the video by which the mask grows.
   """
 
   occluder: CropOccluder
+  as_boxes: bool = False
+  dilation: int = 0
 
-  def mask(self, image: np.ndarray, free: np.ndarray | None) -> np.ndarray:
-    """Returns the mask of a crop, (s, s) uint8; see `CropOccluder`."""
-    return (self.occluder(image, free) > 0.5).astype(np.uint8)
+  def mask(
+    self, image: np.ndarray, free: np.ndarray | None, scale: float
+  ) -> np.ndarray:
+    """Returns the mask of a crop, (s, s) uint8.
+
+    Args:
+      image: see `CropOccluder`.
+      free: likewise.
+      scale: pixels of the crop per pixel of the video.
+    """
+    mask = (self.occluder(image, free) > 0.5).astype(np.uint8)
+    if self.as_boxes and mask.any():
+      mask = box_mask(bounding_box(mask)[None], mask.shape)
+    return _dilated(mask, round(self.dilation * scale))
 
 
 def prepare(
@@ -172,7 +192,8 @@ def prepare(
         pasted = occlusion.start(clip.fps, target, tracked)
       image, mask = pasted.paste(target, float(frame.time))
     elif isinstance(occlusion, CropOcclusion):
-      mask = occlusion.mask(image, free)
+      scale = float(np.hypot(*tracked.transform[0, :2]))
+      mask = occlusion.mask(image, free, scale)
     else:
       mask = crop.warp_mask(mask, tracked.transform, size)
     # What lies beside the face is no background either.

@@ -66,7 +66,8 @@ class Recipe:
     size: side of the crops, in pixels.
     face: name of the face detector, as `open_face_detector` takes it.
     occluder: name of the occluder detector, as `open_occluder_detector` takes
-      it; it is not used if `paste` is set.
+      it; it is not used if `paste` is set. None means that a crop occluder or
+      masks are handed in.
     as_boxes: whether the occluder's bounding box becomes the mask.
     dilation: pixels of the video by which a mask that is found grows.
     growth: share of the frame's longer side by which it grows as well, see
@@ -84,7 +85,7 @@ class Recipe:
 
   size: int
   face: str = "mediapipe"
-  occluder: str = "mediapipe"
+  occluder: str | None = "mediapipe"
   as_boxes: bool = False
   dilation: int = 0
   growth: float = 0.0
@@ -127,7 +128,8 @@ class Recipe:
     Raises:
       InputError: its model is missing or damaged, or there is no such detector.
     """
-    check_occluder_detector(self.occluder, self.models)
+    if self.occluder is not None:
+      check_occluder_detector(self.occluder, self.models)
 
   def records(
     self, source: VideoSource
@@ -217,7 +219,11 @@ class Recipe:
         yield OpenVideo(
           clip=clip,
           find_face=find_face,
-          occlusion=CropOcclusion(occluder=crop_occluder),
+          occlusion=CropOcclusion(
+            occluder=crop_occluder,
+            as_boxes=self.as_boxes,
+            dilation=self.dilation,
+          ),
         )
         return
       with self._open_occlusion(clip, masks) as occlusion:
@@ -268,6 +274,7 @@ class Recipe:
 
   def occluder_detector(self, video: Path) -> Detector:
     """Opens the detector of occluders for one video."""
+    assert self.occluder is not None
     return open_occluder_detector(self.occluder, self.models, video)
 
   def _prepare(self, video: OpenVideo) -> Iterator[FrameRecord | SkippedFrame]:

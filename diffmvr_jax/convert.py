@@ -67,6 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     dest="overrides",
     help="the file's own settings, such as sampling.steps=0",
   )
+  command.add_argument(
+    "--occluder",
+    type=Path,
+    metavar="CHECKPOINT",
+    help="take the network that tells what covers a face from there",
+  )
   command.set_defaults(run=_pretrained)
   command = commands.add_parser("inspect", help="what a file holds")
   command.add_argument("path", type=Path)
@@ -89,7 +95,9 @@ def _export(args: argparse.Namespace) -> Iterable[str]:
 
 
 def _pretrained(args: argparse.Namespace) -> Iterable[str]:
-  return write_pretrained(args.checkpoint, args.out, args.overrides)
+  return write_pretrained(
+    args.checkpoint, args.out, args.overrides, occluder=args.occluder
+  )
 
 
 def _inspect(args: argparse.Namespace) -> Iterable[str]:

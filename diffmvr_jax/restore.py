@@ -139,9 +139,10 @@ def _parser() -> argparse.ArgumentParser:
   )
   finding.add_argument(
     "--occluder",
-    default="mediapipe",
-    help="mediapipe (hands), yolo:WEIGHTS.pt[#CLASS][@SCORE], or masks:PATH "
-    "(video, folder of images, or image)",
+    metavar="learned|mediapipe|yolo:…|masks:PATH",
+    help="the model's own network (learned, if it has one), mediapipe (hands), "
+    "yolo:WEIGHTS.pt[#CLASS][@SCORE], or masks:PATH (video, folder of images, "
+    "or image)",
   )
   finding.add_argument(
     "--region",

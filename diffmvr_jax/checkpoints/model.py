@@ -30,11 +30,13 @@ from diffmvr_jax.config import (
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 
-_IMPORTED, _FUSION = "model", "fusion"
+_IMPORTED, _FUSION, _OCCLUDER = "model", "fusion", "occluder"
 # Folders of a workdir, the one that counts first.
-_FOLDERS = ("diffusion", _IMPORTED, _FUSION)
+_FOLDERS = ("diffusion", _IMPORTED, _OCCLUDER, _FUSION)
 # What an anchor is made with; without any of them it is the propagated image.
 ANCHOR_NETWORKS = ("fusion", "flow_prior")
+# What a model needs that is its anchor alone.
+_WITHOUT_DENOISER = (*ANCHOR_NETWORKS, _OCCLUDER)
 _ENCODER = ("autoencoder", "scaling_factor")
 
 
@@ -143,11 +145,10 @@ def _open_workdir(workdir: Path) -> OrbaxModel:
   if imported:
     present = ocp.PyTreeCheckpointHandler().metadata(epath.Path(item)).tree
     places = {name: () for name in shapes if name in present}
-  elif folder.name == _FUSION:
-    trained = config.autoencoder_stage.steps > 0
-    early = (*ANCHOR_NETWORKS, *(_ENCODER if trained else ()))
+  elif folder.name in (_FUSION, _OCCLUDER):
+    early = _trained_before(config, folder.name)
     places = {n: ("frozen",) for n in early if n in shapes}
-    places[_FUSION] = ("ema",)
+    places[folder.name] = ("ema",)
   else:
     averaged = trained_networks(config)
     places = {n: ("ema" if n in averaged else "frozen",) for n in shapes}
@@ -159,6 +160,16 @@ def _open_workdir(workdir: Path) -> OrbaxModel:
     folder=item,
     places=places,
   )
+
+
+def _trained_before(config: Config, stage: str) -> tuple[str, ...]:
+  """The networks that are no random ones when a stage begins."""
+  has_encoder = config.autoencoder_stage.steps > 0
+  has_fusion = stage == _OCCLUDER and config.fusion_stage.steps > 0
+  names = _ENCODER if has_encoder else ()
+  if has_fusion or stage == _FUSION:
+    names = (*names, "flow_prior")
+  return (*names, _FUSION) if has_fusion else names
 
 
 def _newest_step(workdir: Path) -> tuple[int, Path]:
@@ -198,7 +209,7 @@ def open_for_inference(
   config = completed(model.config, overrides)
   needed = DiffMVR.of(config).shapes(config.data.image_size).keys()
   if config.sampling.steps == 0:
-    needed = needed & set(ANCHOR_NETWORKS)
+    needed = needed & set(_WITHOUT_DENOISER)
   lacking = sorted(needed - model.shapes.keys())
   if lacking:
     raise InputError(

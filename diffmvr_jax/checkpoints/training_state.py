@@ -75,7 +75,7 @@ class TrainState:
   step: Any
   params: Params
   ema: Params
-  frozen: Params
+  frozen: Any  # Params; Orbax puts a leaf in the place of an empty dictionary
   opt_state: optax.OptState
 
   def inference_params(self) -> Params:

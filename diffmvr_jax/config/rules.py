@@ -30,6 +30,7 @@ def check(config: Config) -> None:
     raise InputError("diffusion.beta_start is more than diffusion.beta_end")
   _check_anchor(config)
   _check_fusion(config)
+  _check_occluder(config)
   _check_sampling(config)
 
 
@@ -209,6 +210,30 @@ def _check_anchor(config: Config) -> None:
     raise InputError(
       "autoencoder_stage.steps needs diffusion_stage.steps or sampling.steps: "
       "without a U-Net nothing is encoded"
+    )
+
+
+def _check_occluder(config: Config) -> None:
+  occluder, stage = config.model.occluder, config.occluder_stage
+  if occluder is None:
+    if stage.steps:
+      raise InputError("occluder_stage.steps needs model.occluder")
+    return
+  if len(occluder.channels) != len(occluder.blocks):
+    raise InputError("model.occluder.blocks needs one entry per channels")
+  if occluder.cell < 2 or occluder.cell % 2:
+    raise InputError("model.occluder.cell is even")
+  multiple = occluder.cell * 2 ** (len(occluder.channels) - 1)
+  if config.data.image_size % multiple:
+    raise InputError(
+      f"data.image_size={config.data.image_size} is not a multiple of "
+      f"{multiple}, the total downsampling of model.occluder"
+    )
+  if not 0 <= stage.blind <= 1:
+    raise InputError("occluder_stage.blind is not within [0, 1]")
+  if stage.validate_every and not stage.validate_batches:
+    raise InputError(
+      "occluder_stage.validate_every needs occluder_stage.validate_batches"
     )
 
 

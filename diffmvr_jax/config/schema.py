@@ -136,6 +136,21 @@ class FusionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OccluderConfig:
+  """Network that tells what covers a face, see `diffmvr_jax.models.occluder`.
+
+  `channels` and `blocks` are those of the coarse U-Net, level by level.
+  """
+
+  cell: int = 4  # pixels per cell of the coarse U-Net, along one axis
+  channels: tuple[int, ...] = (32, 64, 96, 128)
+  blocks: tuple[int, ...] = (1, 2, 2, 2)
+  features: int = 16  # channels that the coarse U-Net hands to the fine stage
+  fine_channels: int = 16
+  fine_blocks: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
   """The networks, and which of them the diffusion stage trains."""
 
@@ -144,6 +159,7 @@ class ModelConfig:
   clip: ClipVisionConfig = field(default_factory=ClipVisionConfig)
   guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
   fusion: FusionConfig | None = None
+  occluder: OccluderConfig | None = None
   mask_conditioning: Literal["concat", "blend"] = "concat"
   # "reference" adds to the anchor's pixels what decoding says has changed.
   decoding: Literal["plain", "reference"] = "plain"
@@ -227,6 +243,23 @@ class FusionStageConfig:
   gradient_weight: NotNegative = 0.5  # of the gradients' error, at every scale
   validate_every: CountOrZero = 0
   validate_batches: CountOrZero = 0  # 0: no validation
+  optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OccluderStageConfig:
+  """Trains the network that tells what covers a face; 0 steps skips it.
+
+  A share `blind` of the frames is shown without a free crop. Every
+  `validate_every` updates (0: only at the end) its masks are compared with the
+  true ones on `validate_batches` batches of the split `validation`.
+  """
+
+  steps: int = 0
+  batch_size: int = 16  # frames
+  blind: float = 0.2
+  validate_every: int = 0
+  validate_batches: int = 0  # 0: no validation
   optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
 
@@ -350,6 +383,9 @@ class Config:
     default_factory=AutoencoderStageConfig
   )
   fusion_stage: FusionStageConfig = field(default_factory=FusionStageConfig)
+  occluder_stage: OccluderStageConfig = field(
+    default_factory=OccluderStageConfig
+  )
   diffusion_stage: DiffusionStageConfig = field(
     default_factory=DiffusionStageConfig
   )

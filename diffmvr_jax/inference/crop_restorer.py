@@ -130,6 +130,11 @@ class CropRestorer:
     return self.config.data.image_size
 
   @property
+  def has_occluder(self) -> bool:
+    """Whether the model has a network that tells what covers a face."""
+    return "occluder" in self._params
+
+  @property
   def window(self) -> int:
     """The largest number of frames in one call of the network."""
     return self.config.sampling.window

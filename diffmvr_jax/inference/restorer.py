@@ -15,6 +15,7 @@ from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.crop_filling import CropFiller
 from diffmvr_jax.inference.crop_restorer import CropRestorer
+from diffmvr_jax.inference.occluder import OccluderNetwork
 from diffmvr_jax.inference.previews import PreviewPaths, Previews
 from diffmvr_jax.inference.propagation import PropagationFiller
 from diffmvr_jax.inference.stream import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 # Share of the frame's longer side by which masks of detectors grow, which miss
 # fingertips that move. What was seen fills the surplus as well.
 _GROWTH = 1 / 60
+LEARNED = "learned"  # the name of the model's own occluder network
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,8 @@ class Restorer:
     recipe: says how faces and occlusions are found.
     region: "face", or "frame": the occluder is taken out of the whole picture
       by propagation, and no face is needed.
+    occluder: finds what covers a face in its crop, in place of the recipe's
+      detector; None means that the recipe's does.
 
   Example:
     >>> from diffmvr_jax import Restorer
@@ -77,8 +81,9 @@ class Restorer:
     recipe: "Recipe",
     *,
     region: Literal["face", "frame"] = "face",
+    occluder: OccluderNetwork | None = None,
   ):
-    self._filler, self._region = filler, region
+    self._filler, self._region, self._occluder = filler, region, occluder
     self._recipe = dataclasses.replace(recipe, aligned=filler.aligned)
 
   @classmethod
@@ -102,8 +107,22 @@ class Restorer:
     from data_prep.recipe import Recipe
 
     filler = PropagationFiller(crop_size=crop_size)
-    recipe = Recipe(size=crop_size, growth=_GROWTH, **finding)
-    return cls(filler, recipe, region=region)
+    wanted, occluder = finding.pop("occluder", None), None
+    if wanted == LEARNED:
+      if region == "frame":
+        raise InputError(
+          "--region frame needs masks of whole pictures, which --occluder "
+          "learned does not give: use mediapipe, yolo:… or masks:…"
+        )
+      where = f"{pretrained.PREFIX}{pretrained.DEFAULT}"
+      occluder = OccluderNetwork.from_checkpoint(where)
+    recipe = Recipe(
+      size=crop_size,
+      growth=_GROWTH,
+      occluder=_detector_name(wanted, occluder),
+      **finding,
+    )
+    return cls(filler, recipe, region=region, occluder=occluder)
 
   @classmethod
   def from_checkpoint(
@@ -123,7 +142,8 @@ class Restorer:
       decoder: file of a TAESD decoder, see `CropRestorer`.
       finding: the attributes `face`, `which_face`, `occluder`, `as_boxes`,
         `dilation`, `lookahead`, `models` and `flow_prior` of
-        `data_prep.recipe.Recipe`.
+        `data_prep.recipe.Recipe`. The occluder may also be "learned", the
+        model's own network, which is the default if the model has one.
 
     Raises:
       InputError: there is no finished checkpoint, or an override is wrong.
@@ -131,7 +151,15 @@ class Restorer:
     from data_prep.recipe import Recipe
 
     filler = CropRestorer.from_checkpoint(workdir, overrides, decoder=decoder)
-    return cls(filler, Recipe(size=filler.crop_size, **finding))
+    wanted, occluder = finding.pop("occluder", None), None
+    if wanted == LEARNED or (wanted is None and filler.has_occluder):
+      occluder = OccluderNetwork.from_checkpoint(workdir)
+    recipe = Recipe(
+      size=filler.crop_size,
+      occluder=_detector_name(wanted, occluder),
+      **finding,
+    )
+    return cls(filler, recipe, occluder=occluder)
 
   @classmethod
   def from_pretrained(
@@ -265,7 +293,8 @@ class Restorer:
   ) -> Iterator[RestoredFrame]:
     options = options or StreamOptions()
     if self._region == "face":
-      observed = self._recipe.frames_and_records(clip, masks)
+      occluder = None if self._occluder is None else self._occluder.start()
+      observed = self._recipe.frames_and_records(clip, masks, occluder)
       frames = _source_frames(observed, time_base)
       return restore_stream(self._filler, frames, options)
     masked = (
@@ -275,6 +304,13 @@ class Restorer:
     return clear_frames(
       masked, softness=options.softness, with_spread=options.samples > 1
     )
+
+
+def _detector_name(
+  wanted: str | None, occluder: OccluderNetwork | None
+) -> str | None:
+  """Which detector of occluders the recipe names; None if a network does it."""
+  return None if occluder is not None else wanted or "mediapipe"
 
 
 def _source_frames(

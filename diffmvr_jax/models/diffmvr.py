@@ -2,10 +2,10 @@
 
 Parameters are one dictionary with an entry per network, `unet`, `guidance`
 (f_mlp), `clip` and `autoencoder`, and the scalar `scaling_factor`; with an
-anchor the scalar `residual_scale`; if the configuration has them, `fusion` and
-`flow_prior`; and for the text-guided baseline `prompt`, the text tower's output
-for its prompt. A model that is its anchor alone has `fusion` and `flow_prior`
-at most.
+anchor the scalar `residual_scale`; if the configuration has them, `fusion`,
+`flow_prior` and `occluder`; and for the text-guided baseline `prompt`, the text
+tower's output for its prompt. A model that is its anchor alone has `fusion`,
+`flow_prior` and `occluder` at most.
 """
 
 from collections.abc import Mapping
@@ -33,6 +33,7 @@ from diffmvr_jax.models.observation import (
   Observation,
   existing_images,
 )
+from diffmvr_jax.models.occluder import Occluder
 from diffmvr_jax.models.sightings import blank_sightings, sightings_of
 from diffmvr_jax.models.tiny_vae import TinyAutoencoder
 from diffmvr_jax.models.unet import UNet
@@ -106,6 +107,12 @@ class DiffMVR:
     assert self.config.fusion is not None
     return Fusion(self.config.fusion, jnp.dtype(self.config.dtype))
 
+  @cached_property
+  def occluder(self) -> Occluder:
+    """The network that tells what covers a face."""
+    assert self.config.occluder is not None
+    return Occluder(self.config.occluder, jnp.dtype(self.config.dtype))
+
   @property
   def factor(self) -> int:
     """Pixels per latent, along one axis."""
@@ -120,6 +127,11 @@ class DiffMVR:
     params: Params = {}
     if self.config.fusion is not None:
       params |= self._init_fusion(jax.random.fold_in(key, 5), image_size)
+    if self.config.occluder is not None:
+      crop = jnp.zeros((1, image_size, image_size, 3))
+      params["occluder"] = self.occluder.init(
+        jax.random.fold_in(key, 6), crop, crop, jnp.array([True])
+      )["params"]
     if self.denoises:
       params |= self._init_denoising(key, image_size)
     return params
@@ -263,6 +275,16 @@ class DiffMVR:
       observation, self.config.fusion.sources, params.get("flow_prior")
     )
     return _apply(self.fusion, params["fusion"], seen)
+
+  def covered(
+    self,
+    params: Params,
+    crop: Float[Array, "n h w 3"],
+    free: Float[Array, "n h w 3"],
+    free_valid: Bool[Array, " n"],
+  ) -> Float[Array, "n h w 1"]:
+    """Logits of the probability that pixels are covered, see `Occluder`."""
+    return _apply(self.occluder, params["occluder"], crop, free, free_valid)
 
   def _aligned(
     self,

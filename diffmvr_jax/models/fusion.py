@@ -37,7 +37,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from diffmvr_jax.config import FusionConfig
-from diffmvr_jax.models.kernels.convolution import convolve
+from diffmvr_jax.models.cell_unet import CellUNet, Residual, convolution
 from diffmvr_jax.models.sightings import Sightings
 from diffmvr_jax.models.warping import (
   carried,
@@ -86,7 +86,7 @@ class Fusion(nn.Module):
       _everywhere(seen.valid, size // cell),
       _as_features(lacking),
     ]
-    cells = Coarse(config, self.dtype, name="coarse")(
+    cells = CellUNet(config.channels, config.blocks, self.dtype, name="coarse")(
       jnp.concatenate(inputs, -1)
     )
     heads = self._conv(6 * count, "correct", zero=True)(cells)
@@ -137,54 +137,12 @@ class Fusion(nn.Module):
     self, channels: int, name: str, *, side: int = 3, zero: bool = False
   ) -> nn.Module:
     if not zero:
-      return _conv(channels, side, self.dtype, name=name)
+      return convolution(channels, side, self.dtype, name=name)
     # Heads cost little and stay in float32.
     start = nn.initializers.zeros
-    return _conv(channels, side, jnp.float32, name=name, kernel_init=start)
-
-
-class Residual(nn.Module):
-  """Two 3×3 convolutions beside a shortcut; starts as the shortcut."""
-
-  channels: int
-  dtype: Dtype = jnp.float32
-
-  @nn.compact
-  def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-    """Returns features of the same shape."""
-    hidden = _conv(self.channels, 3, self.dtype, name="conv1")(nn.silu(x))
-    start = nn.initializers.zeros
-    return x + _conv(
-      self.channels, 3, self.dtype, name="conv2", kernel_init=start
-    )(nn.silu(hidden))
-
-
-class Coarse(nn.Module):
-  """A U-Net over cells, one level per entry of `channels`."""
-
-  config: FusionConfig
-  dtype: Dtype = jnp.float32
-
-  @nn.compact
-  def __call__(self, x: Float[Array, "n i j c"]) -> Float[Array, "n i j d"]:
-    """Returns features of each cell."""
-    channels, skips = self.config.channels, []
-    x = nn.silu(_conv(channels[0], 1, self.dtype, name="stem")(x))
-    for level, (width, blocks) in enumerate(
-      zip(channels, self.config.blocks, strict=True)
-    ):
-      if level:
-        skips.append(x)
-        x = nn.Conv(
-          width, (2, 2), strides=2, dtype=self.dtype, name=f"down_{level}"
-        )(x)
-      for i in range(blocks):
-        x = Residual(width, self.dtype, name=f"down_{level}_{i}")(x)
-    for level in reversed(range(len(channels) - 1)):
-      x = _conv(channels[level], 1, self.dtype, name=f"up_{level}")(x)
-      x = skips.pop() + enlarge(x, 2)
-      x = Residual(channels[level], self.dtype, name=f"up_{level}_0")(x)
-    return nn.silu(x)
+    return convolution(
+      channels, side, jnp.float32, name=name, kernel_init=start
+    )
 
 
 def look(
@@ -258,20 +216,6 @@ def gathered(
 def _mirror(seen: Sightings) -> Float[Array, "n h w 3"]:
   there = seen.symmetric_valid[:, None, None, None] > 0
   return jnp.where(there, seen.symmetric, seen.propagated)
-
-
-def _conv(
-  channels: int, side: int, dtype: Dtype, *, name: str, **options: Any
-) -> nn.Conv:
-  return nn.Conv(
-    channels,
-    (side, side),
-    padding=side // 2,
-    dtype=dtype,
-    conv_general_dilated=convolve,
-    name=name,
-    **options,
-  )
 
 
 def _as_features(lacking: Float[Array, "n i j c"]) -> Float[Array, "n i j c"]:

@@ -18,8 +18,12 @@ from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.runtime.mesh import FRAME, WINDOW_AXES
 from diffmvr_jax.training.consistency import consistency_loss, with_teacher
+from diffmvr_jax.training.frame_validation import (
+  FrameValidation,
+  fusion_validation,
+  occluder_validation,
+)
 from diffmvr_jax.training.fusion_loss import fusion_loss
-from diffmvr_jax.training.fusion_validation import FusionValidation
 from diffmvr_jax.training.inputs import (
   Encode,
   Shapes,
@@ -31,6 +35,7 @@ from diffmvr_jax.training.objectives import (
   autoencoder_loss,
   diffusion_loss,
 )
+from diffmvr_jax.training.occluder_loss import occluder_loss
 from diffmvr_jax.training.optimizer import make_optimizer
 from diffmvr_jax.training.sharding import (
   batch_sharding,
@@ -69,7 +74,7 @@ class Stage:
     loss: what it minimises.
     optimizer: settings of its optimizer.
     prepare: adds to the networks those that only the loss needs.
-    validation: class of what looks at held-out windows; None: nothing does.
+    validation: makes what looks at held-out windows; None: nothing does.
   """
 
   name: str
@@ -80,7 +85,7 @@ class Stage:
   loss: Loss
   optimizer: OptimizerConfig
   prepare: Callable[[Params], Params] = _unchanged
-  validation: Callable[..., FusionValidation | Validation] | None = None
+  validation: Callable[..., FrameValidation | Validation] | None = None
 
 
 def autoencoder_stage(config: Config) -> Stage:
@@ -108,7 +113,22 @@ def fusion_stage(config: Config) -> Stage:
     trained=("fusion",),
     loss=fusion_loss(DiffMVR.of(config), stage.gradient_weight),
     optimizer=stage.optimizer,
-    validation=FusionValidation,
+    validation=fusion_validation(config),
+  )
+
+
+def occluder_stage(config: Config) -> Stage:
+  """Trains what tells what covers a face, on windows of one frame."""
+  stage = config.occluder_stage
+  return Stage(
+    name="occluder",
+    steps=stage.steps,
+    batch_size=stage.batch_size,
+    window=1,
+    trained=("occluder",),
+    loss=occluder_loss(DiffMVR.of(config), stage.blind),
+    optimizer=stage.optimizer,
+    validation=occluder_validation(config),
   )
 
 

@@ -1,6 +1,7 @@
 """A training: its stages, one after another.
 
-Each stage starts from the networks of the one before, and is resumed by itself.
+Each stage starts from the networks of the one before, and is resumed by itself:
+autoencoder, fusion, occluder, diffusion.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from diffmvr_jax.training.assemble import (
   autoencoder_stage,
   diffusion_stage,
   fusion_stage,
+  occluder_stage,
 )
 from diffmvr_jax.training.fit import Preempted, fit
 from diffmvr_jax.training.initial import (
@@ -28,13 +30,19 @@ from diffmvr_jax.training.initial import (
 )
 from diffmvr_jax.training.inputs import open_training_windows, open_windows
 
-__all__ = ["Preempted", "fit_autoencoder", "fit_fusion", "train"]
+__all__ = [
+  "Preempted",
+  "fit_autoencoder",
+  "fit_fusion",
+  "fit_occluder",
+  "train",
+]
 
 Initial = Callable[[], Params]  # the networks that a stage starts from
 
 
 def train(config: Config, workdir: Path) -> None:
-  """Trains the autoencoder and the fusion if the config asks, then the rest.
+  """Runs the stages for which the config has steps.
 
   Everything is written below `workdir`. A training that is there is resumed.
 
@@ -46,9 +54,7 @@ def train(config: Config, workdir: Path) -> None:
   """
   workdir.mkdir(parents=True, exist_ok=True)
   if not has_denoiser(config):
-    if not config.fusion_stage.steps:
-      raise InputError("fusion_stage.steps, diffusion_stage.steps: both are 0")
-    fit_fusion(config, workdir, _initial_networks(config))
+    _train_anchor(config, workdir)
     return
   records = RecordSource(config.data.path, "train")
   windows, held_out = open_training_windows(config, records), None
@@ -59,6 +65,8 @@ def train(config: Config, workdir: Path) -> None:
     initial = fit_autoencoder(config, workdir)
   if config.fusion_stage.steps:
     initial = fit_fusion(config, workdir, initial)
+  if config.occluder_stage.steps:
+    initial = fit_occluder(config, workdir, initial)
   if isinstance(windows, WindowSource):  # an anchor's windows are images
     initial = _with_residual_scale(config, initial, windows)
   stage = diffusion_stage(config, encoded=config.data.encoded is not None)
@@ -111,6 +119,46 @@ def fit_fusion(config: Config, workdir: Path, initial: Initial) -> Initial:
     fusion_stage(config), config, workdir, with_flow_prior, windows, held_out
   )
   return state.inference_params
+
+
+def fit_occluder(config: Config, workdir: Path, initial: Initial) -> Initial:
+  """Runs or resumes the stage of the network that tells what covers a face.
+
+  Args:
+    config: configuration of the run.
+    workdir: directory of the run.
+    initial: gives the networks that it starts from.
+
+  Returns:
+    A function that gives all networks, with the trained one.
+
+  Raises:
+    As `train`.
+  """
+
+  def frames(split: str) -> WindowSource:
+    records = RecordSource(config.data.path, split)
+    return open_windows(config, records, window=1, occluded_only=False)
+
+  validates = config.occluder_stage.validate_batches > 0
+  held_out = frames("validation") if validates else None
+  stage = occluder_stage(config)
+  state = fit(stage, config, workdir, initial, frames("train"), held_out)
+  return state.inference_params
+
+
+def _train_anchor(config: Config, workdir: Path) -> None:
+  """The stages of a model without a U-Net."""
+  if not config.fusion_stage.steps and not config.occluder_stage.steps:
+    raise InputError(
+      "fusion_stage.steps, occluder_stage.steps, diffusion_stage.steps: all "
+      "are 0"
+    )
+  initial = _initial_networks(config)
+  if config.fusion_stage.steps:
+    initial = fit_fusion(config, workdir, initial)
+  if config.occluder_stage.steps:
+    fit_occluder(config, workdir, initial)
 
 
 def _held_out(

@@ -16,15 +16,19 @@ from diffmvr_jax.checkpoints.model_file import SUFFIX, write_model_file
 from diffmvr_jax.checkpoints.stored_model import StoredModel
 from diffmvr_jax.config import Config, DataConfig, MeshConfig
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.models.diffmvr import Params
 
 
 def write_pretrained(
-  workdir: Path, out: Path, overrides: Sequence[str] = ()
+  workdir: Path,
+  out: Path,
+  overrides: Sequence[str] = (),
+  *,
+  occluder: Path | None = None,
 ) -> list[str]:
   """Writes the file of a model, whole or not at all.
 
-  If the fusion stage is the last one that was trained, the model is its anchor
-  alone.
+  If no U-Net was trained, the model is its anchor alone.
 
   Args:
     workdir: directory of a training run, or another name that `open_model`
@@ -32,6 +36,8 @@ def write_pretrained(
     out: the file; one that is there is replaced.
     overrides: settings of the sampling that become the file's defaults,
       `sampling.KEY=VALUE`.
+    occluder: another such directory or name, whose occluder network goes into
+      the file; None means that of `workdir`, if it has one.
 
   Returns:
     What was written.
@@ -48,11 +54,13 @@ def write_pretrained(
     if not assignment.startswith("sampling."):
       raise InputError(f"{assignment}: only sampling.KEY=VALUE can be set")
   stored = open_model(workdir)
-  if "fusion" in stored.shapes and "unet" not in stored.shapes:
+  if "unet" not in stored.shapes:
     overrides = [*overrides, "sampling.steps=0"]
   chosen = open_for_inference(workdir, overrides)
   config = _without_places(_reduced(chosen))
   params = chosen.load()
+  if occluder is not None:
+    config, params = _with_occluder(config, params, occluder)
   made_from = {
     "checkpoint_sha256": chosen.digest or "unknown",
     "diffmvr_jax": version("diffmvr-jax"),
@@ -64,6 +72,23 @@ def write_pretrained(
     f"{out.stat().st_size / 1e6:.2f} MB, {chosen.step} updates, "
     f"sampling.steps={config.sampling.steps}"
   ]
+
+
+def _with_occluder(
+  config: Config, params: Params, where: Path
+) -> tuple[Config, Params]:
+  """Takes the occluder network from another model."""
+  other = open_model(where)
+  if "occluder" not in other.shapes:
+    raise InputError(f"{where}: a model without an occluder network")
+  size, expected = other.config.data.image_size, config.data.image_size
+  if size != expected:
+    raise InputError(
+      f"{where}: its occluder network is for {size} px, the model for "
+      f"{expected} px"
+    )
+  model = replace(config.model, occluder=other.config.model.occluder)
+  return replace(config, model=model), params | other.load(["occluder"])
 
 
 def _reduced(model: StoredModel) -> Config:

@@ -89,7 +89,7 @@ def test_flow_leads_from_every_frame_to_the_still(portrait, seed):
     inside = cv2.fillConvexPoly(np.zeros((SIZE, SIZE), np.uint8), hull, 1) > 0
     likeness = np.corrcoef(warped[inside], seen[inside])[0, 1]
     moved = np.corrcoef(smooth[inside], seen[inside])[0, 1]
-    assert likeness > 0.9
+    assert likeness > 0.85
     assert likeness > moved - 0.02
 
 
@@ -104,7 +104,7 @@ def test_heads_move_and_backgrounds_hardly_do(portrait):
     if (steady == [0, 0, 1]).all():
       corners.append(np.abs(np.concatenate(flows)).max())
   assert max(shifts) > 0.03 * SIZE
-  assert corners and max(corners) < 0.01 * SIZE
+  assert corners and max(corners) < 0.02 * SIZE
 
 
 def test_eyes_close_and_mouths_open(portrait):

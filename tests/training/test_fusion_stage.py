@@ -182,7 +182,7 @@ def test_an_anchor_alone_is_trained_and_fine_tuned(
     np.testing.assert_array_equal(value, before[name])
   with pytest.raises(InputError, match=r"begun without a U-Net .*init_from="):
     train(config, again)
-  with pytest.raises(InputError, match=r"diffusion_stage\.steps: both are 0"):
+  with pytest.raises(InputError, match=r"diffusion_stage\.steps: all are 0"):
     none = dataclasses.replace(config.fusion_stage, steps=0)
     train(alone(config, fusion_stage=none), tmp_path / "nothing")
 

@@ -1,0 +1,172 @@
+"""Finds what covers a face in its crops, with a network.
+
+Masks neither flicker nor freeze. A pixel is covered where the network is sure;
+where it is half sure, only if that adjoins a place where it is sure, or if the
+pixel was covered a frame ago. If a face seems covered for seconds, the last
+free crop may be out of date, as after a change of light: then the network is
+now and then asked about the crop alone, and if this looks free, it is.
+"""
+
+from pathlib import Path
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffmvr_jax.checkpoints.model import open_model
+from diffmvr_jax.config import ModelConfig
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.models.diffmvr import DiffMVR, Params
+from diffmvr_jax.models.frames import to_float
+
+_SURE, _HALF_SURE = 0.6, 0.35
+_LEAST = 0.0015  # share of the crop; a smaller patch is none
+_PATIENCE = 50  # frames after which a free crop may be out of date
+_ASKED_EVERY = 5  # frames, once patience has run out
+_FREE = 0.005  # share of the crop; less of a mask is none
+
+
+class OccluderNetwork:
+  """The network with its parameters, ready to run.
+
+  Args:
+    config: configuration of the networks; it has an `occluder`.
+    params: parameters, of which `occluder` is used.
+    size: side of the crops that it was trained on, in pixels.
+  """
+
+  def __init__(self, config: ModelConfig, params: Params, size: int):
+    self._params = {"occluder": params["occluder"]}
+    self._size = size
+    self._program = jax.jit(_probability, static_argnums=0)
+    self._model = DiffMVR(config=config)
+
+  @classmethod
+  def from_checkpoint(cls, where: str | Path) -> "OccluderNetwork":
+    """Loads it from a model that has one.
+
+    Args:
+      where: a training run, a file or a name, as `open_model` takes it.
+
+    Raises:
+      InputError: there is no such model, or it has no such network.
+    """
+    stored = open_model(where)
+    if "occluder" not in stored.shapes:
+      raise InputError(
+        f"{where}: a model without an occluder network; leave out --occluder "
+        "learned, or train one with configs/occluder.py"
+      )
+    config = stored.config
+    params = stored.load(["occluder"])
+    return cls(config.model, params, config.data.image_size)
+
+  def start(self) -> "LearnedOccluder":
+    """Returns what finds the occluder in the crops of one clip."""
+    return LearnedOccluder(self)
+
+  def compile(self) -> None:
+    """Compiles the program before the first crop is there."""
+    blank = np.zeros((self._size, self._size, 3), np.uint8)
+    self.probability(blank, None)
+
+  def probability(
+    self, crop: np.ndarray, free: np.ndarray | None
+  ) -> np.ndarray:
+    """Returns (s, s) float32, the probability that a pixel is covered.
+
+    Args:
+      crop: (s, s, 3) uint8.
+      free: (s, s, 3) uint8, the most recent crop that nothing covered; None if
+        there is none.
+    """
+    small = self._resized(crop)
+    past = np.zeros_like(small) if free is None else self._resized(free)
+    found = self._program(
+      self._model, self._params, small, past, np.bool_(free is not None)
+    )
+    probability = np.asarray(found)
+    if len(crop) == self._size:
+      return probability
+    return cv2.resize(probability, crop.shape[1::-1])
+
+  def _resized(self, crop: np.ndarray) -> np.ndarray:
+    if len(crop) == self._size:
+      return crop
+    shrinks = len(crop) > self._size
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(crop, (self._size, self._size), interpolation=method)
+
+
+class LearnedOccluder:
+  """Finds the occluder in the crops of one clip; a `CropOccluder`.
+
+  Args:
+    network: tells how probable it is.
+  """
+
+  def __init__(self, network: OccluderNetwork):
+    self._network = network
+    self._last: np.ndarray | None = None
+    self._streak = 0  # frames, one after another, that seemed covered
+    self._stale: np.ndarray | None = None  # a free crop that is out of date
+
+  def __call__(self, crop: np.ndarray, free: np.ndarray | None) -> np.ndarray:
+    """Returns the mask of the clip's next crop, see `CropOccluder`."""
+    mask = steadied(self._asked(crop, free), self._last)
+    self._last = mask
+    self._streak = self._streak + 1 if mask.mean() > _FREE else 0
+    return mask.astype(np.float32)
+
+  def _asked(self, crop: np.ndarray, free: np.ndarray | None) -> np.ndarray:
+    if free is None or free is self._stale:
+      return self._network.probability(crop, None)
+    if self._streak >= _PATIENCE and self._streak % _ASKED_EVERY == 0:
+      alone = self._network.probability(crop, None)
+      if float((alone > 0.5).mean()) < _FREE:
+        self._stale = free
+        return alone
+    return self._network.probability(crop, free)
+
+
+def steadied(probability: np.ndarray, last: np.ndarray | None) -> np.ndarray:
+  """Turns probabilities into a mask, by two thresholds.
+
+  Args:
+    probability: (s, s) float32.
+    last: (s, s) uint8, the mask of the frame before; None if there is none.
+
+  Returns:
+    (s, s) uint8, 1 where the pixel is covered.
+
+  Example:
+    >>> probability = np.zeros((32, 32), np.float32)
+    >>> probability[:, 8:16], probability[:, 16:20] = 0.9, 0.5
+    >>> float(steadied(probability, None).mean())
+    0.375
+  """
+  sure = (probability > _SURE).astype(np.uint8)
+  half = (probability > _HALF_SURE).astype(np.uint8)
+  if last is not None:
+    # What was covered a frame ago may have moved by a few pixels.
+    near = cv2.dilate(last, np.ones((5, 5), np.uint8))
+    sure |= (probability > 0.5).astype(np.uint8) & near
+  count, labels, stats, _ = cv2.connectedComponentsWithStats(half)
+  held = np.bincount(labels[sure > 0], minlength=count) > 0
+  held &= stats[:, cv2.CC_STAT_AREA] >= _LEAST * probability.size
+  held[0] = False  # what is not half sure
+  return held[labels].astype(np.uint8)
+
+
+def _probability(
+  model: DiffMVR,
+  params: Params,
+  crop: jax.Array,
+  free: jax.Array,
+  is_free: jax.Array,
+) -> jax.Array:
+  logits = model.covered(
+    params, to_float(crop[None]), to_float(free[None]), is_free[None]
+  )
+  return jax.nn.sigmoid(logits[0, ..., 0]).astype(jnp.float32)

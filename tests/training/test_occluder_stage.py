@@ -1,0 +1,165 @@
+"""The stage of the network that tells what covers a face."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffmvr_jax.checkpoints.model import (
+  open_for_inference,
+  open_model,
+  save_model,
+)
+from diffmvr_jax.config import (
+  OccluderConfig,
+  OccluderStageConfig,
+  OptimizerConfig,
+  check,
+)
+from diffmvr_jax.convert import main as convert
+from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.data.windows import WindowSource
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.inference.occluder import OccluderNetwork, steadied
+from diffmvr_jax.models.diffmvr import DiffMVR
+from diffmvr_jax.training.loop import train
+from tests.aligned import anchored
+
+STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config):
+  config = anchored(
+    tiny_config,
+    "propagated",
+    diffusion_stage=dataclasses.replace(tiny_config.diffusion_stage, steps=0),
+    autoencoder_stage=dataclasses.replace(
+      tiny_config.autoencoder_stage, steps=0
+    ),
+    sampling=dataclasses.replace(tiny_config.sampling, steps=0),
+  )
+  network = OccluderConfig(channels=(16, 16), blocks=(1, 1), features=8)
+  config = dataclasses.replace(
+    config,
+    model=dataclasses.replace(config.model, occluder=network),
+    occluder_stage=OccluderStageConfig(
+      steps=STEPS,
+      batch_size=8,
+      optimizer=OptimizerConfig(
+        learning_rate=1e-2, warmup_steps=0, ema_decay=0.8
+      ),
+    ),
+  )
+  check(config)
+  return config
+
+
+@pytest.fixture(scope="module")
+def workdir(config, tmp_path_factory):
+  folder = tmp_path_factory.mktemp("occluder") / "run"
+  train(config, folder)
+  return folder
+
+
+def test_it_learns_what_covers_a_face(workdir):
+  text = (workdir / "occluder.jsonl").read_text()
+  log = [json.loads(line) for line in text.splitlines()]
+  late = log[-10:]
+  assert np.mean([line["loss"] for line in late]) < 0.7 * log[0]["loss"]
+  assert np.mean([line["iou"] for line in late]) > 0.4
+
+
+def test_masks_of_a_clip_fit_and_free_frames_stay_free(workdir, config):
+  """As in a restoration: crops in order, the last free one beside each."""
+  find = OccluderNetwork.from_checkpoint(workdir).start()
+  records = RecordSource(config.data.path, "train")
+  windows = WindowSource(
+    records, window=1, stride=1, image_size=32, occluded_only=False
+  )
+  overlaps, false = [], []
+  for i in range(24):
+    frame = {name: value[0] for name, value in windows[i].items() if value.ndim}
+    free = frame["past"] if frame["past_valid"] else None
+    found = find(frame["frame"], free) > 0.5
+    mask = frame["mask"][..., 0] > 0
+    assert found.shape == mask.shape
+    if mask.mean() > 0.05:
+      overlaps.append((found & mask).sum() / (found | mask).sum())
+    elif not mask.any():
+      false.append(found.mean())
+  assert np.mean(overlaps) > 0.4
+  assert np.mean(false) < 0.05
+
+
+def test_it_goes_into_the_file_of_another_model(workdir, tmp_path, capsys):
+  out = tmp_path / "both.safetensors"
+  convert(["pretrained", str(workdir), "--out", str(out)])
+  assert set(open_model(out).shapes) == {"occluder"}
+  again = tmp_path / "again.safetensors"
+  convert(
+    ["pretrained", str(out), "--occluder", str(workdir), "--out", str(again)]
+  )
+  assert "occluder" in capsys.readouterr().out
+  assert set(open_for_inference(again).shapes) == {"occluder"}
+  network = OccluderNetwork.from_checkpoint(again)
+  crop = np.full((48, 48, 3), 128, np.uint8)  # of another size
+  assert network.probability(crop, None).shape == (48, 48)
+
+
+def test_a_model_without_one_is_refused(tiny_config, tmp_path):
+  params = DiffMVR.of(tiny_config).shapes(32)["guidance"]
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), params)
+  save_model(tmp_path, tiny_config, {"guidance": zeros})
+  with pytest.raises(InputError, match="a model without an occluder network"):
+    OccluderNetwork.from_checkpoint(tmp_path)
+
+
+def test_half_sure_pixels_hold_on_to_sure_ones_and_to_the_last_mask():
+  probability = np.zeros((64, 64), np.float32)
+  probability[10:30, 10:20] = 0.9
+  probability[10:30, 20:30] = 0.5
+  probability[45:60, 45:60] = 0.55  # alone, and never quite sure
+  first = steadied(probability, None)
+  assert first[10:30, 10:30].all()
+  assert not first[40:].any()
+  last = np.zeros((64, 64), np.uint8)
+  last[45:60, 45:60] = 1
+  assert steadied(probability, last)[45:60, 45:60].all()
+  assert not steadied(0.3 * probability, last).any()
+
+
+def test_a_free_crop_that_is_out_of_date_does_not_freeze_the_mask(
+  workdir, monkeypatch
+):
+  """Everything differs from it, but the crop alone looks free."""
+  network = OccluderNetwork.from_checkpoint(workdir)
+
+  def probability(crop, free):
+    return np.full(crop.shape[:2], 0.0 if free is None else 0.9, np.float32)
+
+  monkeypatch.setattr(network, "probability", probability)
+  find = network.start()
+  crop = np.zeros((16, 16, 3), np.uint8)
+  covered = [find(crop, crop).any() for _ in range(80)]
+  assert all(covered[:50])
+  assert not any(covered[56:])
+
+
+@pytest.mark.parametrize(
+  ("changes", "complaint"),
+  [
+    ({"occluder": None}, "occluder_stage.steps needs model.occluder"),
+    (
+      {"occluder": OccluderConfig(blocks=(1,))},
+      "model.occluder.blocks needs one entry per channels",
+    ),
+  ],
+)
+def test_settings_that_contradict_are_refused(config, changes, complaint):
+  model = dataclasses.replace(config.model, **changes)
+  with pytest.raises(InputError, match=complaint):
+    check(dataclasses.replace(config, model=model))
