@@ -229,8 +229,6 @@ def _check_occluder(config: Config) -> None:
       f"data.image_size={config.data.image_size} is not a multiple of "
       f"{multiple}, the total downsampling of model.occluder"
     )
-  if not 0 <= stage.blind <= 1:
-    raise InputError("occluder_stage.blind is not within [0, 1]")
   if stage.validate_every and not stage.validate_batches:
     raise InputError(
       "occluder_stage.validate_every needs occluder_stage.validate_batches"

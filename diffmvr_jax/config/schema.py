@@ -142,12 +142,12 @@ class OccluderConfig:
   `channels` and `blocks` are those of the coarse U-Net, level by level.
   """
 
-  cell: int = 4  # pixels per cell of the coarse U-Net, along one axis
-  channels: tuple[int, ...] = (32, 64, 96, 128)
-  blocks: tuple[int, ...] = (1, 2, 2, 2)
-  features: int = 16  # channels that the coarse U-Net hands to the fine stage
-  fine_channels: int = 16
-  fine_blocks: int = 1
+  cell: Annotated[int, Bounds(2, 64)] = 4  # pixels, of the coarse U-Net
+  channels: tuple[Channels, ...] = (32, 64, 96, 128)
+  blocks: tuple[Layers, ...] = (1, 2, 2, 2)
+  features: Channels = 16  # that the coarse U-Net hands to the fine stage
+  fine_channels: Channels = 16
+  fine_blocks: Annotated[int, Bounds(0, 256)] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,11 +255,11 @@ class OccluderStageConfig:
   true ones on `validate_batches` batches of the split `validation`.
   """
 
-  steps: int = 0
-  batch_size: int = 16  # frames
-  blind: float = 0.2
-  validate_every: int = 0
-  validate_batches: int = 0  # 0: no validation
+  steps: CountOrZero = 0
+  batch_size: Count = 16  # frames
+  blind: Share = 0.2
+  validate_every: CountOrZero = 0
+  validate_batches: CountOrZero = 0  # 0: no validation
   optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
 
