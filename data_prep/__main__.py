@@ -22,6 +22,7 @@ from data_prep.dataset.score import score_detectors, table
 from data_prep.detectors import yolo
 from data_prep.drawn_clips import PortraitSource
 from data_prep.faces.aligned import Aligned
+from data_prep.occlusion import objects
 from data_prep.occlusion.paste import OcclusionConfig, parse_range
 from data_prep.portraits.fit_flow_prior import fit_flow_prior
 from data_prep.recipe import Recipe
@@ -276,9 +277,9 @@ def _add_recipe(command) -> None:
   command.add_argument(
     "--paste",
     default="hand",
-    help="comma-separated: hand, box, strokes, objects (cloths, bottles, tubes "
-    "…), sprites:DIR (RGBA pictures; hands take the person's skin, and get "
-    "an arm)",
+    help="comma-separated: hand, box, strokes, objects or one of "
+    f"{', '.join(objects.KINDS)}; sprites:DIR (RGBA pictures; hands take the "
+    "person's skin, and get an arm)",
   )
   command.add_argument(
     "--occlusion-ratio",

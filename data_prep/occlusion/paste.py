@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from data_prep.occlusion import shapes
+from data_prep.occlusion import objects, shapes
 from data_prep.occlusion.composite import DILATION, composite, disc
 from data_prep.occlusion.shapes import Shape, Skin
 from diffmvr_jax.errors import InputError
 
 KINDS = ("hand", "box", "strokes")
+_OBJECTS = ("objects", *objects.KINDS)
 _BLUR_STEP = 3  # pixels between two exposures of a moving shape
 _MAX_BLUR_STEPS = 16
 _SHUTTER = 0.5  # share of a frame's time that the shutter is open
@@ -28,10 +29,10 @@ class OcclusionConfig:
   """How faces are occluded.
 
   Attributes:
-    kinds: some of `hand`, `box`, `strokes`, `objects` and `sprites:DIR`; each
-      visit draws one of them. With objects or sprites,
-      `data_prep.occlusion.sprites` pastes all of them, and with sprites a few
-      objects too.
+    kinds: some of `hand`, `box`, `strokes`, `objects`, one of
+      `objects.KINDS`, and `sprites:DIR`; each visit draws one of them. With
+      objects or sprites, `data_prep.occlusion.sprites` pastes all of them, and
+      with sprites a few objects too.
     ratio: smallest and largest share of the face that a resting shape covers.
     seconds: shortest and longest time that a shape rests.
     pause: shortest and longest time between two visits, in seconds.
@@ -46,7 +47,7 @@ class OcclusionConfig:
   def moves_like_hands(self) -> bool:
     """Whether what comes rests, rubs and throws a shadow, as hands do."""
     return any(
-      kind == "objects" or kind.startswith("sprites:") for kind in self.kinds
+      kind in _OBJECTS or kind.startswith("sprites:") for kind in self.kinds
     )
 
   def __post_init__(self) -> None:
@@ -55,9 +56,9 @@ class OcclusionConfig:
       if kind.startswith("sprites:"):
         for path in shapes.sprite_files(kind.removeprefix("sprites:")):
           shapes.load_sprite(path, side=8)
-      elif kind not in (*KINDS, "objects"):
+      elif kind not in (*KINDS, *_OBJECTS):
         raise InputError(
-          f"--paste {kind}: expected one of {', '.join(KINDS)}, objects, "
+          f"--paste {kind}: expected one of {', '.join((*KINDS, *_OBJECTS))}, "
           "sprites:DIR"
         )
     if not 0 < self.ratio[0] <= self.ratio[1] <= 1:
