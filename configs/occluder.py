@@ -7,7 +7,7 @@ r"""The network that tells what covers a face, which comes with the package.
   python -m diffmvr_jax.train --config configs/occluder.py \
     --workdir runs/occluder
   python -m diffmvr_jax.convert pretrained runs/faces128-final \
-    --occluder runs/occluder --out faces128.safetensors
+    --with runs/occluder --out faces128.safetensors
 
 It is trained on covered and free frames alike. `occluder_validation.jsonl` says
 the intersection over union on people that it has not seen, with and without a

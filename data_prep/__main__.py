@@ -318,7 +318,7 @@ def _add_recipe(command) -> None:
   command.add_argument(
     "--aligned",
     choices=get_args(Aligned),
-    default=Recipe.aligned,
+    default="sources",
     help="aligned guidance in the records: none, the propagated image, or the "
     "frames that it was made of as well, which a fusion needs (sources)",
   )

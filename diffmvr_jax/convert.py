@@ -68,10 +68,13 @@ def _parser() -> argparse.ArgumentParser:
     help="the file's own settings, such as sampling.steps=0",
   )
   command.add_argument(
-    "--occluder",
+    "--with",
+    nargs="*",
     type=Path,
+    default=[],
     metavar="CHECKPOINT",
-    help="take the network that tells what covers a face from there",
+    dest="others",
+    help="checkpoints with a painter or an occluder that this one lacks",
   )
   command.set_defaults(run=_pretrained)
   command = commands.add_parser("inspect", help="what a file holds")
@@ -96,7 +99,7 @@ def _export(args: argparse.Namespace) -> Iterable[str]:
 
 def _pretrained(args: argparse.Namespace) -> Iterable[str]:
   return write_pretrained(
-    args.checkpoint, args.out, args.overrides, occluder=args.occluder
+    args.checkpoint, args.out, args.overrides, others=args.others
   )
 
 

@@ -30,13 +30,15 @@ from diffmvr_jax.config import (
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 
-_IMPORTED, _FUSION, _OCCLUDER = "model", "fusion", "occluder"
+_IMPORTED = "model"
+# Stages that need no U-Net, in their order, named like the networks they train.
+_EARLY = ("fusion", "painter", "occluder")
 # Folders of a workdir, the one that counts first.
-_FOLDERS = ("diffusion", _IMPORTED, _OCCLUDER, _FUSION)
+_FOLDERS = ("diffusion", _IMPORTED, *reversed(_EARLY))
 # What an anchor is made with; without any of them it is the propagated image.
-ANCHOR_NETWORKS = ("fusion", "flow_prior")
+ANCHOR_NETWORKS = ("fusion", "flow_prior", "painter")
 # What a model needs that is its anchor alone.
-_WITHOUT_DENOISER = (*ANCHOR_NETWORKS, _OCCLUDER)
+_WITHOUT_DENOISER = (*ANCHOR_NETWORKS, "occluder")
 _ENCODER = ("autoencoder", "scaling_factor")
 
 
@@ -145,7 +147,7 @@ def _open_workdir(workdir: Path) -> OrbaxModel:
   if imported:
     present = ocp.PyTreeCheckpointHandler().metadata(epath.Path(item)).tree
     places = {name: () for name in shapes if name in present}
-  elif folder.name in (_FUSION, _OCCLUDER):
+  elif folder.name in _EARLY:
     early = _trained_before(config, folder.name)
     places = {n: ("frozen",) for n in early if n in shapes}
     places[folder.name] = ("ema",)
@@ -163,13 +165,16 @@ def _open_workdir(workdir: Path) -> OrbaxModel:
 
 
 def _trained_before(config: Config, stage: str) -> tuple[str, ...]:
-  """The networks that are no random ones when a stage begins."""
-  has_encoder = config.autoencoder_stage.steps > 0
-  has_fusion = stage == _OCCLUDER and config.fusion_stage.steps > 0
-  names = _ENCODER if has_encoder else ()
-  if has_fusion or stage == _FUSION:
+  """The networks that are no random ones when an early stage begins."""
+  names = _ENCODER if config.autoencoder_stage.steps else ()
+  if stage == "fusion" or config.fusion_stage.steps:
     names = (*names, "flow_prior")
-  return (*names, _FUSION) if has_fusion else names
+  steps = {
+    "fusion": config.fusion_stage.steps,
+    "painter": config.painter_stage.steps,
+  }
+  before = _EARLY[: _EARLY.index(stage)]
+  return (*names, *(name for name in before if steps[name]))
 
 
 def _newest_step(workdir: Path) -> tuple[int, Path]:

@@ -6,7 +6,12 @@ import typing
 from typing import Any
 
 from diffmvr_jax.bounds import Bound
-from diffmvr_jax.config.schema import ClipVisionConfig, Config
+from diffmvr_jax.config.schema import (
+  ClipVisionConfig,
+  Config,
+  OccluderConfig,
+  PainterConfig,
+)
 from diffmvr_jax.config.stages import has_denoiser, is_guided
 from diffmvr_jax.errors import InputError
 
@@ -30,6 +35,7 @@ def check(config: Config) -> None:
     raise InputError("diffusion.beta_start is more than diffusion.beta_end")
   _check_anchor(config)
   _check_fusion(config)
+  _check_painter(config)
   _check_occluder(config)
   _check_sampling(config)
 
@@ -213,25 +219,49 @@ def _check_anchor(config: Config) -> None:
     )
 
 
+def _check_painter(config: Config) -> None:
+  painter, stage = config.model.painter, config.painter_stage
+  if painter is None:
+    if stage.steps:
+      raise InputError("painter_stage.steps needs model.painter")
+    return
+  if config.diffusion.anchor == "none":
+    raise InputError(
+      "model.painter needs a diffusion.anchor, whose unseen part it paints"
+    )
+  _check_cells(config, "painter", painter)
+  if stage.validate_every and not stage.validate_batches:
+    raise InputError(
+      "painter_stage.validate_every needs painter_stage.validate_batches"
+    )
+
+
 def _check_occluder(config: Config) -> None:
   occluder, stage = config.model.occluder, config.occluder_stage
   if occluder is None:
     if stage.steps:
       raise InputError("occluder_stage.steps needs model.occluder")
     return
-  if len(occluder.channels) != len(occluder.blocks):
-    raise InputError("model.occluder.blocks needs one entry per channels")
-  if occluder.cell < 2 or occluder.cell % 2:
-    raise InputError("model.occluder.cell is even")
-  multiple = occluder.cell * 2 ** (len(occluder.channels) - 1)
-  if config.data.image_size % multiple:
-    raise InputError(
-      f"data.image_size={config.data.image_size} is not a multiple of "
-      f"{multiple}, the total downsampling of model.occluder"
-    )
+  _check_cells(config, "occluder", occluder)
   if stage.validate_every and not stage.validate_batches:
     raise InputError(
       "occluder_stage.validate_every needs occluder_stage.validate_batches"
+    )
+
+
+def _check_cells(
+  config: Config, name: str, network: PainterConfig | OccluderConfig
+) -> None:
+  """A coarse U-Net over cells, and a fine stage at half the resolution."""
+  if len(network.channels) != len(network.blocks):
+    raise InputError(f"model.{name}.blocks needs one entry per channels")
+  if network.cell % 2:
+    raise InputError(f"model.{name}.cell is even")
+  multiple = network.cell * 2 ** (len(network.channels) - 1)
+  if config.data.image_size % multiple:
+    raise InputError(
+      f"data.image_size={config.data.image_size} is not a multiple of "
+      f"{multiple}, the total downsampling of model.{name}"
     )
 
 

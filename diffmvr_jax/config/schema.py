@@ -136,6 +136,21 @@ class FusionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PainterConfig:
+  """Network that paints what nobody has seen, see `diffmvr_jax.models.painter`.
+
+  `channels` and `blocks` are those of the coarse U-Net, level by level.
+  """
+
+  cell: Annotated[int, Bounds(2, 64)] = 4  # pixels, of the coarse U-Net
+  channels: tuple[Channels, ...] = (64, 128, 192, 192)
+  blocks: tuple[Layers, ...] = (1, 1, 2, 2)
+  features: Channels = 32  # that the coarse U-Net hands to the fine stage
+  fine_channels: Channels = 24
+  fine_blocks: Annotated[int, Bounds(0, 256)] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class OccluderConfig:
   """Network that tells what covers a face, see `diffmvr_jax.models.occluder`.
 
@@ -159,6 +174,7 @@ class ModelConfig:
   clip: ClipVisionConfig = field(default_factory=ClipVisionConfig)
   guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
   fusion: FusionConfig | None = None
+  painter: PainterConfig | None = None
   occluder: OccluderConfig | None = None
   mask_conditioning: Literal["concat", "blend"] = "concat"
   # "reference" adds to the anchor's pixels what decoding says has changed.
@@ -236,6 +252,23 @@ class FusionStageConfig:
 
   Every `validate_every` updates (0: only at the end) it is compared with
   propagation on `validate_batches` batches of the split `validation`.
+  """
+
+  steps: CountOrZero = 0
+  batch_size: Count = 16  # frames
+  gradient_weight: NotNegative = 0.5  # of the gradients' error, at every scale
+  validate_every: CountOrZero = 0
+  validate_batches: CountOrZero = 0  # 0: no validation
+  optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PainterStageConfig:
+  """Trains the network that paints what nobody has seen; 0 steps skips it.
+
+  Every `validate_every` updates (0: only at the end) it is compared with the
+  symmetric image and with colours carried from the visible part, on
+  `validate_batches` batches of the split `validation`.
   """
 
   steps: CountOrZero = 0
@@ -383,6 +416,7 @@ class Config:
     default_factory=AutoencoderStageConfig
   )
   fusion_stage: FusionStageConfig = field(default_factory=FusionStageConfig)
+  painter_stage: PainterStageConfig = field(default_factory=PainterStageConfig)
   occluder_stage: OccluderStageConfig = field(
     default_factory=OccluderStageConfig
   )

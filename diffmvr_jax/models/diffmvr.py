@@ -1,30 +1,16 @@
-"""DiffMVR: the networks put together, as pure functions of parameters.
-
-Parameters are one dictionary with an entry per network, `unet`, `guidance`
-(f_mlp), `clip` and `autoencoder`, and the scalar `scaling_factor`; with an
-anchor the scalar `residual_scale`; if the configuration has them, `fusion`,
-`flow_prior` and `occluder`; and for the text-guided baseline `prompt`, the text
-tower's output for its prompt. A model that is its anchor alone has `fusion`,
-`flow_prior` and `occluder` at most.
-"""
+"""DiffMVR: the networks put together, as pure functions of parameters."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from diffmvr_jax.config import Config, ModelConfig, has_denoiser, is_guided
+from diffmvr_jax.config import Config, has_denoiser
 from diffmvr_jax.models.attention import KeysValues, keys_and_values
-from diffmvr_jax.models.clip import ClipVision, preprocess
-from diffmvr_jax.models.flow_prior import empty_prior
 from diffmvr_jax.models.frames import flatten_frames, to_float
-from diffmvr_jax.models.fusion import Fusion
-from diffmvr_jax.models.guidance_tokens import GuidanceTokens
+from diffmvr_jax.models.networks import Networks, Params, apply_network
 from diffmvr_jax.models.observation import (
   Anchor,
   Conditioning,
@@ -33,36 +19,21 @@ from diffmvr_jax.models.observation import (
   Observation,
   existing_images,
 )
-from diffmvr_jax.models.occluder import Occluder
-from diffmvr_jax.models.sightings import blank_sightings, sightings_of
-from diffmvr_jax.models.tiny_vae import TinyAutoencoder
-from diffmvr_jax.models.unet import UNet
-from diffmvr_jax.models.vae import Autoencoder
+from diffmvr_jax.models.sightings import sightings_of
 from diffmvr_jax.models.warping import pooled
 
-Params = dict[str, Any]
-
-_PROMPT_LENGTH = 77  # of CLIP's text tower
+__all__ = ["DiffMVR", "Params"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class DiffMVR:
-  """The composition; holds no parameters.
-
-  Attributes:
-    config: configuration of the networks.
-    anchor: what the diffusion process starts from, `diffusion.anchor`.
-    denoises: whether there is such a process; else there is the anchor alone.
+class DiffMVR(Networks):
+  """The composition; holds no parameters, see `Networks`.
 
   Example:
+    >>> from diffmvr_jax.config import ModelConfig
     >>> model = DiffMVR(config=ModelConfig())
     >>> sorted(model.shapes(image_size=512))
     ['autoencoder', 'clip', 'guidance', 'scaling_factor', 'unet']
   """
-
-  config: ModelConfig
-  anchor: Literal["none", "propagated", "fused"] = "none"
-  denoises: bool = True
 
   @classmethod
   def of(cls, config: Config) -> "DiffMVR":
@@ -73,149 +44,11 @@ class DiffMVR:
       denoises=has_denoiser(config),
     )
 
-  @cached_property
-  def unet(self) -> UNet:
-    """The denoiser."""
-    return UNet(
-      self.config.unet, jnp.dtype(self.config.dtype), self.config.remat
-    )
-
-  @cached_property
-  def autoencoder(self) -> Autoencoder | TinyAutoencoder:
-    """Image to latents and back."""
-    tiny = self.config.autoencoder.family == "tiny"
-    family = TinyAutoencoder if tiny else Autoencoder
-    return family(self.config.autoencoder, jnp.dtype(self.config.dtype))
-
-  @cached_property
-  def clip(self) -> ClipVision:
-    """The guidance images' encoder."""
-    return ClipVision(self.config.clip, jnp.dtype(self.config.dtype))
-
-  @cached_property
-  def guidance(self) -> GuidanceTokens:
-    """f_mlp."""
-    return GuidanceTokens(
-      self.config.guidance,
-      self.config.unet.context_dim,
-      jnp.dtype(self.config.dtype),
-    )
-
-  @cached_property
-  def fusion(self) -> Fusion:
-    """The network that fuses remembered frames."""
-    assert self.config.fusion is not None
-    return Fusion(self.config.fusion, jnp.dtype(self.config.dtype))
-
-  @cached_property
-  def occluder(self) -> Occluder:
-    """The network that tells what covers a face."""
-    assert self.config.occluder is not None
-    return Occluder(self.config.occluder, jnp.dtype(self.config.dtype))
-
-  @property
-  def factor(self) -> int:
-    """Pixels per latent, along one axis."""
-    return 2 ** (len(self.config.autoencoder.block_channels) - 1)
-
-  def shapes(self, image_size: int) -> Params:
-    """Shapes and types of what `init` gives, traced once in a process."""
-    return jax.tree.map(lambda leaf: leaf, _shapes(self, image_size))  # a copy
-
-  def init(self, key: jax.Array, image_size: int) -> Params:
-    """Random parameters of every network."""
-    params: Params = {}
-    if self.config.fusion is not None:
-      params |= self._init_fusion(jax.random.fold_in(key, 5), image_size)
-    if self.config.occluder is not None:
-      crop = jnp.zeros((1, image_size, image_size, 3))
-      params["occluder"] = self.occluder.init(
-        jax.random.fold_in(key, 6), crop, crop, jnp.array([True])
-      )["params"]
-    if self.denoises:
-      params |= self._init_denoising(key, image_size)
-    return params
-
-  def _init_denoising(self, key: jax.Array, image_size: int) -> Params:
-    """Autoencoder, guidance and U-Net."""
-    keys = jax.random.split(key, 4)
-    image = jnp.zeros((1, image_size, image_size, 3))
-    scaling_factor = self.config.autoencoder.scaling_factor
-    params: Params = {
-      "autoencoder": self.autoencoder.init(keys[0], image)["params"],
-      "scaling_factor": jnp.float32(scaling_factor or 1.0),
-    }
-    if self.anchor != "none":
-      params["residual_scale"] = jnp.float32(1)
-    branches, context = self.config.unet.branches, {}
-    if is_guided(branches):
-      params |= self._init_guidance(params, keys[1], keys[2], image)
-      features = self.guidance_features(params, image)
-      tokens, _ = _apply(self.guidance, params["guidance"], *features)
-      context = dict.fromkeys(branches, tokens)
-    if "text" in branches:
-      shape = (_PROMPT_LENGTH, self.config.unet.context_dim)
-      prompt_key = jax.random.fold_in(key, 4)
-      params["prompt"] = 0.02 * jax.random.normal(prompt_key, shape)
-      context["text"] = params["prompt"][None]
-    size = image_size // self.factor
-    params["unet"] = self.unet.init(
-      keys[3],
-      sample=jnp.zeros((1, size, size, self.config.unet.in_channels)),
-      timesteps=jnp.zeros(1, jnp.int32),
-      context=context,
-      valid=dict.fromkeys(branches, jnp.ones(1)),
-    )["params"]
-    return params
-
-  def _init_fusion(self, key: jax.Array, image_size: int) -> Params:
-    """The fusion network, and the prior of its flows if there is one."""
-    config = self.config.fusion
-    assert config is not None
-    blank = blank_sightings(image_size, config.sources)
-    fresh: Params = {"fusion": self.fusion.init(key, blank)["params"]}
-    if config.flow_components:
-      fresh["flow_prior"] = empty_prior(config.flow_components)
-    return fresh
-
-  def _init_guidance(
-    self,
-    params: Params,
-    clip_key: jax.Array,
-    guidance_key: jax.Array,
-    image: Float[Array, "n h w 3"],
-  ) -> Params:
-    """CLIP, where f_mlp takes its tokens, and f_mlp."""
-    fresh: Params = {}
-    if self.config.guidance.encoder != "latent":
-      size = self.config.clip.image_size
-      clip_image = jnp.zeros((1, size, size, 3))
-      fresh["clip"] = self.clip.init(clip_key, clip_image)["params"]
-    features = self.guidance_features(params | fresh, image)
-    fresh["guidance"] = self.guidance.init(guidance_key, *features)["params"]
-    return fresh
-
-  def moments(
-    self, params: Params, image: Float[Array, "n h w 3"]
-  ) -> tuple[Float[Array, "n i j l"], Float[Array, "n i j l"]]:
-    """Mean and standard deviation of the scaled latents of images."""
-    mean, log_variance = _apply(
-      self.autoencoder, params["autoencoder"], image, method="encode"
-    )
-    scale = params["scaling_factor"]
-    return mean * scale, jnp.exp(0.5 * log_variance) * scale
-
-  def encode(
-    self, params: Params, image: Float[Array, "n h w 3"]
-  ) -> Float[Array, "n i j l"]:
-    """Scaled mean latents of images in [−1, 1]."""
-    return self.moments(params, image)[0]
-
   def decode(
     self, params: Params, latents: Float[Array, "n i j l"]
   ) -> Float[Array, "n h w 3"]:
     """Images of scaled latents."""
-    return _apply(
+    return apply_network(
       self.autoencoder,
       params["autoencoder"],
       latents / params["scaling_factor"],
@@ -264,7 +97,43 @@ class DiffMVR:
       assert observation.propagated is not None
       filling = to_float(flatten_frames(observation.propagated))
     frame = to_float(flatten_frames(observation.frame))
-    return jnp.where(flatten_frames(observation.mask) > 0, filling, frame)
+    image = jnp.where(flatten_frames(observation.mask) > 0, filling, frame)
+    if self.config.painter is None:
+      return image
+    return self._completed(params, observation, image)
+
+  def _completed(
+    self,
+    params: Params,
+    observation: Observation,
+    image: Float[Array, "n h w 3"],
+  ) -> Float[Array, "n h w 3"]:
+    """Paints what nobody has seen; costs little if there is nothing."""
+    assert observation.propagated_confidence is not None
+    seen = flatten_frames(observation.propagated_confidence) > 0
+    mask = flatten_frames(observation.mask) > 0
+    hole = (mask & ~seen).astype(jnp.float32)
+    symmetric = to_float(flatten_frames(observation.symmetric))
+    valid = flatten_frames(observation.symmetric_valid).astype(jnp.float32)
+
+    def paint(image: jax.Array) -> jax.Array:
+      painted = self.painted(params, image, hole, symmetric, valid)
+      share = softened(hole)
+      return jnp.where(mask, image + share * (painted - image), image)
+
+    return jax.lax.cond(hole.any(), paint, lambda image: image, image)
+
+  def painted(
+    self,
+    params: Params,
+    image: Float[Array, "n h w 3"],
+    hole: Float[Array, "n h w 1"],
+    symmetric: Float[Array, "n h w 3"],
+    symmetric_valid: Float[Array, " n"],
+  ) -> Float[Array, "n h w 3"]:
+    """What the painter puts into holes, see `Painter`."""
+    inputs = image, hole, symmetric, symmetric_valid
+    return apply_network(self.painter, params["painter"], *inputs)
 
   def fused(
     self, params: Params, observation: Observation
@@ -274,7 +143,7 @@ class DiffMVR:
     seen = sightings_of(
       observation, self.config.fusion.sources, params.get("flow_prior")
     )
-    return _apply(self.fusion, params["fusion"], seen)
+    return apply_network(self.fusion, params["fusion"], seen)
 
   def covered(
     self,
@@ -284,7 +153,9 @@ class DiffMVR:
     free_valid: Bool[Array, " n"],
   ) -> Float[Array, "n h w 1"]:
     """Logits of the probability that pixels are covered, see `Occluder`."""
-    return _apply(self.occluder, params["occluder"], crop, free, free_valid)
+    return apply_network(
+      self.occluder, params["occluder"], crop, free, free_valid
+    )
 
   def _aligned(
     self,
@@ -369,7 +240,7 @@ class DiffMVR:
       features: the images' encodings, from `guidance_features`.
       valid: whether the guidance image exists.
     """
-    tokens, null = _apply(self.guidance, params["guidance"], *features)
+    tokens, null = apply_network(self.guidance, params["guidance"], *features)
     return jnp.where(valid[:, None, None], tokens, null)
 
   def attended(
@@ -387,7 +258,7 @@ class DiffMVR:
     conditioning: Conditioning,
   ) -> Float[Array, "n i j l"]:
     """The U-Net's output for noisy latents: ε, v, or clean latents."""
-    return _apply(
+    return apply_network(
       self.unet,
       params["unet"],
       sample=self.unet_input(noisy, conditioning),
@@ -406,36 +277,9 @@ class DiffMVR:
     parts += [conditioning.aligned[n] for n in self.config.guidance.concat]
     return jnp.concatenate(parts, axis=-1) if len(parts) > 1 else noisy
 
-  def guidance_features(
-    self, params: Params, image: Float[Array, "n h w 3"]
-  ) -> Features:
-    """Encodings of guidance images, those that f_mlp takes."""
-    encoder, clip, latents = self.config.guidance.encoder, None, None
-    if encoder in ("clip", "both"):
-      clip_image = preprocess(image, self.config.clip.image_size)
-      patch, pooled = _apply(self.clip, params["clip"], clip_image)
-      is_patch = self.config.guidance.tokens == "patch"
-      clip = patch if is_patch else pooled[:, None]
-    if encoder in ("latent", "both"):
-      latents = self.encode(params, image)
-    return clip, latents
 
-
-@lru_cache
-def _shapes(model: DiffMVR, image_size: int) -> Params:
-  return jax.eval_shape(
-    lambda key: model.init(key, image_size), jax.random.key(0)
-  )
-
-
-def _apply(
-  module: nn.Module,
-  params: Any,
-  *inputs: Any,
-  method: Any = None,
-  **named_inputs: Any,
-) -> Any:
-  """`Module.apply` for modules whose only state is their parameters."""
-  return module.apply(
-    {"params": params}, *inputs, method=method, **named_inputs
-  )
+def softened(hole: Float[Array, "n h w 1"]) -> Float[Array, "n h w 1"]:
+  """1 in a hole, and less and less within a few pixels around it."""
+  window, strides = (5, 5), (1, 1)
+  grown = nn.max_pool(hole, window, strides, "SAME")
+  return jnp.maximum(hole, nn.avg_pool(grown, window, strides, "SAME"))

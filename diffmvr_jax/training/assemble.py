@@ -22,6 +22,7 @@ from diffmvr_jax.training.frame_validation import (
   FrameValidation,
   fusion_validation,
   occluder_validation,
+  painter_validation,
 )
 from diffmvr_jax.training.fusion_loss import fusion_loss
 from diffmvr_jax.training.inputs import (
@@ -37,6 +38,7 @@ from diffmvr_jax.training.objectives import (
 )
 from diffmvr_jax.training.occluder_loss import occluder_loss
 from diffmvr_jax.training.optimizer import make_optimizer
+from diffmvr_jax.training.painter_loss import painter_loss
 from diffmvr_jax.training.sharding import (
   batch_sharding,
   placed,
@@ -114,6 +116,21 @@ def fusion_stage(config: Config) -> Stage:
     loss=fusion_loss(DiffMVR.of(config), stage.gradient_weight),
     optimizer=stage.optimizer,
     validation=fusion_validation(config),
+  )
+
+
+def painter_stage(config: Config) -> Stage:
+  """Trains what paints what nobody has seen, on windows of one frame."""
+  stage = config.painter_stage
+  return Stage(
+    name="painter",
+    steps=stage.steps,
+    batch_size=stage.batch_size,
+    window=1,
+    trained=("painter",),
+    loss=painter_loss(DiffMVR.of(config), stage.gradient_weight),
+    optimizer=stage.optimizer,
+    validation=painter_validation(config),
   )
 
 

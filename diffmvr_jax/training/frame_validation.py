@@ -1,8 +1,10 @@
-"""Validation of fusion and occluder on held-out frames, the same each time.
+"""Validation on held-out frames, the same each time.
 
 `fusion_validation.jsonl` says the PSNR in the mask of the fused and of the
 propagated image, by how much the first is above the second, and in how many
-frames. `occluder_validation.jsonl` says how well masks fit.
+frames; `painter_validation.jsonl` the same of what is painted, where nothing
+was seen before, and of colours that are carried from the visible part.
+`occluder_validation.jsonl` says how well masks fit.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,11 +18,17 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from diffmvr_jax.checkpoints.training_state import TrainState
-from diffmvr_jax.config import Config, FusionStageConfig, OccluderStageConfig
+from diffmvr_jax.config import (
+  Config,
+  FusionStageConfig,
+  OccluderStageConfig,
+  PainterStageConfig,
+)
 from diffmvr_jax.data.windows import WindowSource
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.models.frames import flatten_frames, to_float
 from diffmvr_jax.models.observation import observed
+from diffmvr_jax.models.warping import carried
 from diffmvr_jax.runtime.mesh import spread_over
 from diffmvr_jax.training.fusion_loss import masked_psnr
 from diffmvr_jax.training.inputs import Batch
@@ -66,7 +74,7 @@ class FrameValidation:
     workdir: Path,
     start: int,
     *,
-    stage: FusionStageConfig | OccluderStageConfig,
+    stage: FusionStageConfig | PainterStageConfig | OccluderStageConfig,
     name: str,
     measure: Measure,
     summarise: Summarise,
@@ -121,7 +129,18 @@ def fusion_validation(config: Config) -> Callable[..., FrameValidation]:
     stage=config.fusion_stage,
     name="fusion_validation",
     measure=psnr_of_both,
-    summarise=_gain,
+    summarise=partial(_gain, start="propagation"),
+  )
+
+
+def painter_validation(config: Config) -> Callable[..., FrameValidation]:
+  """Is what is painted better than colours carried from the visible part?"""
+  return partial(
+    FrameValidation,
+    stage=config.painter_stage,
+    name="painter_validation",
+    measure=psnr_of_painting,
+    summarise=partial(_gain, start="carried colours"),
   )
 
 
@@ -149,6 +168,19 @@ def psnr_of_both(
   )
 
 
+def psnr_of_painting(
+  model: DiffMVR, params: Params, batch: Batch
+) -> Float[Array, "2 n"]:
+  """PSNR in the mask, of what is painted and of carried colours."""
+  flat = {name: flatten_frames(value) for name, value in batch.items()}
+  truth, symmetric = to_float(flat["target"]), to_float(flat["symmetric"])
+  hole = flat["mask"].astype(jnp.float32)
+  valid = flat["symmetric_valid"].astype(jnp.float32)
+  painted = model.painted(params, truth, hole, symmetric, valid)
+  before = carried(truth, 1 - hole)
+  return jnp.stack([masked_psnr(x, truth, hole) for x in (painted, before)])
+
+
 def scores_of_masks(
   model: DiffMVR, params: Params, batch: Batch
 ) -> Float[Array, "4 n"]:
@@ -163,12 +195,12 @@ def scores_of_masks(
   return jnp.stack([overlap, mask_scores(unaided, mask)[0], covered, seems])
 
 
-def _gain(rows: np.ndarray) -> dict[str, float]:
-  fused, propagated = rows
-  gain = fused - propagated
+def _gain(rows: np.ndarray, *, start: str) -> dict[str, float]:
+  after, before = rows
+  gain = after - before
   return {
-    "psnr": float(fused.mean()),
-    "psnr of propagation": float(propagated.mean()),
+    "psnr": float(after.mean()),
+    f"psnr of {start}": float(before.mean()),
     "gain": float(gain.mean()),
     "better": float((gain > 0).mean()),
   }

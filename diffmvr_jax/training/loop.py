@@ -1,7 +1,7 @@
 """A training: its stages, one after another.
 
 Each stage starts from the networks of the one before, and is resumed by itself:
-autoencoder, fusion, occluder, diffusion.
+autoencoder, fusion, painter, occluder, diffusion.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from diffmvr_jax.training.assemble import (
   diffusion_stage,
   fusion_stage,
   occluder_stage,
+  painter_stage,
 )
 from diffmvr_jax.training.fit import Preempted, fit
 from diffmvr_jax.training.initial import (
@@ -35,6 +36,7 @@ __all__ = [
   "fit_autoencoder",
   "fit_fusion",
   "fit_occluder",
+  "fit_painter",
   "train",
 ]
 
@@ -54,7 +56,13 @@ def train(config: Config, workdir: Path) -> None:
   """
   workdir.mkdir(parents=True, exist_ok=True)
   if not has_denoiser(config):
-    _train_anchor(config, workdir)
+    early = config.fusion_stage, config.painter_stage, config.occluder_stage
+    if not any(stage.steps for stage in early):
+      raise InputError(
+        "fusion_stage.steps, painter_stage.steps, occluder_stage.steps, "
+        "diffusion_stage.steps: all are 0"
+      )
+    _fit_early_stages(config, workdir, _initial_networks(config))
     return
   records = RecordSource(config.data.path, "train")
   windows, held_out = open_training_windows(config, records), None
@@ -63,10 +71,7 @@ def train(config: Config, workdir: Path) -> None:
   initial = _initial_networks(config)
   if config.autoencoder_stage.steps:
     initial = fit_autoencoder(config, workdir)
-  if config.fusion_stage.steps:
-    initial = fit_fusion(config, workdir, initial)
-  if config.occluder_stage.steps:
-    initial = fit_occluder(config, workdir, initial)
+  initial = _fit_early_stages(config, workdir, initial)
   if isinstance(windows, WindowSource):  # an anchor's windows are images
     initial = _with_residual_scale(config, initial, windows)
   stage = diffusion_stage(config, encoded=config.data.encoded is not None)
@@ -121,16 +126,27 @@ def fit_fusion(config: Config, workdir: Path, initial: Initial) -> Initial:
   return state.inference_params
 
 
+def fit_painter(config: Config, workdir: Path, initial: Initial) -> Initial:
+  """Runs or resumes the stage of the network that paints what nobody has seen.
+
+  Arguments and result are those of `fit_fusion`.
+
+  Raises:
+    As `train`.
+  """
+  records, held_out = RecordSource(config.data.path, "train"), None
+  if config.painter_stage.validate_batches:
+    held_out = _held_out(config, (), window=1)
+  windows = open_windows(config, records, window=1)
+  stage = painter_stage(config)
+  state = fit(stage, config, workdir, initial, windows, held_out)
+  return state.inference_params
+
+
 def fit_occluder(config: Config, workdir: Path, initial: Initial) -> Initial:
   """Runs or resumes the stage of the network that tells what covers a face.
 
-  Args:
-    config: configuration of the run.
-    workdir: directory of the run.
-    initial: gives the networks that it starts from.
-
-  Returns:
-    A function that gives all networks, with the trained one.
+  It sees free frames too. Arguments and result are those of `fit_fusion`.
 
   Raises:
     As `train`.
@@ -147,18 +163,18 @@ def fit_occluder(config: Config, workdir: Path, initial: Initial) -> Initial:
   return state.inference_params
 
 
-def _train_anchor(config: Config, workdir: Path) -> None:
-  """The stages of a model without a U-Net."""
-  if not config.fusion_stage.steps and not config.occluder_stage.steps:
-    raise InputError(
-      "fusion_stage.steps, occluder_stage.steps, diffusion_stage.steps: all "
-      "are 0"
-    )
-  initial = _initial_networks(config)
-  if config.fusion_stage.steps:
-    initial = fit_fusion(config, workdir, initial)
-  if config.occluder_stage.steps:
-    fit_occluder(config, workdir, initial)
+def _fit_early_stages(
+  config: Config, workdir: Path, initial: Initial
+) -> Initial:
+  """The stages before the diffusion that need no U-Net."""
+  for stage, run in (
+    (config.fusion_stage, fit_fusion),
+    (config.painter_stage, fit_painter),
+    (config.occluder_stage, fit_occluder),
+  ):
+    if stage.steps:
+      initial = run(config, workdir, initial)
+  return initial
 
 
 def _held_out(

@@ -24,7 +24,7 @@ def write_pretrained(
   out: Path,
   overrides: Sequence[str] = (),
   *,
-  occluder: Path | None = None,
+  others: Sequence[Path] = (),
 ) -> list[str]:
   """Writes the file of a model, whole or not at all.
 
@@ -36,8 +36,8 @@ def write_pretrained(
     out: the file; one that is there is replaced.
     overrides: settings of the sampling that become the file's defaults,
       `sampling.KEY=VALUE`.
-    occluder: another such directory or name, whose occluder network goes into
-      the file; None means that of `workdir`, if it has one.
+    others: more such directories or names, of which the networks are taken
+      that `workdir` lacks: a painter, an occluder.
 
   Returns:
     What was written.
@@ -59,8 +59,8 @@ def write_pretrained(
   chosen = open_for_inference(workdir, overrides)
   config = _without_places(_reduced(chosen))
   params = chosen.load()
-  if occluder is not None:
-    config, params = _with_occluder(config, params, occluder)
+  for other in others:
+    config, params = _joined(config, params, other)
   made_from = {
     "checkpoint_sha256": chosen.digest or "unknown",
     "diffmvr_jax": version("diffmvr-jax"),
@@ -74,21 +74,26 @@ def write_pretrained(
   ]
 
 
-def _with_occluder(
+def _joined(
   config: Config, params: Params, where: Path
 ) -> tuple[Config, Params]:
-  """Takes the occluder network from another model."""
+  """Adds the networks of another model that are not there yet."""
   other = open_model(where)
-  if "occluder" not in other.shapes:
-    raise InputError(f"{where}: a model without an occluder network")
+  lacking = [
+    name
+    for name in ("painter", "occluder")
+    if name in other.shapes and name not in params
+  ]
+  if not lacking:
+    raise InputError(f"{where}: no painter or occluder that is still lacking")
   size, expected = other.config.data.image_size, config.data.image_size
   if size != expected:
     raise InputError(
-      f"{where}: its occluder network is for {size} px, the model for "
-      f"{expected} px"
+      f"{where}: its networks are for {size} px, the model for {expected} px"
     )
-  model = replace(config.model, occluder=other.config.model.occluder)
-  return replace(config, model=model), params | other.load(["occluder"])
+  networks = {name: getattr(other.config.model, name) for name in lacking}
+  config = replace(config, model=replace(config.model, **networks))
+  return config, params | other.load(lacking)
 
 
 def _reduced(model: StoredModel) -> Config:
