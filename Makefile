@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: compile-check demo demo-train drill test test-meshes test-parity peak-memory lint clean
+.PHONY: compile-check demo demo-train drill test test-hostile test-meshes test-parity peak-memory lint clean
 
 # The model that comes with the package restores a real face and drawn ones.
 demo: $(VENV)/.demo
@@ -23,6 +23,10 @@ test: lint $(VENV)/tfds/.done $(VENV)/libtpu/.done $(VENV)/cuda/.done
 # Networks at their true size; 20 GB of memory.
 test-parity: $(VENV)/.test
 	$(BIN)/python -m pytest tests/parity --full-size --parity-report docs/parity.md
+
+# Bad input of every kind, and two thousand drawn examples for each property.
+test-hostile: $(VENV)/.test
+	$(BIN)/python -m pytest tests/hostile --hypothesis-profile=thorough
 
 # Twenty steps on every mesh of 8 virtual devices.
 test-meshes: $(VENV)/.test

@@ -71,6 +71,7 @@ setup(
       "cd-fvd>=0.1.1",
       "lpips>=0.1.4",
       "pytorch-fid>=0.3.0",
+      "hypothesis>=6.170.17",
       # Makes a network that stands in for SFace.
       "onnx>=1.23.2",
       "diffusers>=0.42.1",

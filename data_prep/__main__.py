@@ -9,7 +9,6 @@ python -m data_prep fit-flow-prior portraits:DIR --out FILE
                                                  how faces move
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import get_args
@@ -23,12 +22,25 @@ from data_prep.detectors import yolo
 from data_prep.drawn_clips import PortraitSource
 from data_prep.faces.aligned import Aligned
 from data_prep.occlusion import objects
-from data_prep.occlusion.paste import OcclusionConfig, parse_range
+from data_prep.occlusion.paste import OcclusionConfig
 from data_prep.portraits.fit_flow_prior import fit_flow_prior
 from data_prep.recipe import Recipe
 from data_prep.sources import expand
+from diffmvr_jax.arguments import (
+  ArgumentParser,
+  number,
+  number_range,
+  seed,
+  share_of_tasks,
+  whole,
+)
+from diffmvr_jax.bounds import Bounds
 from diffmvr_jax.errors import InputError, run_command
+from diffmvr_jax.files import make_folder
 from diffmvr_jax.terminal import add_verbose_option
+
+_SHARE = Bounds(0, 1, below_high=True)
+_SECONDS = Bounds(0, 3600)
 
 
 def main(argv: list[str]) -> None:
@@ -36,7 +48,7 @@ def main(argv: list[str]) -> None:
 
   Ends with code 1 if a video failed or a record is damaged.
   """
-  parser = argparse.ArgumentParser(prog="python -m data_prep")
+  parser = ArgumentParser(prog="python -m data_prep")
   commands = parser.add_subparsers(dest="command", required=True)
   _add_export(commands)
   _add_inspect(commands)
@@ -57,13 +69,15 @@ def _add_export(commands) -> None:
   )
   _add_recipe(command)
   command.add_argument(
-    "--size", type=int, default=512, help="crop side, pixels (512)"
+    "--size", type=whole(16, 2048), default=512, help="crop side, pixels (512)"
   )
-  command.add_argument("--test-share", type=float, default=0.1)
-  command.add_argument("--workers", type=int, default=1, help="processes")
+  command.add_argument("--test-share", type=number(_SHARE), default=0.1)
+  command.add_argument(
+    "--workers", type=whole(1, 1024), default=1, help="processes"
+  )
   command.add_argument(
     "--shard",
-    type=_shard,
+    type=share_of_tasks,
     default=(0, 1),
     metavar="I/N",
     help="this task of a cluster array, from 0; a last run without it "
@@ -71,7 +85,7 @@ def _add_export(commands) -> None:
   )
   command.add_argument(
     "--clips-per-portrait",
-    type=int,
+    type=whole(1, 10_000),
     default=1,
     metavar="N",
     help="how many clips portraits:DIR draws of each person (1)",
@@ -111,11 +125,11 @@ def _add_annotate(commands) -> None:
     "--task", choices=["detect", "segment"], default="detect"
   )
   command.add_argument(
-    "--every", type=int, default=5, help="distance between frames (5)"
+    "--every", type=whole(1), default=5, help="distance between frames (5)"
   )
   command.add_argument(
     "--cluttered",
-    type=float,
+    type=number(Bounds(0, 1)),
     default=0.0,
     metavar="SHARE",
     help="share of the training pictures that get a background of blotches, "
@@ -151,11 +165,11 @@ def _add_train(commands) -> None:
     help="an architecture (from scratch) or weights to start from",
   )
   command.add_argument("--out", type=Path, default=Path("runs/detector"))
-  command.add_argument("--epochs", type=int, default=100)
-  command.add_argument("--image-size", type=int, default=640)
-  command.add_argument("--batch", type=int, default=16)
+  command.add_argument("--epochs", type=whole(1), default=100)
+  command.add_argument("--image-size", type=whole(32, 8192), default=640)
+  command.add_argument("--batch", type=whole(1, 2**16), default=16)
   command.add_argument("--device", help="cpu, 0, 0,1, mps; a GPU if there is")
-  command.add_argument("--seed", type=int, default=0)
+  command.add_argument("--seed", type=seed, default=0)
   command.set_defaults(run=_train)
 
 
@@ -223,7 +237,7 @@ def _add_fit_flow_prior(commands) -> None:
   )
   command.add_argument("portraits", nargs="+", metavar="portraits:DIR")
   command.add_argument("--out", type=Path, required=True)
-  command.add_argument("--seed", type=int, default=0)
+  command.add_argument("--seed", type=seed, default=0)
   command.add_argument("--models", help="folder of MediaPipe's .task files")
   add_verbose_option(command)
   command.set_defaults(run=_fit_flow_prior)
@@ -235,7 +249,7 @@ def _fit_flow_prior(arguments) -> int:
   if len(paths) < len(found):
     raise InputError("a prior of flow is fitted to portraits:DIR only")
   prior = fit_flow_prior(paths, seed=arguments.seed, models=arguments.models)
-  arguments.out.parent.mkdir(parents=True, exist_ok=True)
+  make_folder(arguments.out.parent)
   prior.save(arguments.out)
   print(f"{arguments.out}: {len(prior.variances)} components")
   return 0
@@ -283,30 +297,30 @@ def _add_recipe(command) -> None:
   )
   command.add_argument(
     "--occlusion-ratio",
-    type=parse_range,
+    type=number_range(Bounds(0, 1, above_low=True)),
     default=OcclusionConfig.ratio,
     metavar="LOW-HIGH",
     help="share of the face that a resting shape covers (0.15-0.5)",
   )
   command.add_argument(
     "--occlusion-seconds",
-    type=parse_range,
+    type=number_range(_SECONDS),
     default=OcclusionConfig.seconds,
     metavar="LOW-HIGH",
     help="how long it rests (0.25-0.8)",
   )
   command.add_argument(
     "--occlusion-pause",
-    type=parse_range,
+    type=number_range(_SECONDS),
     default=OcclusionConfig.pause,
     metavar="LOW-HIGH",
     help="seconds between two of them (0.15-0.6)",
   )
-  command.add_argument("--validation-share", type=float, default=0.0)
+  command.add_argument("--validation-share", type=number(_SHARE), default=0.0)
   command.add_argument(
     "--subjects", help="CSV with columns video, subject and perhaps split"
   )
-  command.add_argument("--seed", type=int, default=0)
+  command.add_argument("--seed", type=seed, default=0)
   command.add_argument("--models", help="folder of MediaPipe's .task files")
   command.add_argument(
     "--flow-prior",
@@ -326,8 +340,6 @@ def _add_recipe(command) -> None:
 
 
 def _recipe(arguments) -> Recipe:
-  if not 16 <= arguments.size <= 2048:
-    raise InputError(f"--size {arguments.size}: not in [16, 2048]")
   paste = None
   if arguments.occlusion == "synthetic":
     paste = OcclusionConfig(
@@ -356,13 +368,6 @@ def _splitting(arguments) -> Splitting:
     subjects=arguments.subjects,
     seed=arguments.seed,
   )
-
-
-def _shard(text: str) -> tuple[int, int]:
-  number, _, total = text.partition("/")
-  if not 0 <= int(number) < int(total):
-    raise ValueError(text)
-  return int(number), int(total)
 
 
 if __name__ == "__main__":

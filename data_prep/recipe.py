@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,7 +133,7 @@ class Recipe:
 
   def records(
     self, source: VideoSource
-  ) -> Iterator[FrameRecord | SkippedFrame]:
+  ) -> Generator[FrameRecord | SkippedFrame, None, None]:
     """Prepares one video, see `prepare`.
 
     Args:

@@ -1,5 +1,6 @@
 """Opens clips: video files, frames in memory, and what a command names."""
 
+import re
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +21,7 @@ VideoSource = Path | int | PortraitSource
 
 # Bytes; file systems take 255, of which the shards' suffixes need some.
 _LONGEST_NAME = 200
+_MOST_DRAWN = 100_000  # clips, of one `procedural:`
 
 
 def file_clip(path: Path) -> Clip:
@@ -28,7 +30,11 @@ def file_clip(path: Path) -> Clip:
   Raises:
     InputError: there is no such file, or it is no video.
   """
-  if len(path.name.encode()) > _LONGEST_NAME:
+  try:
+    length = len(path.name.encode())
+  except UnicodeEncodeError as error:
+    raise InputError(f"{path}: its name is not UTF-8; rename it") from error
+  if length > _LONGEST_NAME:
     raise InputError(f"{path}: its name is too long for shards; shorten it")
   info = video.probe(path)
 
@@ -152,10 +158,15 @@ def _portraits(path: Path) -> list[Path]:
 
 
 def _seeds(name: str) -> range:
-  first, _, last = name.removeprefix("procedural:").partition("-")
-  try:
-    return range(int(first), int(last or first) + 1)
-  except ValueError as error:
+  match = re.fullmatch(r"(?a:procedural:(\d{1,9})(?:-(\d{1,9}))?)", name)
+  if match is None:
     raise InputError(
-      f"{name}: expected procedural:SEED or procedural:FIRST-LAST"
-    ) from error
+      f"{name}: expected procedural:SEED or procedural:FIRST-LAST, each of at "
+      "most 9 digits"
+    )
+  seeds = range(int(match[1]), int(match[2] or match[1]) + 1)
+  if not 1 <= len(seeds) <= _MOST_DRAWN:
+    raise InputError(
+      f"{name}: {len(seeds)} clips; from 1 to {_MOST_DRAWN} can be drawn"
+    )
+  return seeds

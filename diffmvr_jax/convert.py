@@ -11,10 +11,10 @@ that no source has are left out, and training initialises them.
 """
 
 import argparse
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from diffmvr_jax.arguments import ArgumentParser
 from diffmvr_jax.errors import run_command
 from diffmvr_jax.weights.exporting import DTYPES, export_checkpoint
 from diffmvr_jax.weights.importing import import_model
@@ -29,8 +29,8 @@ def main(argv: list[str]) -> None:
     print(line)
 
 
-def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
+def _parser() -> ArgumentParser:
+  parser = ArgumentParser(
     prog="python -m diffmvr_jax.convert",
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -108,7 +108,4 @@ def _inspect(args: argparse.Namespace) -> Iterable[str]:
 
 
 if __name__ == "__main__":
-  try:
-    run_command(main)
-  except BrokenPipeError:
-    sys.exit(0)  # `inspect … | head`
+  run_command(main)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import jax
 
+from diffmvr_jax.arguments import ArgumentParser, seed
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.evaluation.records import evaluate_records
 from diffmvr_jax.evaluation.summary import METRICS, as_text
@@ -60,8 +61,8 @@ def main(argv: list[str]) -> None:
     print(as_text(summary))
 
 
-def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
+def _parser() -> ArgumentParser:
+  parser = ArgumentParser(
     prog="python -m diffmvr_jax.evaluate",
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument("--data", type=Path, help="folder of records")
   parser.add_argument("--split", default="test")
   parser.add_argument("--out", type=Path, help="folder for what is written")
-  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--seed", type=seed, default=0)
   parser.add_argument(
     "--model",
     type=_name_and_folder,

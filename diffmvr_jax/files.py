@@ -1,4 +1,4 @@
-"""Files: checksums, atomic writes, and the search for model files.
+"""Files: checksums, writes whole or not at all, and the search for models.
 
 Files of trained weights that this project does not contain are all looked for
 by one rule:
@@ -13,11 +13,16 @@ by one rule:
 If the file is not found, the error names its path and says what to put there.
 """
 
+import errno
 import hashlib
+import json
 import os
+import shutil
 import urllib.request
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from diffmvr_jax.errors import InputError
 
@@ -43,11 +48,111 @@ def sha256(path: str | Path) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomically(path: Path, text: str) -> None:
-  """Writes a text file so that a reader sees all of it or none."""
-  partial = path.with_name(path.name + ".partial")
-  partial.write_text(text)
-  partial.replace(path)
+@contextmanager
+def writing(place: str | Path) -> Iterator[None]:
+  """Names the place if the system refuses what is written meanwhile.
+
+  Many of its errors name no file, or one that is temporary.
+
+  Args:
+    place: what the user calls the place.
+
+  Raises:
+    OSError: the disk is full or read-only, for example; `filename` is `place`.
+  """
+  try:
+    yield
+  except BrokenPipeError:
+    raise
+  except OSError as error:
+    reason = error.strerror or " ".join(str(error).split())
+    raise OSError(error.errno or 0, reason, str(place)) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+  """Gives another path to write to, which at the end takes the place of `path`.
+
+  After an error what was written is removed, and `path` is as it was.
+
+  Args:
+    path: a file, or a folder that does not exist or is empty.
+  """
+  partial = path.with_name(f"partial-{path.name}")
+  _remove(partial)
+  try:
+    yield partial
+    with writing(path):
+      partial.replace(path)
+  except BaseException:
+    _remove(partial)
+    raise
+
+
+def _remove(path: Path) -> None:
+  if path.is_dir() and not path.is_symlink():
+    shutil.rmtree(path, ignore_errors=True)
+  elif os.path.lexists(path):
+    path.unlink()
+
+
+def make_folder(path: Path) -> None:
+  """Makes a folder and those above it, if they are not there.
+
+  Raises:
+    OSError: it cannot be made, or there is a file of this name.
+  """
+  with writing(path):
+    try:
+      path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+      reason = os.strerror(errno.ENOTDIR)
+      raise NotADirectoryError(errno.ENOTDIR, reason) from error
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+  """Writes a file so that a reader sees all of it or none.
+
+  Raises:
+    OSError: it cannot be written; names the file.
+  """
+  data = content.encode() if isinstance(content, str) else content
+  with writing(path), replacing(path) as partial:
+    partial.write_bytes(data)
+
+
+def refuse_special(path: Path) -> None:
+  """Refuses what is not there, and pipes and devices, which may never end.
+
+  Raises:
+    InputError: says which of them it is.
+  """
+  if path.is_file():
+    return
+  special = path.exists() and not path.is_dir()
+  reason = "a pipe or device, not a file" if special else "no such file"
+  raise InputError(f"{path}: {reason}")
+
+
+def read_json(path: Path, advice: str) -> dict[str, Any]:
+  """Reads a JSON file that holds an object.
+
+  Args:
+    path: the file.
+    advice: what to do if it is damaged.
+
+  Raises:
+    InputError: it is missing, not JSON, or holds something else.
+  """
+  refuse_special(path)
+  try:
+    content = json.loads(path.read_bytes())
+  except (OSError, ValueError, RecursionError) as error:
+    reason = " ".join(str(error).split())
+    raise InputError(f"{path}: damaged ({reason}); {advice}") from error
+  if not isinstance(content, dict):
+    raise InputError(f"{path}: damaged (no JSON object); {advice}")
+  return content
 
 
 def find_model_file(
@@ -124,11 +229,11 @@ def _fetch(url: str, path: Path, digests: Collection[str]) -> Path:
     data = response.read()
   digest = hashlib.sha256(data).hexdigest()
   _check(url, digest, digests, f"get the file elsewhere and put it at {path}")
-  path.parent.mkdir(parents=True, exist_ok=True)
+  make_folder(path.parent)
   # Two processes may fetch at once; each writes a file of its own.
-  partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-  partial.write_bytes(data)
-  partial.replace(path)
+  own = path.with_name(f"{os.getpid()}-{path.name}")
+  write_atomically(own, data)
+  own.replace(path)
   return path
 
 

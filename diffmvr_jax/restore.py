@@ -28,12 +28,19 @@ file is complete.
 """
 
 import argparse
-import re
 import sys
-from fractions import Fraction
 from pathlib import Path
 
-from diffmvr_jax.errors import InputError, run_command
+from diffmvr_jax.arguments import (
+  ArgumentParser,
+  frame_rate,
+  frame_size,
+  number,
+  seed,
+  whole,
+)
+from diffmvr_jax.bounds import Bounds
+from diffmvr_jax.errors import run_command
 from diffmvr_jax.inference.paste import SOFTNESS
 from diffmvr_jax.inference.previews import PreviewPaths
 from diffmvr_jax.inference.request import Request, carry_out
@@ -63,7 +70,7 @@ def _request(args: argparse.Namespace) -> Request:
     region=args.region,
     finding={
       "face": args.face,
-      "which_face": _which(args.which_face),
+      "which_face": args.which_face,
       "occluder": args.occluder,
       "as_boxes": args.mask == "box",
       "dilation": args.dilate,
@@ -87,8 +94,8 @@ def _request(args: argparse.Namespace) -> Request:
   )
 
 
-def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
+def _parser() -> ArgumentParser:
+  parser = ArgumentParser(
     prog="python -m diffmvr_jax.restore", description=__doc__
   )
   parser.add_argument("video", help="file, folder, -, camera:0 or URL")
@@ -109,16 +116,16 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument(
     "--lossless", action="store_true", help="FFV1 in .mkv, else x264 RGB qp 0"
   )
-  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--seed", type=seed, default=0)
   parser.add_argument(
     "--latency",
-    type=int,
+    type=whole(0, 2**16),
     default=32,
     help="frames that an occluded frame may wait for others (32)",
   )
   parser.add_argument(
     "--lookahead",
-    type=int,
+    type=whole(0, 2**16),
     default=12,
     help="frames awaited to steady the crop; 0 for live use (12)",
   )
@@ -133,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
   )
   finding.add_argument(
     "--which-face",
+    type=_which,
     default="largest",
     metavar="largest|NUMBER",
     help="which one of several faces; numbers count from the left, from 0",
@@ -157,11 +165,14 @@ def _parser() -> argparse.ArgumentParser:
     help="outline or bounding box of the occlusion",
   )
   finding.add_argument(
-    "--dilate", type=int, default=0, help="pixels by which the mask grows (0)"
+    "--dilate",
+    type=whole(0, 2**12),
+    default=0,
+    help="pixels by which the mask grows (0)",
   )
   finding.add_argument(
     "--feather",
-    type=float,
+    type=number(Bounds(0, 1)),
     default=SOFTNESS,
     help=f"softness of its border, as a share of the crop's side ({SOFTNESS})",
   )
@@ -175,8 +186,8 @@ def _parser() -> argparse.ArgumentParser:
   )
   add_verbose_option(parser)
   raw = parser.add_argument_group("pictures and raw frames")
-  raw.add_argument("--fps", type=Fraction, help="frames per second (25)")
-  raw.add_argument("--size", type=_size, help="WIDTHxHEIGHT of raw frames")
+  raw.add_argument("--fps", type=frame_rate, help="frames per second (25)")
+  raw.add_argument("--size", type=frame_size, help="WIDTHxHEIGHT of raw frames")
   previews = parser.add_argument_group("previews, each a file or a folder")
   previews.add_argument(
     "--mask-out", type=Path, help="how much of each pixel was replaced"
@@ -194,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
   )
   previews.add_argument(
     "--samples",
-    type=int,
+    type=whole(1, 1000),
     default=4,
     help="number of samples for --confidence (4)",
   )
@@ -204,19 +215,8 @@ def _parser() -> argparse.ArgumentParser:
   return parser
 
 
-def _size(text: str) -> tuple[int, int]:
-  match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-  if match is None:
-    raise argparse.ArgumentTypeError(f"{text}: expected WIDTHxHEIGHT")
-  return int(match[1]), int(match[2])
-
-
 def _which(text: str) -> str | int:
-  if text.isdigit():
-    return int(text)
-  if text != "largest":
-    raise InputError(f"--which-face {text}: expected largest or a number")
-  return text
+  return text if text == "largest" else whole(0, 1000)(text)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from diffmvr_jax.ablation.run import run_sweep
 from diffmvr_jax.ablation.spec import load_sweep
+from diffmvr_jax.arguments import ArgumentParser
 from diffmvr_jax.errors import run_command
 from diffmvr_jax.runtime.cpu_memory import keep_memory
 from diffmvr_jax.training.loop import Preempted
@@ -21,7 +22,7 @@ from diffmvr_jax.training.loop import Preempted
 
 def main(argv: list[str]) -> None:
   """Parses the arguments and runs the sweep."""
-  parser = argparse.ArgumentParser(
+  parser = ArgumentParser(
     prog="python -m diffmvr_jax.sweep",
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -4,10 +4,10 @@ Further arguments override the config: `diffusion_stage.steps=500`. A second
 run with the same workdir resumes.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
+from diffmvr_jax.arguments import ArgumentParser
 from diffmvr_jax.config import load_config
 from diffmvr_jax.errors import run_command
 from diffmvr_jax.runtime.cpu_memory import keep_memory
@@ -17,7 +17,7 @@ from diffmvr_jax.training.loop import Preempted, train
 
 def main(argv: list[str]) -> None:
   """Parses the arguments and trains."""
-  parser = argparse.ArgumentParser(
+  parser = ArgumentParser(
     prog="python -m diffmvr_jax.train", description=__doc__
   )
   parser.add_argument("--config", type=Path, required=True)

@@ -27,7 +27,7 @@ from data_prep.prepare import RealOcclusion, SyntheticOcclusion
 from data_prep.recipe import OpenVideo, Recipe, seed_of
 from data_prep.sources import expand
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.files import write_atomically
+from diffmvr_jax.files import make_folder, write_atomically
 from diffmvr_jax.terminal import progress_bar
 
 _DATA_YAML = """\
@@ -195,10 +195,10 @@ def write_picture(picture: Picture, out: Path, split: str) -> None:
   """
   image = out / "images" / split / f"{picture.name}.jpg"
   label = out / "labels" / split / f"{picture.name}.txt"
-  image.parent.mkdir(parents=True, exist_ok=True)
-  label.parent.mkdir(parents=True, exist_ok=True)
+  make_folder(image.parent)
+  make_folder(label.parent)
   _, data = cv2.imencode(".jpg", cv2.cvtColor(picture.image, cv2.COLOR_RGB2BGR))
-  image.write_bytes(data.tobytes())
+  write_atomically(image, data.tobytes())
   write_atomically(label, "\n".join(picture.labels) + "\n")
 
 

@@ -10,6 +10,7 @@ from data_prep.dataset.splits import SPLITS
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import replacing, writing
 from diffmvr_jax.media.contact_sheet import contact_sheet
 from diffmvr_jax.terminal import progress_bar
 
@@ -43,9 +44,11 @@ def inspect(folder: Path) -> int:
     print(summary)
     for error in errors:
       print(f"  {error}")
-    if len(errors) < len(source):
+    sheet = _sheet(source)
+    if sheet is not None:
       path = folder / f"sheet-{split}.png"
-      _sheet(source).save(path)
+      with writing(path), replacing(path) as partial:
+        sheet.save(partial)
       print(f"  {path}")
   return damaged
 
@@ -65,7 +68,7 @@ def _read_all(source: RecordSource, split: str) -> tuple[list[str], str]:
       continue
     side = len(record.image)
     formats[f"{side} px, {float(record.fps):.2f}"] += 1
-    error = _inconsistency(record, source)
+    error = _inconsistency(record, source, i)
     if error:
       errors.append(f"{record.video_id}: frame {record.frame_index}: {error}")
     if record.mask.any():
@@ -82,27 +85,28 @@ def _read_all(source: RecordSource, split: str) -> tuple[list[str], str]:
   return errors, line + "; ".join(sorted(formats))
 
 
-def _inconsistency(record: FrameRecord, source: RecordSource) -> str:
+def _inconsistency(record: FrameRecord, source: RecordSource, i: int) -> str:
   """Returns what is wrong with a record that can be read; empty if nothing."""
+  index = source.index
+  told = index.video_id[i], index.frame_index[i], index.past_index[i]
+  if told != (record.video_id, record.frame_index, record.past_index):
+    return "its index says something else; export it again"
   if record.past_index >= record.frame_index:
     return f"its past frame {record.past_index} is not in the past"
   if record.past_index >= 0:
     try:
       source.position(record.video_id, record.past_index)
-    except KeyError:
+    except InputError:
       return f"its past frame {record.past_index} is missing"
-  shapes = {
-    record.image.shape[:2],
-    record.mask.shape,
-    record.symmetric.shape[:2],
-  }
-  if len(shapes) > 1:
-    return "image, mask and symmetric image differ in size"
   return ""
 
 
-def _sheet(source: RecordSource) -> Image.Image:
-  """Draws occluded frames, spread over the videos, with their guidance."""
+def _sheet(source: RecordSource) -> Image.Image | None:
+  """Draws occluded frames, spread over the videos, with their guidance.
+
+  Returns:
+    The sheet; None if no record can be read.
+  """
   occlusion = np.asarray(source.index.occlusion)
   candidates = np.flatnonzero(occlusion > 0)
   if not len(candidates):
@@ -112,12 +116,12 @@ def _sheet(source: RecordSource) -> Image.Image:
   for i in candidates[spread.round().astype(int)]:
     try:
       record = source[int(i)]
+      past = np.zeros_like(record.image)
+      if record.past_index >= 0:
+        position = source.position(record.video_id, record.past_index)
+        past = source[position].image
     except InputError:
       continue  # the table lists it already
-    past = np.zeros_like(record.image)
-    if record.past_index >= 0:
-      position = source.position(record.video_id, record.past_index)
-      past = source[position].image
     tiles = {
       "frame": record.image,
       "mask": record.mask[..., None] * np.uint8(255),
@@ -128,4 +132,4 @@ def _sheet(source: RecordSource) -> Image.Image:
       tiles["target"] = record.target
     for name, tile in tiles.items():
       rows.setdefault(name, []).append(tile)
-  return contact_sheet(rows)
+  return contact_sheet(rows) if rows else None

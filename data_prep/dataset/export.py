@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data_prep.dataset.finish import Splitting, finish
+from data_prep.dataset.part import read_statistics
 from data_prep.dataset.workers import write_parts
 from data_prep.recipe import Recipe
 from data_prep.sources import VideoSource, expand, frame_estimate, id_of
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.files import write_atomically
+from diffmvr_jax.files import make_folder, read_json, write_atomically
 from diffmvr_jax.terminal import progress_bar
 
 
@@ -52,10 +53,6 @@ def export(
     InputError: no video could be used, the folder holds another export, or the
       disk is full.
   """
-  if workers < 1:
-    raise InputError(f"--workers {workers}: at least 1")
-  if clips_per_portrait < 1:
-    raise InputError(f"--clips-per-portrait {clips_per_portrait}: at least 1")
   sources = expand(names, clips_per_portrait)
   settings = _settings(sources, recipe, splitting)
   finished = _open_folder(out, settings)
@@ -66,7 +63,7 @@ def export(
   splitting.check()
   parts = out / "parts"
   try:
-    parts.mkdir(parents=True, exist_ok=True)
+    make_folder(parts)
     write_atomically(
       parts / "settings.json", json.dumps({"settings": settings})
     )
@@ -105,8 +102,8 @@ def _open_folder(out: Path, settings: dict) -> dict | None:
   """
   if out.exists() and not out.is_dir():
     raise InputError(f"{out}: is a file, not a folder")
-  manifest = _read_json(out / "manifest.json")
-  begun = manifest or _read_json(out / "parts" / "settings.json")
+  manifest = _read(out / "manifest.json", "settings", "failed")
+  begun = manifest or _read(out / "parts" / "settings.json", "settings")
   if begun and begun["settings"] != settings:
     raise InputError(
       f"{out}: holds an export with other settings; choose another folder"
@@ -149,7 +146,7 @@ def _plan(
       continue
     part = parts / f"{name}.tfrecord"
     if part.exists():
-      done += json.loads(part.with_suffix(".json").read_text())["frames"]
+      done += read_statistics(part)["frames"]
     else:
       jobs.append((source, part))
   total = done + sum(frame_estimate(source) for source, _ in jobs)
@@ -181,12 +178,20 @@ def _write_missing_parts(
   return failed
 
 
-def _read_json(path: Path) -> dict | None:
-  try:
-    return json.loads(path.read_text())
-  except FileNotFoundError:
+def _read(path: Path, *keys: str) -> dict | None:
+  """Reads one of the files that an export writes; None if it is not there."""
+  if not path.exists():
     return None
-  except ValueError as error:
+  advice = "delete the folder and export again"
+  content = read_json(path, advice)
+  missing = [key for key in keys if key not in content]
+  failed = content.get("failed", [])
+  whole = isinstance(failed, list) and all(
+    isinstance(item, dict) and {"source", "error"} <= item.keys()
+    for item in failed
+  )
+  if missing or not whole:
     raise InputError(
-      f"{path}: damaged ({error}); delete the folder and export again"
-    ) from error
+      f"{path}: damaged (no {', '.join(missing) or 'failed'}); {advice}"
+    )
+  return content

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
+from data_prep.dataset.part import read_statistics
 from data_prep.dataset.splits import SPLITS, assign, read_subjects
 from data_prep.recipe import Recipe
 from diffmvr_jax.data.record_codec import SOURCES_PER_FRAME
@@ -22,7 +23,7 @@ from diffmvr_jax.data.records import (
   shard_name,
 )
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.files import write_atomically
+from diffmvr_jax.files import replacing, write_atomically, writing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +106,7 @@ def finish(
   parts = {p.stem: p for p in sorted((out / "parts").glob("*.tfrecord"))}
   if not parts:
     raise InputError(f"{out}: none of the {len(failed)} videos could be used")
-  facts = {
-    name: json.loads(part.with_suffix(".json").read_text())
-    for name, part in parts.items()
-  }
+  facts = {name: read_statistics(part) for name, part in parts.items()}
   split_of = splitting.of(
     parts, {name: known["sha256"] for name, known in facts.items()}
   )
@@ -141,7 +139,8 @@ def _link(source: Path, target: Path) -> None:
   try:
     os.link(source, target)
   except OSError:  # not every file system has links
-    shutil.copyfile(source, target)
+    with writing(target), replacing(target) as partial:
+      shutil.copyfile(source, partial)
 
 
 def _write_tfds_metadata(

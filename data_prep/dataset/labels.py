@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from data_prep.detectors.given_masks import read_mask
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.media.pictures import read_picture
 from diffmvr_jax.media.sources import IMAGES
 
 FACE, OCCLUDER = 0, 1
@@ -86,9 +86,7 @@ def read_labelled(path: Path) -> LabelledPicture:
   Raises:
     InputError: one of the files is missing or cannot be read.
   """
-  image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-  if image is None:
-    raise InputError(f"{path}: not a picture that can be read")
+  image = read_picture(path)
   labels, mask = _beside(path, "labels", ".txt"), _beside(path, "masks", ".png")
   if mask.is_file():
     values = read_mask(mask)

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from data_prep.prepare import SkippedFrame
 from data_prep.recipe import Recipe
@@ -11,7 +13,7 @@ from data_prep.sources import VideoSource
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.data.records import ShardWriter
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.files import write_atomically
+from diffmvr_jax.files import read_json, write_atomically
 
 
 @dataclass(kw_only=True)
@@ -66,6 +68,21 @@ class VideoStatistics:
       self.skipped.append((index, index, reason))
 
 
+def read_statistics(part: Path) -> dict[str, Any]:
+  """Reads the statistics of a part.
+
+  Raises:
+    InputError: they are lost or damaged.
+  """
+  path = part.with_suffix(".json")
+  advice = f"delete {part.name} and run the command again"
+  content = read_json(path, advice)
+  known = {field.name for field in fields(VideoStatistics)}
+  if content.keys() != known or type(content["frames"]) is not int:
+    raise InputError(f"{path}: damaged (other keys); {advice}")
+  return content
+
+
 def write_part(
   source: VideoSource,
   part: Path,
@@ -88,8 +105,9 @@ def write_part(
   """
   statistics = VideoStatistics(video_id=part.stem, source=str(source))
   try:
-    with ShardWriter(part) as writer:
-      for item in recipe.records(source):
+    # Closed at once after an error, and its detectors with it.
+    with closing(recipe.records(source)) as items, ShardWriter(part) as writer:
+      for item in items:
         statistics.add(item)
         if isinstance(item, FrameRecord):
           writer.write(item)

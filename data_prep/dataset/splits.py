@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import refuse_special
 
 SPLITS = ("train", "validation", "test")
 
@@ -25,6 +26,7 @@ def read_subjects(path: Path) -> dict[str, tuple[str, str | None]]:
     InputError: there is no such file, a column is missing, a split is unknown,
       or a subject is in two splits.
   """
+  refuse_special(path)
   try:
     rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
   except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -17,6 +17,7 @@ from data_prep.detections import NOTHING, Detections, bounding_box
 from data_prep.occlusion.shapes import full_scale
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.media import video
+from diffmvr_jax.media.pictures import read_picture
 from diffmvr_jax.media.sources import IMAGES, image_files
 
 # Frame rates that differ by more belong to different videos.
@@ -143,9 +144,7 @@ def _threshold(brightest: int) -> int:
 
 def _read_image(path: Path) -> np.ndarray:
   """Returns (h, w) values; an alpha channel is the mask if it is not opaque."""
-  data = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-  if data is None:
-    raise InputError(f"{path}: not an image that can be read")
+  data = read_picture(path, cv2.IMREAD_UNCHANGED)
   if data.ndim == 2:
     return data
   if data.shape[2] == 4 and (data[..., 3] != full_scale(data)).any():

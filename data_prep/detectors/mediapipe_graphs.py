@@ -3,6 +3,7 @@
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,10 @@ class Graph:
     return self._task.detect_for_video(picture, milliseconds)
 
   def close(self) -> None:
-    """Frees what it holds."""
+    """Frees what it holds; a second time it does nothing."""
+    if self not in _open:
+      return
+    _open.discard(self)
     with without_chatter():
       self._task.close()
 
@@ -114,4 +118,5 @@ def _close_before_exit(graph: Graph) -> None:
 
 def _close_all() -> None:
   for graph in list(_open):
-    graph.close()
+    with suppress(Exception):  # the others must be closed, too
+      graph.close()

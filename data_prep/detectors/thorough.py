@@ -1,6 +1,7 @@
 """Faces of any size and turn: searched for, and then followed in windows."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from itertools import chain, cycle, repeat
 from pathlib import Path
 
@@ -49,8 +50,10 @@ class ThoroughFaceDetector:
     wanted: int = 1,
     still: bool = False,
   ):
-    self._faces = FaceDetector(models)
-    self._tiles = TileSearch(models)
+    with ExitStack() as opened:
+      self._faces = opened.enter_context(closing(FaceDetector(models)))
+      self._tiles = TileSearch(models)
+      opened.pop_all()
     self._wanted, self._still = min(wanted, _MOST), still
     self._followed: list[_Followed] = []
     self._searches, self._unseen = _searches(0), 0

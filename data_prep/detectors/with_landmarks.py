@@ -4,6 +4,7 @@ The paper finds the object with YOLO and its axis of symmetry with MediaPipe.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -69,7 +70,10 @@ class FacesWithLandmarks:
     still: bool = False,
   ):
     self._detector, self._still = detector, still
-    self._faces, self._tiles = FaceDetector(models), TileSearch(models)
+    with ExitStack() as opened:
+      self._faces = opened.enter_context(closing(FaceDetector(models)))
+      self._tiles = TileSearch(models)
+      opened.pop_all()
     self._known: list[_Known] = []
 
   def __call__(self, image: np.ndarray, index: int) -> Detections:

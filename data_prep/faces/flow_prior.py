@@ -35,6 +35,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import refuse_special, write_atomically
 from diffmvr_jax.pretrained import flow_prior_file
 
 GRID = 32  # cells along each side of the crop
@@ -99,11 +100,12 @@ class FlowPrior:
     Raises:
       InputError: the file cannot be read, or it holds something else.
     """
+    refuse_special(Path(path))
     try:
       arrays = load_file(path)
       components = arrays["components"].astype(np.float32)
       variances = arrays["variances"].astype(np.float32)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, TypeError) as error:
       raise InputError(f"{path}: cannot be read ({error})") from error
     except KeyError as error:
       raise InputError(f"{path}: not a prior of flow; no {error}") from error
@@ -118,7 +120,7 @@ class FlowPrior:
       "variances": self.variances.astype(np.float32),
     }
     # `save_file` would let nobody else read the file.
-    Path(path).write_bytes(save(arrays))
+    write_atomically(Path(path), save(arrays))
 
   def complete(self, flow: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Completes a flow of which a part is known; equations (2) to (5).

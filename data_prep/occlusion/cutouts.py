@@ -14,6 +14,7 @@ import numpy as np
 from data_prep.occlusion.forearms import with_forearm, wrist_of
 from data_prep.occlusion.shapes import full_scale, sprite_files
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.media.pictures import read_picture
 
 _HAND = 176  # pixels that a stretched hand is long in its picture
 
@@ -101,9 +102,7 @@ def read(path: str) -> np.ndarray:
   Raises:
     InputError: not a picture, or it has no alpha.
   """
-  picture = cv2.imread(path, cv2.IMREAD_UNCHANGED)
-  if picture is None:
-    raise InputError(f"{path}: not a picture that can be read")
+  picture = read_picture(path, cv2.IMREAD_UNCHANGED)
   if picture.ndim != 3 or picture.shape[2] != 4:
     raise InputError(f"{path}: has no alpha channel; save it as RGBA")
   rgba = picture[..., [2, 1, 0, 3]] / np.float32(full_scale(picture))

@@ -322,17 +322,3 @@ def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
 
 def _scaling(factor: float) -> np.ndarray:
   return np.diag([factor, factor, 1.0])
-
-
-def parse_range(text: str) -> tuple[float, float]:
-  """Reads `LOW-HIGH` or one number.
-
-  Raises:
-    ValueError: neither.
-
-  Example:
-    >>> parse_range("0.2-0.5"), parse_range("1")
-    ((0.2, 0.5), (1.0, 1.0))
-  """
-  low, _, high = text.partition("-")
-  return float(low), float(high or low)

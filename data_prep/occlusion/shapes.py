@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.media.pictures import read_picture
 
 Shape = Callable[[float], np.ndarray]
 _FINGERS = (0.24, 0.29, 0.31, 0.27)  # lengths over the sprite's width
@@ -151,9 +152,7 @@ def load_sprite(path: Path, side: int) -> Shape:
   Raises:
     InputError: it is no picture, or it has no alpha channel.
   """
-  picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-  if picture is None:
-    raise InputError(f"{path}: not a picture that can be read")
+  picture = read_picture(path, cv2.IMREAD_UNCHANGED)
   if picture.ndim != 3 or picture.shape[2] != 4:
     raise InputError(f"{path}: has no alpha channel; save it as RGBA")
   rgba = picture[..., [2, 1, 0, 3]] * np.float32(255 / full_scale(picture))

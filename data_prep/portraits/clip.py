@@ -25,6 +25,7 @@ from data_prep.portraits.mesh import FADES, OVAL, build
 from data_prep.portraits.motion import draw_motion
 from data_prep.portraits.warp import grid, normals_of, place, rasterised
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.media.pictures import decode_picture, read_bytes
 
 FRAMES = 48
 SIZE = 256
@@ -84,14 +85,8 @@ def load(path: str | Path, models: str | Path | None = None) -> Portrait:
     InputError: not a picture; no face in it; the face is too small; the mesh
       is none of this picture.
   """
-  try:
-    content = Path(path).read_bytes()
-  except OSError as error:
-    raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-  picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-  if picture is None:
-    raise InputError(f"{path}: not a picture that can be read")
-  image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+  content = read_bytes(path)
+  image = decode_picture(content, path)
   mesh = _stored_mesh(path, image)
   if mesh is None:
     mesh = face_mesh(image, models)
@@ -119,7 +114,7 @@ def _stored_mesh(path: str | Path, image: np.ndarray) -> np.ndarray | None:
     return None
   try:
     mesh = np.load(stored).astype(np.float64)
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, TypeError, EOFError) as error:
     raise InputError(f"{stored}: cannot be read ({error})") from error
   bounds = image.shape[1::-1]
   if (

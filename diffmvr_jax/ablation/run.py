@@ -13,7 +13,7 @@ from diffmvr_jax.config import Config, to_json
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluation.clips import evaluate_clips, from_function
-from diffmvr_jax.files import write_atomically
+from diffmvr_jax.files import make_folder, read_json, write_atomically
 from diffmvr_jax.inference.crop_restorer import CropRestorer
 from diffmvr_jax.metrics.accumulators import Measurements, Scores
 from diffmvr_jax.metrics.clip_metrics import MetricNetworks
@@ -142,13 +142,13 @@ def _write_scores(
     "average": sum(by_video.values(), Measurements()).values(),
     "videos": {video: m.means() for video, m in by_video.items()},
   }
-  path.parent.mkdir(parents=True, exist_ok=True)
+  make_folder(path.parent)
   write_atomically(path, json.dumps(content, indent=2))
 
 
 def _read_scores(path: Path, config: Config) -> Scores:
-  content = json.loads(path.read_text())
-  if content["config"] != json.loads(to_json(config)):
+  content = read_json(path, "remove it, and it is measured again")
+  if content.get("config") != json.loads(to_json(config)):
     raise InputError(
       f"{path}: measured with another configuration; give another --workdir, "
       "or remove the file's folder"

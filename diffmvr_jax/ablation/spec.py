@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from diffmvr_jax.bounds import FileName
 from diffmvr_jax.config import Config, call, completed, override
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.metrics.definitions import DEFINITIONS
@@ -151,6 +152,12 @@ def _seeds(assignment: str) -> tuple[int, ...]:
 
 def _check(sweep: Sweep, path: str | Path) -> None:
   names = [variant.name for variant in sweep.variants]
+  for name in names:  # they name folders
+    wrong = FileName().wrong(name)
+    if wrong is not None:
+      raise InputError(f"{path}: the variant {wrong}")
+  if not names or not sweep.seeds:
+    raise InputError(f"{path}: needs a variant and a seed at least")
   if len(set(names)) < len(names):
     raise InputError(f"{path}: two variants have one name")
   for claim in sweep.claims:
@@ -164,4 +171,5 @@ def _check(sweep: Sweep, path: str | Path) -> None:
         f"{path}: no metric {name}; there are {', '.join(DEFINITIONS)}"
       )
   for variant in sweep.variants:  # refused now, not hours later
-    sweep.config_of(variant, sweep.seeds[0], None)
+    for seed in sweep.seeds:
+      sweep.config_of(variant, seed, None)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from diffmvr_jax.ablation.spec import Claim, Sweep
-from diffmvr_jax.files import write_atomically
+from diffmvr_jax.files import replacing, write_atomically, writing
 from diffmvr_jax.metrics.accumulators import Scores
 from diffmvr_jax.metrics.definitions import DEFINITIONS
 
@@ -186,7 +186,8 @@ def plot(sweep: Sweep, split: str, results: Results, path: Path) -> None:
   panels[0].set_yticks(range(len(shown)), shown)
   panels[0].invert_yaxis()
   figure.suptitle(f"{sweep.title}: {sweep.splits[split]}", fontsize=11)
-  figure.savefig(path, dpi=120)
+  with writing(path), replacing(path) as partial:
+    figure.savefig(partial, dpi=120)
 
 
 def _measured(sweep: Sweep, results: Results) -> list[str]:

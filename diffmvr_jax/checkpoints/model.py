@@ -105,13 +105,16 @@ class OrbaxModel(StoredModel):
 
   def _restore(self, wanted: Any, options: Any) -> Any:
     # Averages are read; the optimizer's moments, twice the model, stay on disk.
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-      return checkpointer.restore(
-        self.folder,
-        ocp.args.PyTreeRestore(
-          wanted, restore_args=options, partial_restore=True
-        ),
-      )
+    try:
+      with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        return checkpointer.restore(
+          self.folder,
+          ocp.args.PyTreeRestore(
+            wanted, restore_args=options, partial_restore=True
+          ),
+        )
+    except Exception as error:  # whatever Orbax makes of a damaged file
+      raise _unreadable(self.folder.parent, error) from error
 
 
 def open_model(where: str | Path) -> StoredModel:
@@ -136,11 +139,7 @@ def open_model(where: str | Path) -> StoredModel:
 
 def _open_workdir(workdir: Path) -> OrbaxModel:
   step, folder = _newest_step(workdir)
-  with ocp.CheckpointManager(folder.absolute()) as manager:
-    restored = manager.restore(
-      step, args=ocp.args.Composite(config=ocp.args.JsonRestore())
-    )
-  config = from_dict(restored["config"])
+  config = from_dict(_stored_config(folder, step))
   shapes = DiffMVR.of(config).shapes(config.data.image_size)
   imported = folder.name == _IMPORTED
   item = folder.absolute() / str(step) / ("params" if imported else "state")
@@ -175,6 +174,24 @@ def _trained_before(config: Config, stage: str) -> tuple[str, ...]:
   }
   before = _EARLY[: _EARLY.index(stage)]
   return (*names, *(name for name in before if steps[name]))
+
+
+def _stored_config(folder: Path, step: int) -> Any:
+  try:
+    with ocp.CheckpointManager(folder.absolute()) as manager:
+      return manager.restore(
+        step, args=ocp.args.Composite(config=ocp.args.JsonRestore())
+      )["config"]
+  except Exception as error:  # whatever Orbax makes of a damaged file
+    raise _unreadable(folder / str(step), error) from error
+
+
+def _unreadable(place: Path, error: Exception) -> InputError:
+  reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+  return InputError(
+    f"{place}: cannot be read ({reason[:200]}); move it away, and the "
+    "checkpoint before it is used"
+  )
 
 
 def _newest_step(workdir: Path) -> tuple[int, Path]:
@@ -243,23 +260,31 @@ def save_model(
     config: configuration that is saved with it.
     params: some or all networks, as JAX arrays, which Orbax does not copy.
     step: number of updates applied.
+
+  Raises:
+    InputError: it cannot be written, as the disk is full, for example.
   """
   options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
   # Weights hardly compress, and compressed they would be in memory twice.
   handler = ocp.PyTreeCheckpointHandler(use_compression=False)
   folder = (workdir / _IMPORTED).absolute()
-  with ocp.CheckpointManager(
-    folder,
-    options=options,
-    item_handlers={"params": handler, "config": ocp.JsonCheckpointHandler()},
-  ) as manager:
-    manager.save(
-      step,
-      args=ocp.args.Composite(
-        params=ocp.args.PyTreeSave(params),
-        config=ocp.args.JsonSave(dataclasses.asdict(config)),
-      ),
-    )
+  handlers = {"params": handler, "config": ocp.JsonCheckpointHandler()}
+  try:
+    with ocp.CheckpointManager(
+      folder, options=options, item_handlers=handlers
+    ) as manager:
+      manager.save(
+        step,
+        args=ocp.args.Composite(
+          params=ocp.args.PyTreeSave(params),
+          config=ocp.args.JsonSave(dataclasses.asdict(config)),
+        ),
+      )
+  except Exception as error:  # a full disk has many names in Orbax
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    raise InputError(
+      f"{workdir}: cannot be written ({reason[:200]})"
+    ) from error
   if jax.process_index() == 0:
     write_missing_digests(folder)
 

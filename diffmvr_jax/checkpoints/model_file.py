@@ -8,7 +8,7 @@ the number of updates, and what the file was made from.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from json import JSONDecodeError, loads
+from json import loads
 from pathlib import Path
 
 import jax
@@ -19,9 +19,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from diffmvr_jax.checkpoints.stored_model import StoredModel
-from diffmvr_jax.config import Config, from_dict, to_json
+from diffmvr_jax.config import Config, completed, from_dict, to_json
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.files import sha256
+from diffmvr_jax.files import refuse_special, sha256, write_atomically
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 
 SUFFIX = ".safetensors"
@@ -67,8 +67,7 @@ def open_model_file(path: Path) -> FileModel:
     InputError: there is no such file, it is damaged, or it holds something
       else.
   """
-  if not path.is_file():
-    raise InputError(f"{path}: no such file")
+  refuse_special(path)
   try:
     with safe_open(path, framework="numpy") as file:
       metadata = dict(file.metadata() or {})
@@ -81,9 +80,9 @@ def open_model_file(path: Path) -> FileModel:
       f"{path}: not a whole safetensors file ({error}); fetch it again"
     ) from error
   try:
-    config = from_dict(loads(metadata.pop("config")))
+    config = completed(from_dict(loads(metadata.pop("config"))))
     step = int(metadata.pop("step"))
-  except (KeyError, JSONDecodeError, ValueError) as error:
+  except (KeyError, ValueError, RecursionError, InputError) as error:
     raise InputError(
       f"{path}: not a model of DiffMVR-JAX; PyTorch weights are imported with "
       "python -m diffmvr_jax.convert import"
@@ -133,9 +132,7 @@ def write_model_file(
     for name, value in flatten_dict(jax.device_get(params), sep="/").items()
   }
   metadata = {**made_from, "config": to_json(config), "step": str(step)}
-  partial = path.with_name(path.name + ".partial")
-  partial.write_bytes(save(arrays, metadata))
-  partial.replace(path)
+  write_atomically(path, save(arrays, metadata))
 
 
 def _halved(values: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ Others import from here; the modules of this package are its own affair.
 
 from diffmvr_jax.config.load import (
   call,
+  checked,
   completed,
   from_dict,
   load_config,
@@ -72,6 +73,7 @@ __all__ = [
   "ValidationConfig",
   "call",
   "check",
+  "checked",
   "completed",
   "from_dict",
   "has_denoiser",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from diffmvr_jax.config.overrides import build, override
-from diffmvr_jax.config.rules import check
+from diffmvr_jax.config.rules import check, check_bounds
 from diffmvr_jax.config.schema import Config
 from diffmvr_jax.errors import InputError
 
@@ -69,6 +69,22 @@ def from_dict(values: Mapping[str, Any]) -> Config:
   return build(Config, values)
 
 
+def checked(kind: type[T], values: Mapping[str, Any], prefix: str) -> T:
+  """Builds one section, and checks its types and bounds.
+
+  Args:
+    kind: a dataclass of the configuration.
+    values: by field.
+    prefix: of the keys in the message.
+
+  Raises:
+    InputError: names the key.
+  """
+  section = build(kind, values, prefix)
+  check_bounds(section, prefix)
+  return section
+
+
 def call(path: str | Path, function: str, kind: type[T]) -> T:
   """Runs a file and calls its function.
 
@@ -90,7 +106,7 @@ def call(path: str | Path, function: str, kind: type[T]) -> T:
   try:
     spec.loader.exec_module(module)
     value = getattr(module, function)()
-  except Exception as error:
+  except (Exception, SystemExit) as error:
     raise InputError(f"{path}: {type(error).__name__}: {error}") from error
   if not isinstance(value, kind):
     raise InputError(

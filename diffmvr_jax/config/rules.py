@@ -22,7 +22,7 @@ def check(config: Config) -> None:
   Raises:
     InputError: the first of them, naming the keys.
   """
-  _check_bounds(config, "")
+  check_bounds(config)
   if config.data.encoded is not None:
     _check_encoded(config)
   if config.diffusion_stage.objective == "consistency":
@@ -40,12 +40,21 @@ def check(config: Config) -> None:
   _check_sampling(config)
 
 
-def _check_bounds(section: Any, prefix: str) -> None:
+def check_bounds(section: Any, prefix: str = "") -> None:
+  """Refuses a number or a name that its type does not allow.
+
+  Args:
+    section: a dataclass of the configuration.
+    prefix: of the keys in the message.
+
+  Raises:
+    InputError: names the key.
+  """
   bounds = _bounds_by_field(type(section))
   for field in dataclasses.fields(section):
     value, path = getattr(section, field.name), f"{prefix}{field.name}"
     if dataclasses.is_dataclass(value):
-      _check_bounds(value, f"{path}.")
+      check_bounds(value, f"{path}.")
       continue
     for item in value if isinstance(value, tuple) else (value,):
       for bound in bounds[field.name] if item is not None else ():

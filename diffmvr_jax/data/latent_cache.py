@@ -13,6 +13,7 @@ from.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,12 @@ import numpy as np
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import Window, WindowSource
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.files import write_atomically
+from diffmvr_jax.files import (
+  make_folder,
+  read_json,
+  write_atomically,
+  writing,
+)
 
 _DESCRIPTION = "encoded.json"
 
@@ -39,25 +45,35 @@ class EncodedWriter:
   def __init__(self, folder: Path):
     self._folder = folder
     self._arrays: dict[str, np.memmap] = {}
+    self._begun: list[str] = []
+    self._had_folder = folder.exists()
 
   def __enter__(self) -> "EncodedWriter":
-    self._folder.mkdir(parents=True, exist_ok=True)
+    make_folder(self._folder)
     (self._folder / _DESCRIPTION).unlink(missing_ok=True)
     return self
 
-  def __exit__(self, *exception) -> None:
-    for array in self._arrays.values():
-      array.flush()
+  def __exit__(self, kind, value, traceback) -> None:
+    if kind is None:
+      return
+    for name in self._begun:
+      self._path(name).unlink(missing_ok=True)
+    if not self._had_folder and not any(self._folder.iterdir()):
+      self._folder.rmdir()
+
+  def _path(self, name: str) -> Path:
+    return self._folder / f"{name}.npy"
 
   def write(self, name: str, start: int, rows: np.ndarray, total: int) -> None:
     """Writes rows from `start` on into an array that will have `total` rows."""
     if name not in self._arrays:
-      self._arrays[name] = np.lib.format.open_memmap(
-        self._folder / f"{name}.npy",
-        "w+",
-        dtype=rows.dtype,
-        shape=(total, *rows.shape[1:]),
-      )
+      path = self._path(name)
+      self._begun.append(name)
+      with writing(path):
+        self._arrays[name] = np.lib.format.open_memmap(
+          path, "w+", dtype=rows.dtype, shape=(total, *rows.shape[1:])
+        )
+        _reserve(path)
     self._arrays[name][start : start + len(rows)] = rows
 
   def describe(self, made_from: Mapping[str, Any]) -> None:
@@ -91,16 +107,14 @@ class EncodedWindows:
         f"{folder}: not a finished encoding; write it with "
         "`python -m diffmvr_jax.encode`"
       )
-    made_from = json.loads(path.read_text())
-    self.folder, self.encoders = folder, made_from["encoders"]
-    if made_from["records"] != describe_records(records):
+    made_from = read_json(path, "encode the records again")
+    self.folder, self.encoders = folder, made_from.get("encoders")
+    if made_from.get("records") != describe_records(records):
       raise InputError(
         f"{folder}: made from other records than "
         f"{records.shards[0].parent}; encode these"
       )
-    self._arrays = {
-      file.stem: np.load(file, mmap_mode="r") for file in folder.glob("*.npy")
-    }
+    self._arrays = {file.stem: _rows(file) for file in folder.glob("*.npy")}
 
   def __len__(self) -> int:
     return len(self._windows)
@@ -127,6 +141,24 @@ class EncodedWindows:
     batch["past_valid"] = past >= 0
     batch["window_id"] = positions[:, 0]
     return batch
+
+
+def _reserve(path: Path) -> None:
+  """Takes the disk space of a mapped file now.
+
+  If the disk were full later, the system would end the process.
+  """
+  if hasattr(os, "posix_fallocate"):
+    with path.open("r+b") as file:
+      os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+def _rows(file: Path) -> np.ndarray:
+  try:
+    return np.load(file, mmap_mode="r")
+  except (OSError, ValueError, EOFError) as error:
+    reason = " ".join(str(error).split())
+    raise InputError(f"{file}: damaged ({reason}); encode again") from error
 
 
 def past_rows(records: RecordSource) -> tuple[list[int], np.ndarray]:

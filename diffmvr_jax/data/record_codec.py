@@ -151,6 +151,13 @@ class EncodedFrame:
   def __contains__(self, key: str) -> bool:
     return key in self._feature
 
+  def ratio(self, key: str) -> Fraction:
+    """An exact number, of a numerator and a denominator."""
+    above, below = self.integers(key, 2)[:2]
+    if below <= 0:
+      raise ValueError(f"key {key!r} is {above}/{below}")
+    return Fraction(above, below)
+
   def integers(self, key: str, count: int = 1) -> list[int]:
     """The integers of a key, at least `count`."""
     return self._values(key, "int64_list", count)
@@ -161,7 +168,9 @@ class EncodedFrame:
 
   def numbers(self, key: str, columns: int) -> np.ndarray:
     """A float32 array with `columns` columns."""
-    values = self._feature[key].float_list.value
+    values = self._values(key, "float_list", 0)
+    if len(values) % columns:
+      raise ValueError(f"key {key!r} holds no rows of {columns} numbers")
     return np.asarray(values, np.float32).reshape(-1, columns)
 
   def picture(self, key: str) -> np.ndarray:
@@ -209,11 +218,11 @@ def decode_frame(encoded: EncodedFrame) -> FrameRecord:
   """
   propagated = "propagated" in encoded
   sources = "source_index" in encoded
-  return FrameRecord(
+  record = FrameRecord(
     video_id=encoded.text("video_id"),
     frame_index=encoded.integers("frame_index")[0],
-    fps=Fraction(*encoded.integers("fps_exact", 2)),
-    time=Fraction(*encoded.integers("time_exact", 2)),
+    fps=encoded.ratio("fps_exact"),
+    time=encoded.ratio("time_exact"),
     image=encoded.picture("image"),
     target=encoded.picture("target") if "target" in encoded else None,
     mask=encoded.mask("mask"),
@@ -236,6 +245,28 @@ def decode_frame(encoded: EncodedFrame) -> FrameRecord:
     ),
     source_flow=encoded.flows("source_flow") if sources else None,
   )
+  _refuse_misshapen(record)
+  return record
+
+
+def _refuse_misshapen(record: FrameRecord) -> None:
+  shape = record.image.shape[:2]
+  for name in (
+    "target",
+    "mask",
+    "symmetric",
+    "symmetric_mask",
+    "propagated",
+    "propagated_confidence",
+  ):
+    value = getattr(record, name)
+    if value is not None and value.shape[:2] != shape:
+      raise ValueError(f"{name} is {value.shape[:2]}, the image is {shape}")
+  transform = record.crop_transform
+  if transform.shape != (2, 3) or not np.isfinite(transform).all():
+    raise ValueError("key 'crop_transform' holds no 2 × 3 numbers")
+  if record.fps <= 0:
+    raise ValueError(f"key 'fps_exact' is {record.fps}")
 
 
 def _jpeg(image: np.ndarray) -> bytes:
@@ -278,7 +309,10 @@ def _compress(suffix: str, image: np.ndarray, *options: int) -> bytes:
 
 def _decompress(data: bytes, mode: int) -> np.ndarray:
   # cv2.imdecode refuses an empty array by an exception of its own.
-  image = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if data else None
+  try:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if data else None
+  except cv2.error:  # a header that asks for more than OpenCV takes
+    image = None
   if image is None:
     raise ValueError("an image does not decode")
   return image

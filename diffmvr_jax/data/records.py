@@ -14,9 +14,10 @@ import os
 import struct
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import google_crc32c
 
@@ -27,11 +28,17 @@ from diffmvr_jax.data.record_codec import (
   encode_frame,
 )
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.files import write_atomically
+from diffmvr_jax.files import (
+  read_json,
+  replacing,
+  write_atomically,
+  writing,
+)
 
 Result = TypeVar("Result")
 
 DATASET = "diffmvr"
+_LARGEST = 2**62
 _FRAMING = 16  # bytes around each record: 8 + 4 before, 4 after
 
 
@@ -47,6 +54,16 @@ class ShardIndex:
   occlusion: list[float] = field(default_factory=list)  # share of the crop
 
 
+_INDEX: dict[str, tuple[type, ...]] = {
+  "offset": (int,),
+  "length": (int,),
+  "video_id": (str,),
+  "frame_index": (int,),
+  "past_index": (int,),
+  "occlusion": (float, int),
+}
+
+
 class ShardWriter:
   """Writes one shard and its index; both appear whole or not at all.
 
@@ -57,16 +74,32 @@ class ShardWriter:
 
   def __init__(self, path: str | Path):
     self._path = Path(path)
-    self._partial = self._path.with_name(self._path.name + ".partial")
-    self._file = open(self._partial, "wb")  # noqa: SIM115 (closed by __exit__)
     self._index = ShardIndex()
+    with ExitStack() as stack:
+      partial = stack.enter_context(replacing(self._path))
+      # The shard comes last: where it exists, its index does.
+      stack.push(self._write_index)
+      with writing(self._path):
+        self._file = partial.open("wb")
+      stack.push(self._close)
+      self._opened = stack.pop_all()
 
   def __enter__(self) -> "ShardWriter":
     return self
 
   def write(self, record: FrameRecord) -> None:
-    """Appends one frame."""
-    data = encode_frame(record)
+    """Appends one frame.
+
+    Raises:
+      InputError: the video's name or path is not UTF-8, as records have it.
+      OSError: the disk does not take it; names the shard.
+    """
+    try:
+      data = encode_frame(record)
+    except UnicodeEncodeError as error:
+      raise InputError(
+        f"{record.source_path}: its name is not UTF-8; rename it"
+      ) from error
     header = struct.pack("<Q", len(data))
     self._index.offset.append(self._file.tell())
     self._index.length.append(len(data))
@@ -74,18 +107,25 @@ class ShardWriter:
     self._index.frame_index.append(record.frame_index)
     self._index.past_index.append(record.past_index)
     self._index.occlusion.append(round(float(record.mask.mean()), 6))
-    self._file.write(
-      b"".join((header, _masked_crc(header), data, _masked_crc(data)))
-    )
+    with writing(self._path):
+      self._file.write(
+        b"".join((header, _masked_crc(header), data, _masked_crc(data)))
+      )
 
-  def __exit__(self, kind, value, traceback) -> None:
-    self._file.close()
-    if kind is not None:
-      self._partial.unlink()
-      return
-    write_atomically(index_path(self._path), json.dumps(asdict(self._index)))
-    # The shard comes last: where it exists, its index does.
-    self._partial.replace(self._path)
+  def __exit__(self, *exception) -> bool | None:
+    return self._opened.__exit__(*exception)
+
+  def _close(self, kind, value, traceback) -> None:
+    try:
+      with writing(self._path):
+        self._file.close()
+    except OSError:
+      if kind is None:  # else what has failed to be written fails again
+        raise
+
+  def _write_index(self, kind, value, traceback) -> None:
+    if kind is None:
+      write_atomically(index_path(self._path), json.dumps(asdict(self._index)))
 
 
 def index_path(shard: Path) -> Path:
@@ -107,15 +147,35 @@ def read_index(shard: Path) -> ShardIndex:
   """Loads a shard's index.
 
   Raises:
-    InputError: the index is missing or damaged.
+    InputError: the index is missing or damaged, or it is not of this shard.
   """
   path = index_path(shard)
-  try:
-    return ShardIndex(**json.loads(path.read_text()))
-  except (OSError, ValueError, TypeError) as error:
-    raise InputError(
-      f"{path}: missing or damaged index; export the video again ({error})"
-    ) from error
+  content = read_json(path, "export the video again")
+  wrong = _wrong_in_index(content)
+  if wrong is not None:
+    raise InputError(f"{path}: damaged ({wrong}); export the video again")
+  return ShardIndex(**content)
+
+
+def _wrong_in_index(content: dict[str, Any]) -> str | None:
+  """Says what an index has that no writer wrote; None if there is nothing."""
+  if content.keys() != _INDEX.keys():
+    return f"its keys are not {', '.join(_INDEX)}"
+  for name, kinds in _INDEX.items():
+    values = content[name]
+    if not isinstance(values, list) or not all(
+      type(x) in kinds for x in values
+    ):
+      return f"{name} is no list of {kinds[0].__name__}"
+  if len({len(values) for values in content.values()}) > 1:
+    return "its lists differ in length"
+  if not content["offset"]:
+    return "it lists no frame"
+  for name in ("offset", "length", "frame_index", "past_index"):
+    lowest = -1 if name == "past_index" else 0
+    if not all(lowest <= x < _LARGEST for x in content[name]):
+      return f"{name} has a negative or impossible number"
+  return None
 
 
 class RecordSource:
@@ -167,8 +227,18 @@ class RecordSource:
     return f"RecordSource({self.shards[0].parent}, {len(self)} frames)"
 
   def position(self, video_id: str, frame_index: int) -> int:
-    """Where a frame of a video stands in this source."""
-    return self._position[video_id, frame_index]
+    """Where a frame of a video stands in this source.
+
+    Raises:
+      InputError: it is not there.
+    """
+    found = self._position.get((video_id, frame_index))
+    if found is None:
+      raise InputError(
+        f"{self.shards[0].parent}: video {video_id!r} lacks frame "
+        f"{frame_index}, which another frame needs; export it again"
+      )
+    return found
 
   def past_position(self, i: int) -> int | None:
     """Where the past frame of a frame stands; None if it has none."""
@@ -191,8 +261,11 @@ class RecordSource:
     """
     number = self._shard[i]
     offset, length = self.index.offset[i], self.index.length[i]
-    data = os.pread(self._files[number], length + _FRAMING, offset)
     try:
+      size = os.fstat(self._files[number]).st_size
+      if offset + length + _FRAMING > size:
+        raise ValueError("the shard is truncated")
+      data = os.pread(self._files[number], length + _FRAMING, offset)
       return decode(EncodedFrame(_unframe(data, length)))
     except ValueError as error:
       record = i - self._shard.index(number)
@@ -216,8 +289,6 @@ def _close_all(files: list[int]) -> None:
 
 
 def _unframe(data: bytes, length: int) -> bytes:
-  if len(data) < length + _FRAMING:
-    raise ValueError("the shard is truncated")
   header, body = data[:8], data[12:-4]
   if struct.unpack("<Q", header)[0] != length:
     raise ValueError("its length differs from the index")

@@ -25,7 +25,7 @@ from diffmvr_jax.evaluation.summary import (
   summarise,
   verdict,
 )
-from diffmvr_jax.files import write_atomically
+from diffmvr_jax.files import make_folder, write_atomically
 from diffmvr_jax.inference.baselines import BASELINES
 from diffmvr_jax.inference.crop_restorer import CropRestorer
 from diffmvr_jax.metrics.accumulators import Measurements
@@ -92,7 +92,7 @@ def evaluate_records(
     models = [(MODEL, checkpoint), *models]
   methods = _open_methods(models, external, seed)
   first = next(iter(methods.by_name))
-  out.mkdir(parents=True, exist_ok=True)
+  make_folder(out)
   with ReportMedia(first, out / "restored.mp4") as media:
     measurements = evaluate_clips(
       methods.by_name,

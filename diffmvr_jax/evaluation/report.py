@@ -16,6 +16,7 @@ import numpy as np
 
 from diffmvr_jax.data.windows import Window
 from diffmvr_jax.evaluation.summary import cell
+from diffmvr_jax.files import write_atomically
 from diffmvr_jax.media.video import TimedFrame, VideoInfo
 from diffmvr_jax.media.video_writer import VideoWriter
 from diffmvr_jax.metrics.definitions import DEFINITIONS
@@ -63,7 +64,7 @@ def write_page(
     # Inside a script element only this could end it.
     data=json.dumps(data).replace("</", "<\\/"),
   )
-  path.write_text(text, "utf-8")
+  write_atomically(path, text)
 
 
 def player(

@@ -10,6 +10,7 @@ import numpy as np
 from diffmvr_jax.data.windows import Window
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluation.report import player
+from diffmvr_jax.files import replacing, writing
 from diffmvr_jax.media.contact_sheet import contact_sheet
 from diffmvr_jax.media.video import TimedFrame, VideoInfo
 from diffmvr_jax.media.video_writer import VideoWriter
@@ -76,7 +77,8 @@ class ReportMedia:
     chosen = np.linspace(0, len(self._frames) - 1, count).astype(int)
     columns = [self._frames[i] for i in chosen]
     rows = {label: [c[label] for c in columns] for label in columns[0]}
-    contact_sheet(rows).save(path)
+    with writing(path), replacing(path) as partial:
+      contact_sheet(rows).save(partial)
 
   def _collect_for_sheet(self, clip: Window, restored: np.ndarray) -> None:
     covered = np.flatnonzero(clip["mask"].mean((1, 2, 3)) > _COVERED)

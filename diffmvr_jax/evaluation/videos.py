@@ -7,7 +7,7 @@ from typing import Any
 
 from diffmvr_jax.evaluation.summary import METRICS, device, summarise
 from diffmvr_jax.evaluation.video_pairs import find_pairs
-from diffmvr_jax.files import write_atomically
+from diffmvr_jax.files import make_folder, write_atomically
 from diffmvr_jax.metrics.accumulators import Measurements
 from diffmvr_jax.metrics.clip_metrics import ClipMetrics
 from diffmvr_jax.metrics.pretrained import load_networks
@@ -59,6 +59,6 @@ def evaluate_videos(
     missing=loaded.missing,
   )
   if out is not None:
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_atomically(out / "metrics.json", json.dumps(summary, indent=2))
   return summary

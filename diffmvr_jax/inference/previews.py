@@ -2,12 +2,13 @@
 
 import dataclasses
 import zipfile
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from diffmvr_jax.files import make_folder, replacing, writing
 from diffmvr_jax.inference.stream import RestoredFrame
 from diffmvr_jax.media.sinks import Sink, open_sink
 from diffmvr_jax.media.video import Colour, TimedFrame, VideoInfo
@@ -47,7 +48,14 @@ class Previews(AbstractContextManager):
 
   def __init__(self, paths: PreviewPaths, info: VideoInfo, crop_size: int):
     self._crop_size = crop_size
-    self._stack = ExitStack()
+    with ExitStack() as stack:
+      self._open(stack, paths, info)
+      self._stack = stack.pop_all()
+
+  def _open(
+    self, stack: ExitStack, paths: PreviewPaths, info: VideoInfo
+  ) -> None:
+    crop_size = self._crop_size
     plain = dataclasses.replace(info, colour=Colour())
     shapes = {
       "mask": (info.width, info.height),
@@ -60,10 +68,10 @@ class Previews(AbstractContextManager):
       path = getattr(paths, name)
       if path is not None:
         own = dataclasses.replace(plain, width=width, height=height)
-        self._sinks[name] = self._stack.enter_context(open_sink(path, own))
+        self._sinks[name] = stack.enter_context(open_sink(path, own))
     self._arrays = None
     if paths.confidence is not None:
-      self._arrays = self._stack.enter_context(
+      self._arrays = stack.enter_context(
         _ArrayFile(paths.confidence.with_suffix(".npz"))
       )
 
@@ -80,8 +88,8 @@ class Previews(AbstractContextManager):
     if self._arrays is not None and done.spread is not None:
       self._arrays.add(f"frame_{number:06d}", done.spread)
 
-  def __exit__(self, *exception) -> None:
-    self._stack.__exit__(*exception)
+  def __exit__(self, *exception) -> bool | None:
+    return self._stack.__exit__(*exception)
 
 
 class _ArrayFile:
@@ -89,8 +97,13 @@ class _ArrayFile:
 
   def __init__(self, path: Path):
     self._path = path
-    self._partial = path.with_name(f"partial-{path.name}")
-    self._zip = zipfile.ZipFile(self._partial, "w", zipfile.ZIP_DEFLATED)
+    make_folder(path.parent)
+    with ExitStack() as stack:
+      partial = stack.enter_context(replacing(path))
+      with writing(path):
+        self._zip = zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED)
+      stack.push(self._close)
+      self._opened = stack.pop_all()
 
   def __enter__(self) -> "_ArrayFile":
     return self
@@ -98,15 +111,19 @@ class _ArrayFile:
   def add(self, name: str, values: np.ndarray) -> None:
     entry = zipfile.ZipInfo(f"{name}.npy")  # without the time of day
     entry.compress_type = zipfile.ZIP_DEFLATED
-    with self._zip.open(entry, "w") as file:
+    with writing(self._path), self._zip.open(entry, "w") as file:
       np.lib.format.write_array(file, values.astype(np.float16))
 
-  def __exit__(self, kind, value, traceback) -> None:
-    self._zip.close()
+  def __exit__(self, *exception) -> bool | None:
+    return self._opened.__exit__(*exception)
+
+  def _close(self, kind, value, traceback) -> None:
     if kind is None:
-      self._partial.replace(self._path)
-    else:
-      self._partial.unlink()
+      with writing(self._path):
+        self._zip.close()
+      return
+    with suppress(OSError):  # what has failed to be written fails again
+      self._zip.close()
 
 
 def _mask(done: RestoredFrame, size: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diffmvr_jax import pretrained
-from diffmvr_jax.errors import InputError
+from diffmvr_jax.errors import InputError, PartlyDoneError
 from diffmvr_jax.inference.previews import PreviewPaths
 from diffmvr_jax.inference.restorer import Outcome, Restorer
 from diffmvr_jax.inference.stream import StreamOptions
@@ -83,7 +83,7 @@ def carry_out(request: Request) -> Iterator[str]:
   )
   yield f"{request.out}: {_counted(outcome)}"
   if source.complaint is not None:
-    raise InputError(f"{source.complaint}; what came before is restored")
+    raise PartlyDoneError(f"{source.complaint}; what came before is restored")
 
 
 def _refuse_misfits(request: Request) -> None:

@@ -3,7 +3,8 @@
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -273,16 +274,20 @@ class Restorer:
       if previews is not None and previews.guidance is not None:
         raise InputError("--guidance-out shows crops of faces: --region face")
     time_base = source.info.time_base
-    return write_restored(
-      source,
-      self._restored(source_clip(source), time_base, options),
-      out,
-      comment=provenance(self._filler, options, self._region),
-      crop_size=self._filler.crop_size,
-      needs_face=in_face,
-      lossless=lossless,
-      previews=previews,
-    )
+    # Closed at once after an error, and the detectors with it.
+    with closing(
+      self._restored(source_clip(source), time_base, options)
+    ) as restored:
+      return write_restored(
+        source,
+        restored,
+        out,
+        comment=provenance(self._filler, options, self._region),
+        crop_size=self._filler.crop_size,
+        needs_face=in_face,
+        lossless=lossless,
+        previews=previews,
+      )
 
   def _restored(
     self,
@@ -290,7 +295,7 @@ class Restorer:
     time_base: Fraction,
     options: StreamOptions | None,
     masks: Iterable[np.ndarray] | None = None,
-  ) -> Iterator[RestoredFrame]:
+  ) -> Generator[RestoredFrame, None, None]:
     options = options or StreamOptions()
     if self._region == "face":
       occluder = None if self._occluder is None else self._occluder.start()
@@ -382,7 +387,7 @@ def write_restored(
     previews: previews to write; None means none.
 
   Raises:
-    InputError: no frame has a face; then nothing is written.
+    InputError: there is no frame, or none has a face; then nothing is written.
   """
   counts: Counter[str] = Counter()
   paths = previews or PreviewPaths()
@@ -404,6 +409,9 @@ def write_restored(
       counts["restored"] += done.alpha is not None
       writer.write(TimedFrame(done.image, done.source.pts))
       bar.update()
+    if not counts["frames"]:
+      why = source.complaint or f"{source.name}: has no frame"
+      raise InputError(f"{why}; nothing is written")
     if needs_face and not counts["faces"] and source.complaint is None:
       raise InputError(
         f"{source.name}: no face in any of its {counts['frames']} frames"

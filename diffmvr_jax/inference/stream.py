@@ -1,6 +1,6 @@
 """Restores a stream of frames, of any length, in bounded memory."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -95,7 +95,7 @@ def restore_stream(
   filler: CropFiller,
   frames: Iterable[SourceFrame],
   options: StreamOptions | None = None,
-) -> Iterator[RestoredFrame]:
+) -> Generator[RestoredFrame, None, None]:
   """Restores frames as they come.
 
   Frames without occlusion cost nothing. Occluded ones are filled in windows of

@@ -1,6 +1,6 @@
 """Takes occluders out of whole frames, wherever the background was seen."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def clear_frames(
   *,
   softness: float = SOFTNESS,
   with_spread: bool = False,
-) -> Iterator[RestoredFrame]:
+) -> Generator[RestoredFrame, None, None]:
   """Takes what the masks cover out of frames, as they come.
 
   What nobody has seen stays as it was filmed; towards it, what was seen fades.

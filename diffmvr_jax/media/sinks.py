@@ -1,8 +1,7 @@
 """Where restored frames go: a video, a folder of PNGs, or a pipe."""
 
-import shutil
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,6 +9,7 @@ import cv2
 import numpy as np
 
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import make_folder, replacing, writing
 from diffmvr_jax.media.video import TimedFrame, VideoInfo
 from diffmvr_jax.media.video_writer import VideoWriter
 
@@ -56,29 +56,31 @@ class FolderWriter:
   def __init__(self, folder: Path):
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
       raise InputError(f"{folder}: exists; name a new folder, or empty it")
-    self._folder = folder
-    self._partial = folder.with_name(f"partial-{folder.name}")
-    shutil.rmtree(self._partial, ignore_errors=True)
-    self._partial.mkdir(parents=True)
-    self._count = 0
+    self._folder, self._count = folder, 0
+    make_folder(folder.parent)
+    with ExitStack() as stack:
+      self._partial = stack.enter_context(replacing(folder))
+      with writing(folder):
+        self._partial.mkdir()
+      self._opened = stack.pop_all()
 
   def __enter__(self) -> "FolderWriter":
     return self
 
   def write(self, timed: TimedFrame) -> None:
-    """Writes the next file."""
+    """Writes the next file.
+
+    Raises:
+      OSError: the disk does not take it; names the folder.
+    """
     _, data = cv2.imencode(".png", cv2.cvtColor(timed.image, cv2.COLOR_RGB2BGR))
     path = self._partial / f"frame_{self._count:06d}.png"
-    path.write_bytes(data.tobytes())
+    with writing(self._folder):
+      path.write_bytes(data.tobytes())
     self._count += 1
 
-  def __exit__(self, kind, value, traceback) -> None:
-    if kind is not None:
-      shutil.rmtree(self._partial)
-      return
-    if self._folder.exists():
-      self._folder.rmdir()
-    self._partial.rename(self._folder)
+  def __exit__(self, *exception) -> bool | None:
+    return self._opened.__exit__(*exception)
 
 
 class RawWriter:
@@ -91,11 +93,15 @@ class RawWriter:
     """Writes one frame, and flushes it.
 
     Raises:
-      InputError: the reading process has ended.
+      InputError: the reading process has ended, or there is no standard output.
+      OSError: the disk that it leads to is full.
     """
+    if sys.stdout is None:
+      raise InputError("-: standard output is closed")
     try:
-      sys.stdout.buffer.write(np.ascontiguousarray(timed.image).tobytes())
-      sys.stdout.buffer.flush()
+      with writing("standard output"):
+        sys.stdout.buffer.write(np.ascontiguousarray(timed.image).tobytes())
+        sys.stdout.buffer.flush()
     except BrokenPipeError as error:
       raise InputError("-: the reader of standard output has gone") from error
 

@@ -19,11 +19,11 @@ from types import FrameType
 
 import av
 import av.error
-import cv2
 import numpy as np
 
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.media import video
+from diffmvr_jax.media.pictures import read_picture
 from diffmvr_jax.media.video import TimedFrame, VideoInfo
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
@@ -138,11 +138,11 @@ def _pictures(folder: Path, fps: Fraction) -> Source:
   files = image_files(folder)
   if not files:
     raise InputError(f"{folder}: no picture in this folder")
-  height, width = _picture(files[0]).shape[:2]
+  height, width = read_picture(files[0]).shape[:2]
 
   def frames() -> Iterator[TimedFrame]:
     for index, path in enumerate(files):
-      image = _picture(path)
+      image = read_picture(path)
       if image.shape[:2] != (height, width):
         raise InputError(
           f"{path}: is {image.shape[1]}x{image.shape[0]}, {files[0].name} is "
@@ -158,13 +158,6 @@ def _pictures(folder: Path, fps: Fraction) -> Source:
   )
 
 
-def _picture(path: Path) -> np.ndarray:
-  image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-  if image is None:
-    raise InputError(f"{path}: not a picture that OpenCV reads")
-  return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
 def _raw(size: tuple[int, int] | None, fps: Fraction) -> Source:
   if size is None:
     raise InputError("-: raw frames need --size WIDTHxHEIGHT")
@@ -178,7 +171,7 @@ def _raw(size: tuple[int, int] | None, fps: Fraction) -> Source:
 
   def frames() -> Iterator[TimedFrame]:
     index = 0
-    while data := sys.stdin.buffer.read(length):
+    while data := _read_input(length):
       if len(data) < length:
         source.complaint = (
           f"standard input: ends within frame {index}, after {len(data)} of "
@@ -191,6 +184,15 @@ def _raw(size: tuple[int, int] | None, fps: Fraction) -> Source:
 
   source.frames = frames()
   return source
+
+
+def _read_input(length: int) -> bytes:
+  if sys.stdin is None:
+    raise InputError("-: standard input is closed")
+  try:
+    return sys.stdin.buffer.read(length)
+  except OSError as error:
+    raise InputError(f"-: cannot be read ({error.strerror})") from error
 
 
 def _camera(name: str) -> Source:

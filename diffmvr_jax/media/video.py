@@ -4,6 +4,7 @@ Frames are (h, w, 3) uint8 RGB, upright. Timestamps pass through unchanged, so
 that the frame rate, even a variable one, stays that of the source.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +17,10 @@ import numpy as np
 from av.video.stream import VideoStream
 
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import refuse_special
+
+# Matroska's tag: hours, minutes, seconds.
+_DURATION = re.compile(r"(?a:(\d{1,4}):(\d{1,2}):(\d{1,2}(?:\.\d{1,12})?))")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +78,8 @@ def probe(path: str | Path) -> VideoInfo:
     first = _first(path, container)
     height, width = _upright(first).shape[:2]
     unit = time_base(stream)
-    assert unit is not None
+    if unit is None:
+      raise InputError(f"{path}: says no time base; convert it to another kind")
     return VideoInfo(
       width=width,
       height=height,
@@ -139,21 +145,24 @@ def decoded(container: Any, stream: VideoStream) -> Iterator[TimedFrame]:
   for index, frame in enumerate(container.decode(stream)):
     pts = frame.pts
     if pts is None:  # raw streams have none
-      unit = time_base(stream)
-      assert unit is not None
+      unit = time_base(stream) or 1 / frame_rate(stream)
       pts = round(index / frame_rate(stream) / unit)
     yield TimedFrame(_upright(frame), pts)
 
 
 def frame_rate(stream: VideoStream) -> Fraction:
   """Returns the average frames per second; 25 if the stream does not say."""
-  rate = stream.average_rate or stream.guessed_rate
-  return _fraction(rate) if rate else Fraction(25)
+  for rate in (stream.average_rate, stream.guessed_rate):
+    if rate and rate.denominator > 0 and rate.numerator > 0:
+      return _fraction(rate)
+  return Fraction(25)
 
 
 def time_base(stream: VideoStream) -> Fraction | None:
   """Returns the seconds per timestamp unit; None if they are not known."""
-  return _fraction(stream.time_base) if stream.time_base else None
+  unit = stream.time_base
+  known = unit and unit.denominator > 0 and unit.numerator > 0
+  return _fraction(unit) if known else None
 
 
 def _fraction(rational: Any) -> Fraction:
@@ -161,15 +170,24 @@ def _fraction(rational: Any) -> Fraction:
   return Fraction(rational.numerator, rational.denominator)
 
 
-def _open(path: str | Path):
-  if not Path(path).is_file():
-    raise InputError(f"{path}: no such file")
+def open_container(path: str | Path) -> Any:
+  """Opens a file with FFmpeg.
+
+  Raises:
+    InputError: there is no such file, or FFmpeg does not read it.
+  """
+  refuse_special(Path(path))
   try:
-    container = av.open(path)
+    # Titles need not be UTF-8.
+    return av.open(path, metadata_errors="replace")
   except av.error.FFmpegError as error:
     raise InputError(
       f"{path}: not a video that FFmpeg reads ({error.strerror})"
     ) from error
+
+
+def _open(path: str | Path):
+  container = open_container(path)
   if not container.streams.video:
     container.close()
     raise InputError(f"{path}: has no video stream")
@@ -180,10 +198,18 @@ def _promised_seconds(stream: VideoStream) -> Fraction | None:
   unit = time_base(stream)
   if stream.duration and unit:
     return stream.duration * unit
-  if "DURATION" not in stream.metadata:  # Matroska's: hours:minutes:seconds
+  container = stream.container
+  if "matroska" not in container.format.name:
     return None
-  hours, minutes, seconds = stream.metadata["DURATION"].split(":")
-  return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
+  # Anybody can write anything there.
+  tag = _DURATION.fullmatch(stream.metadata.get("DURATION", ""))
+  if tag is not None:
+    hours, minutes, seconds = tag.groups()
+    return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
+  # The tag is at the end of the file, and lost with it; this is at its start.
+  if container.duration and len(container.streams) == 1:
+    return Fraction(container.duration, av.time_base)
+  return None
 
 
 class _EndCheck:

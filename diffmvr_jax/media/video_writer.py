@@ -1,14 +1,24 @@
 """Writes videos through PyAV, with the other streams of their source."""
 
+import contextlib
 import sys
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
+import av.error
 from av.video.stream import VideoStream
 
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.media.video import Colour, TimedFrame, VideoInfo
+from diffmvr_jax.files import make_folder, replacing, writing
+from diffmvr_jax.media.video import (
+  Colour,
+  TimedFrame,
+  VideoInfo,
+  open_container,
+)
 
 _RGB = ("rgb24", "bgr0")
 
@@ -27,6 +37,10 @@ class VideoWriter:
       stream that the container cannot hold is left out, with a warning.
     comment: text for the container's metadata.
 
+  Raises:
+    InputError: there is no such kind of file, or it cannot hold such frames.
+    OSError: the disk does not take it; names the file. Nothing is left.
+
   Example:
     >>> with VideoWriter("out.mp4", info) as writer:  # doctest: +SKIP
     ...   for frame in read_frames("in.mp4"):
@@ -43,17 +57,21 @@ class VideoWriter:
     comment: str | None = None,
   ):
     self._path = Path(path)
-    self._partial = self._path.with_name(f"partial-{self._path.name}")
-    self._path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-      # bitexact: no random identifier in the file
-      self._output = av.open(
-        self._partial, "w", options={"fflags": "+bitexact"}
-      )
-    except ValueError as error:
-      raise InputError(
-        f"{path}: unknown kind of video file; use .mp4, .mkv, .mov or .webm"
-      ) from error
+    self._count = 0
+    self._copied: _StreamCopy | None = None
+    make_folder(self._path.parent)
+    with ExitStack() as stack:
+      partial = stack.enter_context(replacing(self._path))
+      self._output = _open(partial, self._path)
+      stack.push(self._close)
+      self._set_up(info, lossless=lossless, comment=comment)
+      if copy_from:
+        self._copied = _StreamCopy(copy_from, self._output)
+      self._opened = stack.pop_all()
+
+  def _set_up(
+    self, info: VideoInfo, *, lossless: bool, comment: str | None
+  ) -> None:
     if comment is not None:
       self._output.metadata["comment"] = comment
     codec, pixels, options = _encoding(self._path.suffix, info, lossless)
@@ -74,49 +92,75 @@ class VideoWriter:
     context.color_primaries = self._colour.primaries
     context.color_trc = self._colour.transfer
     self._time_base = info.time_base
-    self._copied = _StreamCopy(copy_from, self._output) if copy_from else None
 
   def __enter__(self) -> "VideoWriter":
     return self
 
   def write(self, timed: TimedFrame) -> None:
-    """Encodes one frame, and copies the other streams up to it."""
+    """Encodes one frame, and copies the other streams up to it.
+
+    Raises:
+      InputError: FFmpeg does not encode such frames.
+      OSError: the disk does not take it; names the file.
+    """
     frame = av.VideoFrame.from_ndarray(timed.image, format="rgb24").reformat(
       format=self._stream.pix_fmt,
       dst_colorspace=self._colour.space,
       dst_color_range=self._colour.range,
     )
     frame.pts, frame.time_base = timed.pts, self._time_base
-    self._output.mux(self._stream.encode(frame))
+    self._encode(frame)
+    self._count += 1
     if self._copied is not None:
       self._copied.copy_until(timed.pts * self._time_base)
 
-  def __exit__(self, kind, value, traceback) -> None:
-    if kind is None:
-      self._output.mux(self._stream.encode(None))
+  def __exit__(self, *exception) -> bool | None:
+    return self._opened.__exit__(*exception)
+
+  def _encode(self, frame: av.VideoFrame | None) -> None:
+    try:
+      with writing(self._path):
+        self._output.mux(self._stream.encode(frame))
+    except av.error.FFmpegError as error:
+      raise InputError(
+        f"{self._path}: FFmpeg cannot encode {self._stream.width}x"
+        f"{self._stream.height} at {float(self._stream.codec_context.rate):g} "
+        f"frames per second ({error.strerror})"
+      ) from error
+
+  def _close(self, kind, value, traceback) -> None:
+    """Ends the file, or only closes it after an error."""
+    if self._copied is not None and kind is not None:
+      self._copied.close()
+    if kind is not None:
+      # What has failed to be written fails again.
+      with contextlib.suppress(OSError, av.error.FFmpegError):
+        self._output.close()
+      return
+    try:
+      if not self._count:
+        raise InputError(f"{self._path}: there is no frame to write")
+      self._encode(None)
       if self._copied is not None:
         self._copied.copy_until(None)
-    if self._copied is not None:
-      self._copied.close()
-    self._output.close()
-    if kind is None:
-      self._partial.replace(self._path)
-    else:
-      self._partial.unlink(missing_ok=True)
+        self._copied.close()
+    finally:
+      with writing(self._path):
+        self._output.close()
 
 
 class _StreamCopy:
   """Copies packets of audio and subtitles in step with the video."""
 
   def __init__(self, source: str | Path, output):
-    self._source = av.open(source)
-    self._output = output
+    self._source = open_container(source)
+    self._path, self._output = source, output
     self._streams = {}
     for stream in (
       *self._source.streams.audio,
       *self._source.streams.subtitles,
     ):
-      codec = stream.codec_context.codec.canonical_name
+      codec = _codec_name(stream)
       if codec in output.supported_codecs:
         self._streams[stream] = output.add_stream_from_template(stream)
       else:
@@ -135,11 +179,31 @@ class _StreamCopy:
         if seconds is not None and packet.dts * packet.time_base > seconds:
           return
         packet.stream = self._streams[packet.stream]
-        self._output.mux(packet)
+        with writing(self._output.name):
+          self._output.mux(packet)
       self._waiting = next(self._packets, None)
 
   def close(self) -> None:
     self._source.close()
+
+
+def _open(partial: Path, path: Path) -> Any:
+  try:
+    with writing(path):
+      # bitexact: no random identifier in the file
+      return av.open(partial, "w", options={"fflags": "+bitexact"})
+  except ValueError as error:
+    raise InputError(
+      f"{path}: unknown kind of video file; use .mp4, .mkv, .mov or .webm"
+    ) from error
+
+
+def _codec_name(stream: Any) -> str:
+  """The codec of a stream; "unknown" if FFmpeg has none for it."""
+  context = stream.codec_context
+  if context is None or context.codec is None:
+    return "unknown"
+  return context.codec.canonical_name
 
 
 def _encoding(

@@ -24,6 +24,7 @@ from diffmvr_jax.data.batches import Windows, training_batches
 from diffmvr_jax.data.latent_cache import EncodedWindows
 from diffmvr_jax.data.windows import WindowSource
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import make_folder
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.runtime.flops import traced_flops
 from diffmvr_jax.training.assemble import Stage, Step, assemble
@@ -109,6 +110,7 @@ def set_up(
   Raises:
     InputError: settings, checkpoints or windows do not fit each other.
   """
+  make_folder(workdir)
   mesh = make_mesh(config.mesh)
   assembled = assemble(
     stage,

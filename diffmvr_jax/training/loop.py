@@ -54,7 +54,6 @@ def train(config: Config, workdir: Path) -> None:
     FloatingPointError: a loss is not finite.
     Preempted: SIGTERM arrived; the state is saved.
   """
-  workdir.mkdir(parents=True, exist_ok=True)
   if not has_denoiser(config):
     early = config.fusion_stage, config.painter_stage, config.occluder_stage
     if not any(stage.steps for stage in early):

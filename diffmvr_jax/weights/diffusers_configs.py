@@ -6,6 +6,7 @@ from typing import Any
 
 from diffmvr_jax.checkpoints.model import StoredModel
 from diffmvr_jax.config import Config
+from diffmvr_jax.files import make_folder, write_atomically
 from diffmvr_jax.models.clip import CLIP_MEAN, CLIP_STD
 
 # The files are written for this version of diffusers, and tested with it.
@@ -52,8 +53,8 @@ def write_configs(model: StoredModel, out: Path) -> None:
   files["model_index.json"] = index
   for name, content in files.items():
     path = out / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    make_folder(path.parent)
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
 def unet(config: Config) -> dict[str, Any]:

@@ -10,7 +10,6 @@ and each α is folded into its branch's `to_v`. The sidecar keeps, unfolded,
 what those files cannot hold, so that an import gives back the same bits.
 """
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -22,6 +21,7 @@ import numpy as np
 from diffmvr_jax.checkpoints.model import StoredModel, open_model
 from diffmvr_jax.config import Config, to_json
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import make_folder, replacing, write_atomically
 from diffmvr_jax.weights import clip_keys, diffusers_keys, taesd_keys
 from diffmvr_jax.weights.diffusers_configs import write_configs
 from diffmvr_jax.weights.diffusers_keys import branch_of
@@ -61,24 +61,23 @@ def export_checkpoint(
   if out.exists():
     raise InputError(f"{out}: exists; name another folder")
   _refuse_unknown_parts(model.config)
-  unfinished = out.with_name(out.name + ".partial")
-  shutil.rmtree(unfinished, ignore_errors=True)
+  make_folder(out.parent)
   code = DTYPES[dtype]
-  if "unet" in model.shapes:
-    _export_unet(model, unfinished, code)
-  if "autoencoder" in model.shapes:
-    _export_autoencoder(model, unfinished, code)
-  if "clip" in model.shapes:
-    _export_clip(model, unfinished, code)
-  notes = [f"wrote {out} (step {model.step}, {dtype})"]
-  reason = _why_no_adapter(model)
-  if reason is None:
-    _export_adapter(model, unfinished, code)
-  else:
-    notes.insert(0, f"no IP-Adapter file: {reason}")
-  _export_sidecar(model, unfinished)
-  write_configs(model, unfinished)
-  unfinished.rename(out)
+  with replacing(out) as unfinished:
+    if "unet" in model.shapes:
+      _export_unet(model, unfinished, code)
+    if "autoencoder" in model.shapes:
+      _export_autoencoder(model, unfinished, code)
+    if "clip" in model.shapes:
+      _export_clip(model, unfinished, code)
+    notes = [f"wrote {out} (step {model.step}, {dtype})"]
+    reason = _why_no_adapter(model)
+    if reason is None:
+      _export_adapter(model, unfinished, code)
+    else:
+      notes.insert(0, f"no IP-Adapter file: {reason}")
+    _export_sidecar(model, unfinished)
+    write_configs(model, unfinished)
   return notes
 
 
@@ -182,7 +181,7 @@ def _export_sidecar(model: StoredModel, out: Path) -> None:
 
   table = [e for e in structural(kept) if not elsewhere(e)]
   _write(model, out / SIDECAR, table, "F32")
-  (out / SIDECAR_CONFIG).write_text(to_json(model.config))
+  write_atomically(out / SIDECAR_CONFIG, to_json(model.config))
 
 
 def _table(
@@ -203,7 +202,7 @@ def _write(
 ) -> None:
   """Writes a table's tensors, some of them scaled by their parameter's path."""
   scales = scales or {}
-  path.parent.mkdir(parents=True, exist_ok=True)
+  make_folder(path.parent)
   params = model.stream([entry.path for entry in table])
 
   def tensors() -> Iterator[tuple[str, np.ndarray]]:

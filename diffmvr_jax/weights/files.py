@@ -15,7 +15,9 @@ import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from diffmvr_jax.bounds import FileName
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import read_json, refuse_special, replacing, writing
 
 _PICKLES = (".ckpt", ".pth", ".pt", ".bin")
 _FLOATS = {
@@ -69,12 +71,11 @@ def open_tensors(path: Path) -> dict[str, Tensor]:
     >>> open_tensors(Path("missing.safetensors"))
     Traceback (most recent call last):
     ...
-    diffmvr_jax.errors.InputError: missing.safetensors: no such file or folder
+    diffmvr_jax.errors.InputError: missing.safetensors: no such file
   """
   if path.is_dir():
     path = weights_file(path)
-  if not path.is_file():
-    raise InputError(f"{path}: no such file or folder")
+  refuse_special(path)
   if path.suffix == ".json":
     return _open_shards(path)
   if path.suffix == ".safetensors":
@@ -106,10 +107,12 @@ def weights_file(folder: Path) -> Path:
 
 
 def _open_shards(index: Path) -> dict[str, Tensor]:
-  try:
-    names: Mapping[str, str] = json.loads(index.read_text())["weight_map"]
-  except (ValueError, KeyError, TypeError) as error:
-    raise InputError(f"{index}: not an index of shards ({error!r})") from error
+  names = read_json(index, "fetch it again").get("weight_map")
+  if not isinstance(names, dict) or not all(
+    isinstance(shard, str) and FileName().wrong(shard) is None
+    for shard in names.values()
+  ):
+    raise InputError(f"{index}: not an index of shards")
   tensors: dict[str, Tensor] = {}
   for shard in sorted(set(names.values())):
     if not (index.parent / shard).is_file():
@@ -128,7 +131,12 @@ def _open_safetensors(path: Path) -> dict[str, Tensor]:
     def load() -> np.ndarray:
       # A mapping of its own lets the pages of the last tensor go.
       with safe_open(path, framework="numpy") as file:
-        return file.get_tensor(name)
+        try:
+          return file.get_tensor(name)
+        except (SafetensorError, TypeError, AttributeError) as error:
+          raise InputError(
+            f"{path}: {name} cannot be read ({' '.join(str(error).split())})"
+          ) from error
 
     return load
 
@@ -166,7 +174,12 @@ def _open_pickle(path: Path) -> dict[str, Tensor]:
     raise InputError(
       f"{path}: not readable as plain weights ({reason})"
     ) from error
-  loaded = loaded.get("state_dict", loaded)
+  if isinstance(loaded, dict):
+    loaded = loaded.get("state_dict", loaded)
+  if not isinstance(loaded, dict):
+    raise InputError(
+      f"{path}: holds a {type(loaded).__name__}, not tensors by name"
+    )
   codes = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -186,7 +199,9 @@ def _open_pickle(path: Path) -> dict[str, Tensor]:
   return {
     name: describe(value)
     for name, value in loaded.items()
-    if isinstance(value, torch.Tensor)
+    if isinstance(name, str)
+    and isinstance(value, torch.Tensor)
+    and value.layout == torch.strided
   }
 
 
@@ -220,9 +235,8 @@ def write_safetensors(
     offset = end
   text = json.dumps(header, separators=(",", ":")).encode()
   text += b" " * (-len(text) % 8)  # data begins at a multiple of 8
-  partial = path.with_name(path.name + ".partial")
   expected = iter(shapes.items())
-  with partial.open("wb") as file:
+  with writing(path), replacing(path) as partial, partial.open("wb") as file:
     file.write(len(text).to_bytes(8, "little"))
     file.write(text)
     for (name, values), (due, shape) in zip(tensors, expected, strict=True):
@@ -232,4 +246,3 @@ def write_safetensors(
       file.write(flat.view(np.uint8).data)
     file.flush()
     os.fsync(file.fileno())
-  partial.rename(path)

@@ -4,7 +4,6 @@ The twin branches start from SD's `attn2`, input channels that the file does
 not have from zero, a learned α from the configuration.
 """
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from diffmvr_jax.config import (
   load_config,
 )
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import make_folder, replacing
 from diffmvr_jax.models.diffmvr import Params
 from diffmvr_jax.weights.assemble import nested
 from diffmvr_jax.weights.network_sources import NetworkSource, find_sources
@@ -61,10 +61,9 @@ def import_model(
     params["prompt"] = encode_prompt(paths, prompt)
   elif prompt is not None:
     raise InputError("--prompt: the config has no text branch")
-  unfinished = out.with_name(out.name + ".partial")
-  shutil.rmtree(unfinished, ignore_errors=True)
-  save_model(unfinished, config, params)
-  unfinished.rename(out)
+  make_folder(out.parent)
+  with replacing(out) as unfinished:
+    save_model(unfinished, config, params)
   return [
     *(_describe(source) for source in sources),
     *_left_to_training(params, config),

@@ -89,7 +89,7 @@ def find_sources(paths: Sequence[Path], config: Config) -> list[NetworkSource]:
   if len(halves) == 1:
     problems.append(f"a TAESD {halves.pop()} needs its other half beside it")
   if problems:
-    raise InputError("\n".join(problems))
+    raise InputError("; ".join(problems))
   return sources
 
 

@@ -4,7 +4,6 @@ A text-guided baseline has one fixed prompt, so the checkpoint holds what the
 text tower makes of it, and neither training nor restoration needs the tower.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffmvr_jax.config import ClipTextConfig
+from diffmvr_jax.config import ClipTextConfig, checked
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import read_json
 from diffmvr_jax.models.clip import ClipText
 from diffmvr_jax.weights import clip_keys
 from diffmvr_jax.weights.assemble import match, nested, without
@@ -75,22 +75,24 @@ def read_text_config(path: Path) -> ClipTextConfig:
   """A text tower's sizes from transformers' `config.json`.
 
   Raises:
-    InputError: no such file, or an activation that is not known.
+    InputError: no such file, a size that is none, or an activation that is not
+      known.
   """
-  try:
-    values = json.loads(path.read_text())
-  except (OSError, ValueError) as error:
-    raise InputError(f"{path}: not readable ({error})") from error
+  values = read_json(path, "fetch it again")
   activation = values.get("hidden_act", "quick_gelu")
   if activation not in ("quick_gelu", "gelu"):
     raise InputError(f"{path}: hidden_act {activation!r} is not known")
   default = ClipTextConfig()
-  return ClipTextConfig(
-    vocabulary=values.get("vocab_size", default.vocabulary),
-    length=values.get("max_position_embeddings", default.length),
-    width=values.get("hidden_size", default.width),
-    layers=values.get("num_hidden_layers", default.layers),
-    heads=values.get("num_attention_heads", default.heads),
-    mlp_dim=values.get("intermediate_size", default.mlp_dim),
-    activation=activation,
+  return checked(
+    ClipTextConfig,
+    {
+      "vocabulary": values.get("vocab_size", default.vocabulary),
+      "length": values.get("max_position_embeddings", default.length),
+      "width": values.get("hidden_size", default.width),
+      "layers": values.get("num_hidden_layers", default.layers),
+      "heads": values.get("num_attention_heads", default.heads),
+      "mlp_dim": values.get("intermediate_size", default.mlp_dim),
+      "activation": activation,
+    },
+    f"{path}: ",
   )

@@ -5,7 +5,6 @@ The U-Net's own file holds only the first branch, with its α folded into its
 that an import gives back the same bits.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from diffmvr_jax.config import UNetConfig
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import read_json
 from diffmvr_jax.weights.assemble import Match
 from diffmvr_jax.weights.files import Tensor
 from diffmvr_jax.weights.key_table import structural
@@ -26,7 +26,7 @@ SIDECAR_CONFIG = "diffmvr.json"
 def read_config(folder: Path) -> dict[str, Any] | None:
   """The configuration that an export keeps; None if there is none."""
   path = folder / SIDECAR_CONFIG
-  return json.loads(path.read_text()) if path.is_file() else None
+  return read_json(path, "export it again") if path.is_file() else None
 
 
 def unfolded(

@@ -168,7 +168,7 @@ def test_missing_parts_are_named(folder, tmp_path_factory):
   with pytest.raises(InputError, match="1 of 2 train shards"):
     RecordSource(empty, "train")
   index_path(shard).write_text('{"offset": [')
-  with pytest.raises(InputError, match="damaged index"):
+  with pytest.raises(InputError, match=r"index\.json: damaged"):
     RecordSource(folder, "train")
 
 
