@@ -26,7 +26,8 @@ test-parity: $(VENV)/.test
 
 # Bad input of every kind, and two thousand drawn examples for each property.
 test-hostile: $(VENV)/.test
-	$(BIN)/python -m pytest tests/hostile --hypothesis-profile=thorough
+	$(BIN)/python -m pytest tests/hostile --all-hostile \
+	  --hypothesis-profile=thorough
 
 # Twenty steps on every mesh of 8 virtual devices.
 test-meshes: $(VENV)/.test

@@ -126,7 +126,9 @@ def expand(names: list[str], clips_per_portrait: int = 1) -> list[VideoSource]:
       continue
     path = Path(name)
     if path.is_dir():
-      files = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
+      files = sorted(
+        p for p in path.iterdir() if p.suffix.lower() in video.SUFFIXES
+      )
       if not files:
         raise InputError(f"{path}: no video in this folder")
       sources.extend(files)
@@ -135,12 +137,6 @@ def expand(names: list[str], clips_per_portrait: int = 1) -> list[VideoSource]:
     else:
       raise InputError(f"{path}: no such file")
   return sources
-
-
-_SUFFIXES = {
-  *(".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts"),
-  *(".mts", ".m2ts", ".wmv", ".flv", ".3gp", ".ogv", ".gif", ".mxf"),
-}
 
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}

@@ -20,6 +20,10 @@ carried to where it is covered now, and what nobody has seen stays as filmed.
 With `--region frame` the occluder is taken out of the whole picture, and no
 face is needed.
 
+VIDEO may also be a folder of videos, or a list: a .txt file with a path in each
+line. Then --out is a folder, where every video gets the same path, and
+manifest.csv a row for each. The same command goes on where it was stopped.
+
 VIDEO may also be a folder of pictures, `-` for raw RGB frames on standard
 input (with --size), `camera:0`, or a URL such as rtsp://…; FILE a folder, for
 PNG files, or `-`. Where a live source delivers faster than it is restored,
@@ -98,7 +102,7 @@ def _parser() -> ArgumentParser:
   parser = ArgumentParser(
     prog="python -m diffmvr_jax.restore", description=__doc__
   )
-  parser.add_argument("video", help="file, folder, -, camera:0 or URL")
+  parser.add_argument("video", help="file, folder, list, -, camera:0 or URL")
   parser.add_argument(
     "--method",
     choices=["model", "propagation"],

@@ -38,6 +38,9 @@ def pytest_addoption(parser):
   parser.addoption(
     "--full-size", action="store_true", help="parity at the true sizes"
   )
+  parser.addoption(
+    "--all-hostile", action="store_true", help="all bad input, not a sample"
+  )
   parser.addoption("--parity-report", help="write the parity table here")
 
 

@@ -10,7 +10,7 @@ import functools
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from diffmvr_jax.errors import InputError
 
@@ -76,10 +76,19 @@ def build(cls: type[T], values: Any, prefix: str = "") -> T:
         if close
         else (f"valid keys: {', '.join(hints)}")
       )
-      raise InputError(f"unknown config key {prefix}{key}; {hint}")
+      shown = key if str(key).isprintable() else repr(key)
+      raise InputError(f"unknown config key {prefix}{shown}; {hint}")
+  for field in dataclasses.fields(cast(Any, cls)):
+    if field.name not in values and not _has_default(field):
+      raise InputError(f"config key {prefix}{field.name} is missing")
   return cls(
     **{k: _convert(hints[k], v, f"{prefix}{k}") for k, v in values.items()}
   )
+
+
+def _has_default(field: dataclasses.Field) -> bool:
+  missing = dataclasses.MISSING
+  return field.default is not missing or field.default_factory is not missing
 
 
 @functools.cache

@@ -4,7 +4,8 @@ A bad source, or arguments that do not fit together, are refused before a model
 is loaded.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,10 +13,16 @@ from typing import Any, Literal
 
 from diffmvr_jax import pretrained
 from diffmvr_jax.errors import InputError, PartlyDoneError
+from diffmvr_jax.inference.archive import (
+  Manifest,
+  find_jobs,
+  is_archive,
+  restore_archive,
+)
 from diffmvr_jax.inference.previews import PreviewPaths
 from diffmvr_jax.inference.restorer import Outcome, Restorer
 from diffmvr_jax.inference.stream import StreamOptions
-from diffmvr_jax.media.sources import open_source
+from diffmvr_jax.media.sources import Source, open_source
 
 _DEFAULT = Path(f"{pretrained.PREFIX}{pretrained.DEFAULT}")
 # Those that `--flow-prior` may name for whole frames too: none is used there.
@@ -27,8 +34,9 @@ class Request:
   """A source, what restores it, and what is written.
 
   Attributes:
-    video: name of the source, as `open_source` takes it.
-    out: name of the result, as `open_sink` takes it.
+    video: name of the source, as `open_source` takes it; or several videos,
+      see `diffmvr_jax.inference.archive`.
+    out: name of the result, as `open_sink` takes it; a folder for several.
     fps: frames per second of pictures and raw frames; None means 25.
     size: width and height of raw frames.
     method: "model", or "propagation", which needs none.
@@ -70,10 +78,20 @@ def carry_out(request: Request) -> Iterator[str]:
       fit together; or there is no such model.
   """
   _refuse_misfits(request)
-  source = open_source(request.video, fps=request.fps, size=request.size)
-  if request.method == "model" and request.checkpoint is None:
-    request = replace(request, checkpoint=_DEFAULT)
+  default = request.method == "model" and request.checkpoint is None
+  chosen = replace(request, checkpoint=_DEFAULT) if default else request
+  if is_archive(request.video):
+    _refuse_misfits_of_archive(request)
+    lines = _restored_archive(chosen)
+  else:
+    source = open_source(request.video, fps=request.fps, size=request.size)
+    lines = _restored(chosen, source)
+  if default:
     yield f"restoring with {_DEFAULT}, as no --checkpoint is given"
+  yield from lines
+
+
+def _restored(request: Request, source: Source) -> Iterator[str]:
   outcome = _restorer(request).video(
     source,
     request.out,
@@ -106,6 +124,43 @@ def _refuse_misfits(request: Request) -> None:
       raise InputError("--flow-prior knows faces only, not --region frame")
   elif request.region == "frame":
     raise InputError("--region frame works only with --method propagation")
+
+
+def _refuse_misfits_of_archive(request: Request) -> None:
+  if request.out == "-" or Path(request.out).suffix:
+    raise InputError(f"{request.out}: several videos need a folder for --out")
+  if request.previews != PreviewPaths():
+    raise InputError("previews are files of one video; name one")
+  if request.size is not None or request.fps is not None:
+    raise InputError("--size and --fps are not for videos")
+  # Refused before a model is loaded.
+  find_jobs(Path(request.video), Path(request.out))
+  Manifest(Path(request.out))
+
+
+def _restored_archive(request: Request) -> Iterator[str]:
+  """The same for several videos, with one loaded model."""
+  restorer = _restorer(request)
+  settings = restorer.settings(request.options)
+
+  def restore(
+    source: Source, out: Path, on_frame: Callable[[], object]
+  ) -> Outcome:
+    return restorer.video(
+      source,
+      out,
+      options=request.options,
+      lossless=request.lossless,
+      on_frame=on_frame,
+    )
+
+  yield from restore_archive(
+    Path(request.video),
+    Path(request.out),
+    restore,
+    settings=json.dumps([settings, request.lossless], default=str),
+    checkpoint=str(request.checkpoint or request.method),
+  )
 
 
 def _restorer(request: Request) -> Restorer:

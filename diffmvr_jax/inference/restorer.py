@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -250,6 +250,7 @@ class Restorer:
     options: StreamOptions | None = None,
     lossless: bool = False,
     previews: PreviewPaths | None = None,
+    on_frame: Callable[[], object] | None = None,
   ) -> Outcome:
     """Restores a video file, or whatever else `open_source` opens.
 
@@ -259,6 +260,8 @@ class Restorer:
       options: None means the defaults.
       lossless: whether to encode without loss.
       previews: previews to write; None means none.
+      on_frame: is called after each frame; None means that a progress bar is
+        shown.
 
     Raises:
       InputError: the video cannot be used, no frame has a face, or there is no
@@ -287,7 +290,17 @@ class Restorer:
         needs_face=in_face,
         lossless=lossless,
         previews=previews,
+        on_frame=on_frame,
       )
+
+  def settings(self, options: StreamOptions) -> dict[str, Any]:
+    """Everything that a result depends on besides its video, as JSON holds it.
+
+    Files that are named, such as weights of a detector, stand by their names.
+    """
+    return json.loads(provenance(self._filler, options, self._region)) | {
+      "recipe": dataclasses.asdict(self._recipe) | {"models": None}
+    }
 
   def _restored(
     self,
@@ -373,6 +386,7 @@ def write_restored(
   needs_face: bool = True,
   lossless: bool = False,
   previews: PreviewPaths | None = None,
+  on_frame: Callable[[], object] | None = None,
 ) -> Outcome:
   """Writes restored frames as they come.
 
@@ -385,6 +399,8 @@ def write_restored(
     needs_face: whether it is an error if no frame has a face.
     lossless: whether to encode without loss.
     previews: previews to write; None means none.
+    on_frame: is called after each frame; None means that a progress bar is
+      shown.
 
   Raises:
     InputError: there is no frame, or none has a face; then nothing is written.
@@ -400,7 +416,9 @@ def write_restored(
       copy_from=source.streams,
       comment=comment,
     ) as writer,
-    progress_bar(total=source.estimate or None, unit="frame") as bar,
+    progress_bar(
+      total=source.estimate or None, unit="frame", disable=on_frame is not None
+    ) as bar,
   ):
     for done in restored:
       shown.write(done, counts["frames"])
@@ -408,7 +426,7 @@ def write_restored(
       counts["faces"] += done.source.record is not None
       counts["restored"] += done.alpha is not None
       writer.write(TimedFrame(done.image, done.source.pts))
-      bar.update()
+      (on_frame or bar.update)()
     if not counts["frames"]:
       why = source.complaint or f"{source.name}: has no frame"
       raise InputError(f"{why}; nothing is written")

@@ -19,6 +19,11 @@ from av.video.stream import VideoStream
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import refuse_special
 
+# Of files that are taken for videos where a folder is named.
+SUFFIXES = {
+  *(".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts"),
+  *(".mts", ".m2ts", ".wmv", ".flv", ".3gp", ".ogv", ".gif", ".mxf"),
+}
 # Matroska's tag: hours, minutes, seconds.
 _DURATION = re.compile(r"(?a:(\d{1,4}):(\d{1,2}):(\d{1,2}(?:\.\d{1,12})?))")
 

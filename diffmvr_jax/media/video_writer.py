@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -66,7 +67,7 @@ class VideoWriter:
       stack.push(self._close)
       self._set_up(info, lossless=lossless, comment=comment)
       if copy_from:
-        self._copied = _StreamCopy(copy_from, self._output)
+        self._copied = _StreamCopy(copy_from, self._output, self._path)
       self._opened = stack.pop_all()
 
   def _set_up(
@@ -75,7 +76,13 @@ class VideoWriter:
     if comment is not None:
       self._output.metadata["comment"] = comment
     codec, pixels, options = _encoding(self._path.suffix, info, lossless)
-    stream = self._output.add_stream(codec, rate=info.fps, options=options)
+    try:
+      stream = self._output.add_stream(codec, rate=info.fps, options=options)
+    except ValueError as error:
+      raise InputError(
+        f"{self._path}: a {self._path.suffix} file holds no {codec} video; use "
+        ".mp4, .mkv, .mov or .webm"
+      ) from error
     assert isinstance(stream, VideoStream)
     self._stream = stream
     self._stream.width, self._stream.height = info.width, info.height
@@ -118,9 +125,14 @@ class VideoWriter:
     return self._opened.__exit__(*exception)
 
   def _encode(self, frame: av.VideoFrame | None) -> None:
+    with self._writing():
+      self._output.mux(self._stream.encode(frame))
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
     try:
       with writing(self._path):
-        self._output.mux(self._stream.encode(frame))
+        yield
     except av.error.FFmpegError as error:
       raise InputError(
         f"{self._path}: FFmpeg cannot encode {self._stream.width}x"
@@ -145,16 +157,16 @@ class VideoWriter:
         self._copied.copy_until(None)
         self._copied.close()
     finally:
-      with writing(self._path):
+      with self._writing():
         self._output.close()
 
 
 class _StreamCopy:
   """Copies packets of audio and subtitles in step with the video."""
 
-  def __init__(self, source: str | Path, output):
+  def __init__(self, source: str | Path, output: Any, path: Path):
     self._source = open_container(source)
-    self._path, self._output = source, output
+    self._path, self._output = path, output
     self._streams = {}
     for stream in (
       *self._source.streams.audio,
@@ -166,7 +178,7 @@ class _StreamCopy:
       else:
         print(
           f"warning: {source}: its {stream.type} stream ({codec}) cannot be "
-          f"in {Path(output.name).suffix} and is left out; .mkv takes most",
+          f"in {path.suffix} and is left out; .mkv takes most",
           file=sys.stderr,
         )
     chosen = list(self._streams)
@@ -174,12 +186,21 @@ class _StreamCopy:
     self._waiting = next(self._packets, None)
 
   def copy_until(self, seconds: Fraction | None) -> None:
+    try:
+      self._copy_until(seconds)
+    except av.error.FFmpegError as error:
+      raise InputError(
+        f"{self._source.name}: its sound or subtitles cannot be copied to "
+        f"{self._path.name} ({error.strerror})"
+      ) from error
+
+  def _copy_until(self, seconds: Fraction | None) -> None:
     while (packet := self._waiting) is not None:
       if packet.dts is not None:
         if seconds is not None and packet.dts * packet.time_base > seconds:
           return
         packet.stream = self._streams[packet.stream]
-        with writing(self._output.name):
+        with writing(self._path):
           self._output.mux(packet)
       self._waiting = next(self._packets, None)
 

@@ -182,6 +182,9 @@ def test_a_file_limit_ends_an_annotation(tmp_path):
     ("x" * 300 + ".mkv", "File name too long; choose a shorter name"),
     ("full", "exists; name a new folder, or empty it"),
     ("out.xyz", "unknown kind of video file"),
+    ("out.wav", "a .wav file holds no libx264 video|FFmpeg cannot encode"),
+    ("out.gif", "a .gif file holds no libx264 video|FFmpeg cannot encode"),
+    ("out.png", "a .png file holds no libx264 video|FFmpeg cannot encode"),
     ("/proc/out.mkv", "/proc/out.mkv: "),
     ("/sys/out.mkv", "/sys/out.mkv: "),
     ("/dev/null/out.mkv", "a part of this path is a file"),
@@ -275,5 +278,5 @@ def test_standard_output_that_is_full():
 
 
 def test_no_memory_is_one_line():
-  how = ended(lambda argv: np.empty((2**40, 2**20)) and None, [])
+  how = ended(lambda argv: np.empty(2**45) and None, [])
   one_line(how, "not enough memory", "Unable to allocate")
