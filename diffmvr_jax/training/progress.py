@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from tensorboardX import SummaryWriter
 
-from diffmvr_jax.files import write_atomically
+from diffmvr_jax.files import write_atomically, writing
 from diffmvr_jax.runtime.device_peaks import peak_tflops
 from diffmvr_jax.terminal import progress_bar
 
@@ -149,7 +149,8 @@ class MetricLog:
     self._active = jax.process_index() == 0
     if self._active:
       _keep_until(self._path, start)
-      self._file = open(self._path, "a")  # noqa: SIM115 (closed by __exit__)
+      with writing(self._path):
+        self._file = open(self._path, "a")  # noqa: SIM115 (closed by __exit__)
       self._board = SummaryWriter(
         str(workdir / "tensorboard" / name), purge_step=start + 1
       )
@@ -159,14 +160,20 @@ class MetricLog:
 
   def __exit__(self, *exception) -> None:
     if self._active:
-      self._file.close()
+      with writing(self._path):
+        self._file.close()
       self._board.close()
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
-    """Writes a line, and a point on the curve of each value."""
+    """Writes a line, and a point on the curve of each value.
+
+    Raises:
+      OSError: the disk does not take it; names the file.
+    """
     if self._active:
-      self._file.write(json.dumps({"step": step, **values}) + "\n")
-      self._file.flush()
+      with writing(self._path):
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
       for name, value in values.items():
         self._board.add_scalar(name, value, step)
 

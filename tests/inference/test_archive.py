@@ -125,8 +125,9 @@ def test_half_a_row_is_mended(archive):
 def test_a_list(absolute, archive):
   videos = archive / "videos"
   lines = [str(videos / n) if absolute else n for n in reversed(NAMES[1:])]
-  (videos / "list.txt").write_text("\n".join(["", *lines, "\n"]))
-  how = restore(archive, source="videos/list.txt")
+  where = _folder(archive / "lists") if absolute else videos
+  (where / "list.txt").write_text("\n".join(["", *lines, "\n"]))
+  how = restore(archive, source=where / "list.txt")
   assert how.code == 0, how.lines
   results = ["b.mkv", "more/c.avi.mkv"] if absolute else RESULTS[1:]
   assert videos_in(archive / "out") == {*results, "manifest.csv"}
@@ -146,7 +147,8 @@ def test_the_results_may_lie_below_the_videos(archive):
     (["--out", "-"], "several videos need a folder for --out"),
     (["--mask-out", "{folder}/m.mp4"], "previews are files of one video"),
     (["--fps", "25"], "--size and --fps are not for videos"),
-    (["--out", "{folder}/videos"], "is not empty and has no manifest.csv"),
+    (["--out", "{folder}/masks"], "is not empty and has no manifest.csv"),
+    (["--out", "{folder}/videos"], "would overwrite the source"),
     (["--out", "{folder}/videos/a.mkv/x"], "a part of this path is a file"),
   ],
 )
