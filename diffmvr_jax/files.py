@@ -70,15 +70,18 @@ def writing(place: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, keeps_suffix: bool = False) -> Iterator[Path]:
   """Gives another path to write to, which at the end takes the place of `path`.
 
   After an error what was written is removed, and `path` is as it was.
 
   Args:
     path: a file, or a folder that does not exist or is empty.
+    keeps_suffix: whether the other path ends as `path` does, for writers that
+      go by it; otherwise it ends with `.partial`, which no reader looks for.
   """
-  partial = path.with_name(f"partial-{path.name}")
+  name = f"partial-{path.name}" if keeps_suffix else f"{path.name}.partial"
+  partial = path.with_name(name)
   _remove(partial)
   try:
     yield partial

@@ -47,7 +47,7 @@ def inspect(folder: Path) -> int:
     sheet = _sheet(source)
     if sheet is not None:
       path = folder / f"sheet-{split}.png"
-      with writing(path), replacing(path) as partial:
+      with writing(path), replacing(path, keeps_suffix=True) as partial:
         sheet.save(partial)
       print(f"  {path}")
   return damaged

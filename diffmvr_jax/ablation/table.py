@@ -186,7 +186,7 @@ def plot(sweep: Sweep, split: str, results: Results, path: Path) -> None:
   panels[0].set_yticks(range(len(shown)), shown)
   panels[0].invert_yaxis()
   figure.suptitle(f"{sweep.title}: {sweep.splits[split]}", fontsize=11)
-  with writing(path), replacing(path) as partial:
+  with writing(path), replacing(path, keeps_suffix=True) as partial:
     figure.savefig(partial, dpi=120)
 
 

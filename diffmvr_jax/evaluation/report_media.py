@@ -77,7 +77,7 @@ class ReportMedia:
     chosen = np.linspace(0, len(self._frames) - 1, count).astype(int)
     columns = [self._frames[i] for i in chosen]
     rows = {label: [c[label] for c in columns] for label in columns[0]}
-    with writing(path), replacing(path) as partial:
+    with writing(path), replacing(path, keeps_suffix=True) as partial:
       contact_sheet(rows).save(partial)
 
   def _collect_for_sheet(self, clip: Window, restored: np.ndarray) -> None:

@@ -62,7 +62,7 @@ class VideoWriter:
     self._copied: _StreamCopy | None = None
     make_folder(self._path.parent)
     with ExitStack() as stack:
-      partial = stack.enter_context(replacing(self._path))
+      partial = stack.enter_context(replacing(self._path, keeps_suffix=True))
       self._output = _open(partial, self._path)
       stack.push(self._close)
       self._set_up(info, lossless=lossless, comment=comment)

@@ -113,7 +113,7 @@ def write_prior(path):
 
 
 def write_picture(path):
-  with writing(path), replacing(path) as partial:
+  with writing(path), replacing(path, keeps_suffix=True) as partial:
     noise = np.random.default_rng(0).integers(0, 255, (99, 99, 3), np.uint8)
     Image.fromarray(noise).save(partial)
 
