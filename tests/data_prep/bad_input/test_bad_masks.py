@@ -89,7 +89,7 @@ BAD_MASKS = [
   (wrong_size_later, "frame 6: the mask has 9×9 pixels"),
   (single_of_wrong_size, "frame 0: the mask has 9×9 pixels"),
   (other_rate, "30 frames/s, .* has 25; are these its masks"),
-  (unreadable, "004.png: not an image"),
+  (unreadable, "004.png: not a picture"),
   (empty, "0 masks, but"),
   (of_another_video, "no masks for good.mp4"),
   (ambiguous, "several masks for good.mp4: good, good.png"),
