@@ -82,7 +82,11 @@ def open_model_file(path: Path) -> FileModel:
   try:
     config = completed(from_dict(loads(metadata.pop("config"))))
     step = int(metadata.pop("step"))
-  except (KeyError, ValueError, RecursionError, InputError) as error:
+  except InputError as error:
+    raise InputError(
+      f"{path}: its configuration cannot be used ({error})"
+    ) from error
+  except (KeyError, ValueError, RecursionError) as error:
     raise InputError(
       f"{path}: not a model of DiffMVR-JAX; PyTorch weights are imported with "
       "python -m diffmvr_jax.convert import"

@@ -110,7 +110,6 @@ def set_up(
   Raises:
     InputError: settings, checkpoints or windows do not fit each other.
   """
-  make_folder(workdir)
   mesh = make_mesh(config.mesh)
   assembled = assemble(
     stage,
@@ -126,6 +125,7 @@ def set_up(
     seed=config.seed,
     rows=rows,
   )
+  make_folder(workdir)
   checkpoints = Checkpoints(workdir / stage.name, config, config.checkpoint)
   state = checkpoints.restore(assembled.state, data)
   if state is None:

@@ -144,18 +144,19 @@ def config(**changes):
 
 
 NO_MODEL = "not a model of DiffMVR-JAX"
+NO_CONFIG = "its configuration cannot be used"
 MODELS = {
   "no metadata": (model(), NO_MODEL),
   "no step": (model(config=config()), NO_MODEL),
   "a step of words": (model(config=config(), step="x"), NO_MODEL),
   "no JSON": (model(config="no JSON", step="1"), NO_MODEL),
-  "a list": (model(config="[]", step="1"), NO_MODEL),
+  "a list": (model(config="[]", step="1"), NO_CONFIG),
   "a deep config": (model(config="[" * 10**5, step="1"), NO_MODEL),
-  "an unknown key": (model(config=config(mood=1), step="1"), NO_MODEL),
-  "a wrong type": (model(config=config(seed="x"), step="1"), NO_MODEL),
-  "out of range": (model(config=config(seed=-1), step="1"), NO_MODEL),
-  "a path for a name": (model(config=config(name="../x"), step="1"), NO_MODEL),
-  "nan": (model(config=config(log_every=float("nan")), step="1"), NO_MODEL),
+  "an unknown key": (model(config=config(mood=1), step="1"), NO_CONFIG),
+  "a wrong type": (model(config=config(seed="x"), step="1"), NO_CONFIG),
+  "out of range": (model(config=config(seed=-1), step="1"), NO_CONFIG),
+  "a path for a name": (model(config=config(name="../x"), step="1"), NO_CONFIG),
+  "nan": (model(config=config(log_every=float("nan")), step="1"), NO_CONFIG),
   **{name: told for name, told in TENSORS.items() if name != "no head"},
 }
 
