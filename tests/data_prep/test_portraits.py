@@ -122,7 +122,7 @@ def test_eyes_close_and_mouths_open(portrait):
 def test_bad_portraits_are_refused_by_name(tmp_path):
   missing, text = tmp_path / "missing.jpg", tmp_path / "text.jpg"
   text.write_text("no picture")
-  with pytest.raises(InputError, match=r"missing\.jpg: cannot be read"):
+  with pytest.raises(InputError, match=r"missing\.jpg: no such file"):
     portraits.load(missing)
   with pytest.raises(InputError, match=r"text\.jpg: not a picture"):
     portraits.load(text)
