@@ -6,10 +6,15 @@ r"""The network that tells what covers a face, which comes with the package.
     --validation-share 0.05 --test-share 0 --workers 2 --out data/occluder
   python -m diffmvr_jax.train --config configs/occluder.py \
     --workdir runs/occluder
+  python -m diffmvr_jax.train --config configs/occluder.py \
+    --workdir runs/occluder-final init_from=runs/occluder seed=1 \
+    occluder_stage.steps=2000 occluder_stage.optimizer.decay=cosine \
+    occluder_stage.optimizer.warmup_steps=50
   python -m diffmvr_jax.convert pretrained runs/faces128-final \
-    --with runs/occluder --out faces128.safetensors
+    --with runs/occluder-final --out faces128.safetensors
 
-It is trained on covered and free frames alike. `occluder_validation.jsonl` says
+It is trained on covered and free frames alike, at one learning rate for as long
+as there is time; a second, short training lowers the rate to zero. `occluder_validation.jsonl` says
 the intersection over union on people that it has not seen, with and without a
 free crop to compare with, and the share of free frames in which it finds
 something.
@@ -40,14 +45,13 @@ def get_config() -> Config:
     sampling=SamplingConfig(steps=0),
     data=DataConfig(path="data/occluder", image_size=128),
     occluder_stage=OccluderStageConfig(
-      steps=6_000,
+      steps=60_000,
       batch_size=16,
       validate_every=500,
       validate_batches=16,
       optimizer=OptimizerConfig(
         learning_rate=1e-3,
         warmup_steps=200,
-        decay="cosine",
         b2=0.99,
         weight_decay=1e-4,
         ema_decay=0.998,

@@ -158,10 +158,10 @@ class OccluderConfig:
   """
 
   cell: Annotated[int, Bounds(2, 64)] = 4  # pixels, of the coarse U-Net
-  channels: tuple[Channels, ...] = (32, 64, 96, 128)
+  channels: tuple[Channels, ...] = (48, 72, 96, 128)
   blocks: tuple[Layers, ...] = (1, 2, 2, 2)
   features: Channels = 16  # that the coarse U-Net hands to the fine stage
-  fine_channels: Channels = 16
+  fine_channels: Channels = 20
   fine_blocks: Annotated[int, Bounds(0, 256)] = 1
 
 

@@ -150,9 +150,10 @@ def steadied(probability: np.ndarray, last: np.ndarray | None) -> np.ndarray:
   half = (probability > _HALF_SURE).astype(np.uint8)
   if last is not None:
     # What was covered a frame ago may have moved by a few pixels.
-    near = cv2.dilate(last, np.ones((5, 5), np.uint8))
-    sure |= (probability > 0.5).astype(np.uint8) & near
+    near = cv2.dilate(last, np.ones((5, 5), np.uint8)) > 0
+    sure[near & (probability > 0.5)] = 1
   count, labels, stats, _ = cv2.connectedComponentsWithStats(half)
+  labels = np.asarray(labels)
   held = np.bincount(labels[sure > 0], minlength=count) > 0
   held &= stats[:, cv2.CC_STAT_AREA] >= _LEAST * probability.size
   held[0] = False  # what is not half sure

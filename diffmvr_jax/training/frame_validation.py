@@ -32,7 +32,11 @@ from diffmvr_jax.models.warping import carried
 from diffmvr_jax.runtime.mesh import spread_over
 from diffmvr_jax.training.fusion_loss import masked_psnr
 from diffmvr_jax.training.inputs import Batch
-from diffmvr_jax.training.occluder_loss import mask_logits, mask_scores
+from diffmvr_jax.training.occluder_loss import (
+  faces,
+  mask_logits,
+  mask_scores,
+)
 from diffmvr_jax.training.progress import MetricLog
 from diffmvr_jax.training.sharding import (
   batch_sharding,
@@ -185,11 +189,10 @@ def scores_of_masks(
   model: DiffMVR, params: Params, batch: Batch
 ) -> Float[Array, "4 n"]:
   """Overlap with a free crop, without one; is it covered, does it seem so."""
-  mask = flatten_frames(batch["mask"]).astype(jnp.float32)
-  blind = jnp.ones_like(batch["past_valid"])
+  seen = faces(batch)
+  mask = seen.mask
   found, unaided = (
-    mask_logits(model, params, batch, hidden=hidden) > 0
-    for hidden in (None, blind)
+    mask_logits(model, params, seen, blind=blind) > 0 for blind in (False, True)
   )
   overlap, covered, seems = mask_scores(found, mask)
   return jnp.stack([overlap, mask_scores(unaided, mask)[0], covered, seems])
