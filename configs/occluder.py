@@ -14,10 +14,10 @@ r"""The network that tells what covers a face, which comes with the package.
     --with runs/occluder-final --out faces128.safetensors
 
 It is trained on covered and free frames alike, at one learning rate for as long
-as there is time; a second, short training lowers the rate to zero. `occluder_validation.jsonl` says
-the intersection over union on people that it has not seen, with and without a
-free crop to compare with, and the share of free frames in which it finds
-something.
+as there is time; a second, short training lowers the rate to zero.
+`occluder_validation.jsonl` says the intersection over union on people that it
+has not seen, with and without a free crop to compare with, and the share of
+free frames in which it finds something.
 """
 
 from diffmvr_jax.config import (
