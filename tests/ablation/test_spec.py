@@ -10,7 +10,9 @@ from diffmvr_jax.errors import InputError
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-@pytest.mark.parametrize("name", ["ablation_guidance", "ablation_loss"])
+@pytest.mark.parametrize(
+  "name", ["ablation_anchor", "ablation_guidance", "ablation_loss"]
+)
 def test_the_shipped_sweeps_load(name):
   sweep = load_sweep(CONFIGS / f"{name}.py", ["seeds=0,5"])
   assert sweep.seeds == (0, 5)
