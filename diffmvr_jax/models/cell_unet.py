@@ -17,15 +17,23 @@ from diffmvr_jax.models.warping import enlarge
 
 
 class Residual(nn.Module):
-  """Two 3×3 convolutions beside a shortcut; starts as the shortcut."""
+  """Two 3×3 convolutions beside a shortcut; starts as the shortcut.
+
+  Attributes:
+    channels: features that come in and go out.
+    dtype: type that it computes in.
+    normed: whether features are scaled to unit size first, which trains faster.
+  """
 
   channels: int
   dtype: Dtype = jnp.float32
+  normed: bool = False
 
   @nn.compact
   def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
     """Returns features of the same shape."""
-    hidden = convolution(self.channels, 3, self.dtype, name="conv1")(nn.silu(x))
+    y = nn.RMSNorm(dtype=self.dtype, name="norm")(x) if self.normed else x
+    hidden = convolution(self.channels, 3, self.dtype, name="conv1")(nn.silu(y))
     start = nn.initializers.zeros
     return x + convolution(
       self.channels, 3, self.dtype, name="conv2", kernel_init=start
@@ -39,11 +47,13 @@ class CellUNet(nn.Module):
     channels: width of each level, the finest first.
     blocks: residual blocks of each level on the way down.
     dtype: type that it computes in.
+    normed: see `Residual`.
   """
 
   channels: Sequence[int]
   blocks: Sequence[int]
   dtype: Dtype = jnp.float32
+  normed: bool = False
 
   @nn.compact
   def __call__(self, x: Float[Array, "n i j c"]) -> Float[Array, "n i j d"]:
@@ -59,11 +69,15 @@ class CellUNet(nn.Module):
           width, (2, 2), strides=2, dtype=self.dtype, name=f"down_{level}"
         )(x)
       for i in range(blocks):
-        x = Residual(width, self.dtype, name=f"down_{level}_{i}")(x)
+        x = Residual(width, self.dtype, self.normed, name=f"down_{level}_{i}")(
+          x
+        )
     for level in reversed(range(len(channels) - 1)):
       x = convolution(channels[level], 1, self.dtype, name=f"up_{level}")(x)
       x = skips.pop() + enlarge(x, 2)
-      x = Residual(channels[level], self.dtype, name=f"up_{level}_0")(x)
+      x = Residual(
+        channels[level], self.dtype, self.normed, name=f"up_{level}_0"
+      )(x)
     return nn.silu(x)
 
 

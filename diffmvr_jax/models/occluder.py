@@ -53,7 +53,9 @@ class Occluder(nn.Module):
     )
     seen = jnp.concatenate([crop, apart], -1)
     cell = config.cell
-    cells = CellUNet(config.channels, config.blocks, self.dtype, name="coarse")(
+    cells = CellUNet(
+      config.channels, config.blocks, self.dtype, normed=True, name="coarse"
+    )(
       jnp.concatenate(
         [space_to_depth(seen, cell), known[:, ::cell, ::cell]], -1
       )
@@ -63,7 +65,9 @@ class Occluder(nn.Module):
       jnp.concatenate([space_to_depth(seen, 2), enlarge(told, cell // 2)], -1)
     )
     for i in range(config.fine_blocks):
-      x = Residual(config.fine_channels, self.dtype, name=f"fine_{i}")(x)
+      x = Residual(
+        config.fine_channels, self.dtype, normed=True, name=f"fine_{i}"
+      )(x)
     fine = convolution(4, 1, jnp.float32, name="fine_out")(nn.silu(x))
     rough = convolution(cell**2, 1, jnp.float32, name="rough")(cells)
     return depth_to_space(fine, 2) + depth_to_space(rough, cell)

@@ -70,9 +70,9 @@ class Painter(nn.Module):
       ],
       -1,
     )
-    cells = CellUNet(config.channels, config.blocks, self.dtype, name="coarse")(
-      space_to_depth(seen, config.cell)
-    )
+    cells = CellUNet(
+      config.channels, config.blocks, self.dtype, normed=True, name="coarse"
+    )(space_to_depth(seen, config.cell))
     told = convolution(config.features, 1, self.dtype, name="tell")(cells)
     x = convolution(config.fine_channels, 1, self.dtype, name="fine_in")(
       jnp.concatenate(
@@ -80,7 +80,9 @@ class Painter(nn.Module):
       )
     )
     for i in range(config.fine_blocks):
-      x = Residual(config.fine_channels, self.dtype, name=f"fine_{i}")(x)
+      x = Residual(
+        config.fine_channels, self.dtype, normed=True, name=f"fine_{i}"
+      )(x)
     start = nn.initializers.zeros
     fine = convolution(
       3 * 4, 1, jnp.float32, name="fine_out", kernel_init=start
