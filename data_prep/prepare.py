@@ -36,6 +36,7 @@ from data_prep.occlusion.paste import Occlusion, OcclusionConfig
 from data_prep.occlusion.shapes import Skin
 from data_prep.occlusion.sprites import SpriteOcclusion
 from diffmvr_jax.data.record_codec import FrameRecord
+from diffmvr_jax.media.ahead import ahead
 
 # A mask that covers a smaller share of the face counts as empty.
 MIN_OCCLUSION = 0.005
@@ -146,6 +147,7 @@ def prepare(
   lookahead: int = LOOKAHEAD,
   aligned: Aligned = "sources",
   flow_prior: FlowPrior | None = None,
+  overlap: bool = False,
 ) -> Iterator[FrameRecord | SkippedFrame]:
   """Yields the records of a clip, frame by frame.
 
@@ -160,6 +162,8 @@ def prepare(
       the occluder stay open as well.
     aligned: how much of the aligned guidance the records hold.
     flow_prior: how faces move, which helps to propagate; None if unknown.
+    overlap: whether frames are read, and faces and occluders found in them, in
+      a thread that works a frame ahead.
 
   Yields:
     Every frame of the clip, in order: its record, or why it has none.
@@ -177,6 +181,8 @@ def prepare(
     ((frame, mask), find_one_face(frame.image, frame.index))
     for frame, mask in masked
   )
+  if overlap:
+    observed = ahead(observed)
   for (frame, mask), tracked in track(observed, size, lookahead):
     if tracked is None:
       yield SkippedFrame(

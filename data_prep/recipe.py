@@ -81,6 +81,7 @@ class Recipe:
       `data_prep.faces.aligned`.
     flow_prior: name of a prior of how faces move, which helps to propagate, as
       `open_flow_prior` takes it.
+    overlap: whether faces are found in a thread of their own, see `prepare`.
   """
 
   size: int
@@ -96,6 +97,7 @@ class Recipe:
   seed: int = 0
   aligned: Aligned = "sources"
   flow_prior: str = "faces"
+  overlap: bool = False
 
   def check_detectors(self, sources: Iterable[VideoSource]) -> None:
     """Opens the detectors once, so that errors come before any work.
@@ -288,6 +290,7 @@ class Recipe:
       lookahead=self.lookahead,
       aligned=self.aligned,
       flow_prior=self._load_flow_prior(),
+      overlap=self.overlap,
     ):
       if isinstance(item, FrameRecord):
         faces += 1

@@ -77,6 +77,41 @@ class FrameRecord:
   source_known: tuple[np.ndarray | None, ...] | None = None
 
 
+def blank_record(size: int) -> FrameRecord:
+  """Returns a black frame that is covered, with all of its guidance.
+
+  Args:
+    size: side of the crop, in pixels.
+  """
+  image, mask = np.zeros((size, size, 3), np.uint8), np.zeros((size, size))
+  mask = mask.astype(np.uint8)
+  mask[size // 4 : size // 2, size // 4 : size // 2] = 1
+  count, side = SOURCES_PER_FRAME, size // 2
+  return FrameRecord(
+    video_id="blank",
+    frame_index=0,
+    fps=Fraction(25),
+    time=Fraction(0),
+    image=image,
+    target=None,
+    mask=mask,
+    symmetric=image,
+    symmetric_mask=mask,
+    symmetric_valid=False,
+    past_index=-1,
+    crop_transform=np.eye(2, 3, dtype=np.float32),
+    landmarks=np.zeros((0, 2), np.float32),
+    source_path="",
+    source_sha256="",
+    propagated=image,
+    propagated_confidence=255 * (1 - mask),
+    source_index=np.full(count, -1, np.int64),
+    source_flow=np.zeros((count, side, side, 2), np.float16),
+    source_images=(None,) * count,
+    source_known=(None,) * count,
+  )
+
+
 def encode_frame(record: FrameRecord) -> bytes:
   """Serialises a frame as a `tf.train.Example`; masks as PNG, images JPEG."""
   example = tf_example.Example()

@@ -238,13 +238,13 @@ class CropRestorer:
       self._schedule,
       observed({"past": None} | seen),
       key=jax.random.key(seed),
-      frame_index=jnp.asarray(frame_index[filled], jnp.int32)[None],
+      frame_index=jnp.asarray(frame_index[None, filled], jnp.int32),
       past=past,
       previous=None if previous is None else jnp.asarray(previous[place]),
       region=self._region(place, window["mask"].shape[1]),
     )
     whole = window["frame"].copy()
-    whole[:, *place] = restored[0, :count]
+    whole[:, *place] = np.asarray(restored)[0, :count]
     return whole
 
   def confidence(self, window: Window) -> None:
@@ -264,7 +264,7 @@ class CropRestorer:
           "have it; export them again"
         )
     return {
-      name: jnp.asarray(window[name][filled])[None] for name in self._names
+      name: jnp.asarray(window[name][None, filled]) for name in self._names
     }
 
   def _place(self, masks: np.ndarray) -> tuple[slice, slice]:

@@ -75,17 +75,23 @@ def paste(
   Returns:
     (h, w, 3) uint8.
   """
-  if not alpha.any():
+  left, top, width, height = cv2.boundingRect((alpha > 0).astype(np.uint8))
+  if not width:
     return source
-  height, width = source.shape[:2]
+  part = np.s_[top : top + height, left : left + width]
+  # The map from the part's pixels: the part's corner comes first.
+  to_crop = transform.astype(np.float64)
+  to_crop[:, 2] += to_crop[:, :2] @ (left, top)
   placed = cv2.warpAffine(
     crop,
-    transform,
+    to_crop,
     (width, height),
     flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
     borderMode=cv2.BORDER_REPLICATE,
   )
-  return composite(source, placed, alpha)
+  pasted = source.copy()
+  pasted[part] = composite(source[part], placed, alpha[part])
+  return pasted
 
 
 def placed_mask(

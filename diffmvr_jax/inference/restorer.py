@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from diffmvr_jax import __version__, pretrained
-from diffmvr_jax.data.record_codec import FrameRecord
+from diffmvr_jax.data.record_codec import FrameRecord, blank_record
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.crop_filling import CropFiller
 from diffmvr_jax.inference.crop_restorer import CropRestorer
@@ -242,6 +242,73 @@ class Restorer:
     for done in self._restored(clip, 1 / clip.fps, options, masks):
       yield done.image
 
+  def observe(
+    self,
+    frames: Iterable[TimedFrame],
+    time_base: Fraction,
+    *,
+    fps: float = 25.0,
+  ) -> Iterator[SourceFrame]:
+    """Finds the face of each frame, what covers it, and what is known of it.
+
+    This is the first half of `stream`, and `fill` is the second one, so that
+    both can work at the same time. Faces are found in a thread of their own.
+
+    Args:
+      frames: frames of one size, as they come.
+      time_base: seconds per unit of their timestamps.
+      fps: frames per second.
+
+    Yields:
+      Every frame, in order.
+
+    Raises:
+      InputError: a detector's model is missing.
+    """
+    from data_prep.clip import Frame
+    from data_prep.sources import array_clip
+
+    def timed() -> Iterator[Frame]:
+      for index, frame in enumerate(frames):
+        yield Frame(frame.image, index, frame.pts * time_base)
+
+    clip = dataclasses.replace(array_clip([], Fraction(fps)), frames=timed)
+    recipe = dataclasses.replace(self._recipe, overlap=True)
+    return self._observed(recipe, clip, time_base)
+
+  def fill(
+    self,
+    observed: Iterable[SourceFrame],
+    options: StreamOptions | None = None,
+  ) -> Iterator[RestoredFrame]:
+    """Restores what `observe` yields.
+
+    Args:
+      observed: frames in order.
+      options: None means the defaults.
+
+    Yields:
+      Every frame, in order.
+    """
+    return restore_stream(self._filler, observed, options)
+
+  def get_ready(self) -> None:
+    """Does what would make the first frames of a stream wait.
+
+    The detectors are opened once, and what `fill` needs for single frames is
+    compiled.
+
+    Raises:
+      InputError: a detector's model is missing or damaged.
+    """
+    self._recipe.check_detectors([Path("stream")])
+    if self._occluder is not None:
+      self._occluder.compile()
+    record = blank_record(self._filler.crop_size)
+    blank = SourceFrame(record.image, 0, record)
+    for _ in self.fill([blank], StreamOptions(latency=0)):
+      pass
+
   def video(
     self,
     source: Source,
@@ -311,9 +378,7 @@ class Restorer:
   ) -> Generator[RestoredFrame, None, None]:
     options = options or StreamOptions()
     if self._region == "face":
-      occluder = None if self._occluder is None else self._occluder.start()
-      observed = self._recipe.frames_and_records(clip, masks, occluder)
-      frames = _source_frames(observed, time_base)
+      frames = self._observed(self._recipe, clip, time_base, masks)
       return restore_stream(self._filler, frames, options)
     masked = (
       (SourceFrame(frame.image, int(frame.time / time_base), None), mask)
@@ -322,6 +387,17 @@ class Restorer:
     return clear_frames(
       masked, softness=options.softness, with_spread=options.samples > 1
     )
+
+  def _observed(
+    self,
+    recipe: "Recipe",
+    clip: "Clip",
+    time_base: Fraction,
+    masks: Iterable[np.ndarray] | None = None,
+  ) -> Iterator[SourceFrame]:
+    occluder = None if self._occluder is None else self._occluder.start()
+    found = recipe.frames_and_records(clip, masks, occluder)
+    return _source_frames(found, time_base)
 
 
 def _detector_name(

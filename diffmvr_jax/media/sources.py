@@ -29,6 +29,7 @@ from diffmvr_jax.media.video import TimedFrame, VideoInfo
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 # So many frames of a live source may wait; then the oldest one is dropped.
 _LIVE_QUEUE = 8
+_SILENCE = 10.0  # seconds after which a live source has broken off
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _CAMERAS = {
   "linux": ("v4l2", "/dev/video{}"),
@@ -238,7 +239,7 @@ class _LiveQueue:
 
 def _live(name: str, address: str, form: str | None) -> Source:
   try:
-    container = av.open(address, format=form)
+    container = av.open(address, format=form, timeout=_SILENCE)
     stream = container.streams.video[0]
     frames = video.decoded(container, stream)
     first = next(frames)
@@ -271,8 +272,11 @@ def _live(name: str, address: str, form: str | None) -> Source:
 
   def received() -> Iterator[TimedFrame]:
     threading.Thread(target=receive, daemon=True).start()
-    with _calling_on_interrupt(queue.close):
-      yield from queue
+    try:
+      with _calling_on_interrupt(queue.close):
+        yield from queue
+    finally:
+      queue.close()
 
   source.frames = received()
   return source

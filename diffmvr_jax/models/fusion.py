@@ -152,12 +152,20 @@ def look(
 
   Elsewhere they are the propagated image.
   """
-  raw = jnp.concatenate([seen.sources, seen.known], -1)
-  flat = raw.reshape(-1, *raw.shape[2:])
-  warped = warp(flat, flow.reshape(-1, *flow.shape[2:])).reshape(raw.shape)
-  known = (warped[..., 3:] > 0.99) * seen.valid[:, :, None, None, None]
-  images = jnp.where(known > 0, warped[..., :3], seen.propagated[:, None])
-  return images, jnp.moveaxis(known[..., 0], 1, -1)
+
+  def one(of_source: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+    picture, there, way, valid = of_source
+    warped = warp(jnp.concatenate([picture, there], -1), way)
+    known = (warped[..., 3:] > 0.99) * valid[:, None, None, None]
+    return jnp.where(known > 0, warped[..., :3], seen.propagated), known
+
+  # One source at a time. All at once, XLA's CPU backend would compute the
+  # interpolation anew wherever a pixel of the result is used.
+  given = seen.sources, seen.known, flow, seen.valid
+  images, known = jax.lax.map(
+    one, jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), given)
+  )
+  return jnp.moveaxis(images, 0, 1), jnp.moveaxis(known[..., 0], 0, -1)
 
 
 def mismatch(
