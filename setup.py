@@ -9,6 +9,14 @@ DATA_PREP = ["mediapipe>=1.2.2"]
 YOLO = ["ultralytics>=8.4.190"]
 # The photograph of a face that the demo sets in motion.
 DEMO = ["scikit-image>=0.26"]
+# The page to watch a stream on.
+LIVE = [
+  *DATA_PREP,
+  "fastapi>=0.165",
+  "prometheus-client>=0.26",
+  "uvicorn>=0.54",
+  "websockets>=17.4",
+]
 # For prompts, and for weights that are pickles; safetensors need neither.
 CONVERT = ["torch>=2.13", "transformers>=5.23"]
 
@@ -25,6 +33,7 @@ setup(
   ),
   package_data={
     "diffmvr_jax.evaluation": ["report.html"],
+    "diffmvr_jax.live": ["page/*"],
     "diffmvr_jax.pretrained": ["*.safetensors"],
     "data_prep.portraits": ["triangles.npy"],
     "launch": ["astronaut_mesh.npy"],
@@ -60,11 +69,15 @@ setup(
     "convert": CONVERT,
     "demo": DEMO,
     "data-prep": DATA_PREP,
+    "live": LIVE,
+    # Passes the restored stream on as a camera of the machine.
+    "virtual-camera": ["pyvirtualcam>=0.15"],
     "yolo": YOLO,
     "test": [
       *CONVERT,
       *DATA_PREP,
       *DEMO,
+      *LIVE,
       *YOLO,
       "beartype>=0.23.1",
       # FVD's, LPIPS's and FID's networks, to compare ours with.
@@ -75,6 +88,9 @@ setup(
       # Makes a network that stands in for SFace.
       "onnx>=1.23.2",
       "diffusers>=0.42.1",
+      # Asks the live server, and opens its page in Chromium.
+      "httpx>=0.28.1",
+      "playwright>=1.65",
       "import-linter>=2.17",
       "pyright[nodejs]>=1.1.414",
       "pytest>=9.2",

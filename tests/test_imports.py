@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
-COMMANDS = ("train", "restore", "evaluate", "sweep", "convert", "encode")
+COMMANDS = (
+  *("train", "restore", "evaluate", "sweep", "convert", "encode"),
+  "live.__main__",
+)
 # Not PyTorch, which tensorboardX imports where it is installed.
 LAZY = ("data_prep", "mediapipe", "transformers", "ultralytics")
 

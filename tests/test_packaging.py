@@ -31,6 +31,7 @@ def test_models_and_configurations_are_in_the_wheel(built):
     *pretrained.FOLDER.glob("*.safetensors"),
     *(ROOT / "configs").glob("*.py"),
     ROOT / "diffmvr_jax" / "evaluation" / "report.html",
+    *(ROOT / "diffmvr_jax" / "live" / "page").iterdir(),
     ROOT / "data_prep" / "portraits" / "triangles.npy",
     ROOT / "launch" / "astronaut_mesh.npy",
   ]

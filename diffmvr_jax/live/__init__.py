@@ -1,0 +1,1 @@
+"""Restoration as it is filmed, and a page to watch it on."""

@@ -1,0 +1,157 @@
+r"""Restores a stream as it is filmed, and shows it on a page.
+
+  python -m diffmvr_jax.live [--source camera:0|rtsp://…|FILE|browser]
+
+Open the address that it prints. The page shows the source and its restoration
+side by side. What is restored is outlined, because it is an estimate. Videos
+can be dropped onto the page, or sent to POST /restore.
+
+Only this machine is answered, unless another --host is given: then whoever
+has the token that is printed. Nothing is stored unless it is recorded.
+"""
+
+import argparse
+import secrets
+import socket
+import sys
+from pathlib import Path
+
+from diffmvr_jax.errors import InputError, run_command
+from diffmvr_jax.inference.restorer import Restorer
+from diffmvr_jax.live.guard import is_loopback
+from diffmvr_jax.live.sources import BROWSER, choices
+from diffmvr_jax.pretrained import DEFAULT, PREFIX
+from diffmvr_jax.runtime.compiled import keep_programs
+from diffmvr_jax.terminal import add_verbose_option
+
+_LARGEST_PICTURE = 4 * 2**20  # bytes of a frame of the browser's camera
+
+
+def main(argv: list[str]) -> None:
+  """Parses the arguments, and serves until Ctrl-C."""
+  args = _parser().parse_args(argv)
+  try:
+    import uvicorn
+
+    from diffmvr_jax.live.encoder import Reopened, opener
+    from diffmvr_jax.live.server import make_app
+    from diffmvr_jax.live.session import Session
+    from diffmvr_jax.live.uploads import Uploads
+  except ImportError as error:
+    raise InputError(
+      f"{error.name} is missing; pip install 'diffmvr-jax[live]'"
+    ) from error
+  out = None if args.out is None else Reopened(opener(args.out))
+  names = args.source or [BROWSER]
+  _refuse_misfits(args, names)
+  listener = _listen(args.host, args.port)
+  token = None if is_loopback(args.host) else secrets.token_urlsafe(24)
+  keep_programs()
+  _say("getting ready …")
+  finding = {"models": args.models, "face": args.face}
+  finding["occluder"] = args.occluder
+  live = Restorer.from_checkpoint(args.checkpoint, lookahead=0, **finding)
+  live.get_ready()
+  whole = Restorer.from_checkpoint(args.checkpoint, **finding)
+  session = Session(live, choices(names), out)
+  uploads = Uploads(whole, session.meter, args.max_upload * 2**20)
+  config = uvicorn.Config(
+    make_app(session, uploads, token),
+    log_level="warning",
+    access_log=False,
+    server_header=False,
+    ws_max_size=_LARGEST_PICTURE,
+    timeout_graceful_shutdown=3,
+    ssl_certfile=args.certificate,
+    ssl_keyfile=args.key,
+  )
+  _say(f"open {_address(args, listener, token)} — Ctrl-C ends it")
+  uvicorn.Server(config).run(sockets=[listener])
+
+
+def _refuse_misfits(args: argparse.Namespace, names: list[str]) -> None:
+  if (args.certificate is None) != (args.key is None):
+    raise InputError("--certificate and --key belong together")
+  for path in (args.certificate, args.key):
+    if path is not None and not path.is_file():
+      raise InputError(f"{path}: no such file")
+  for name in names:
+    is_file = name != BROWSER and ":" not in name
+    if is_file and not Path(name).exists():
+      raise InputError(f"{name}: no such file")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+  family = socket.AF_INET6 if ":" in host else socket.AF_INET
+  listener = socket.socket(family)
+  listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+  try:
+    listener.bind((host, port))
+  except OSError as error:
+    raise InputError(
+      f"--host {host} --port {port}: cannot listen there ({error.strerror})"
+    ) from error
+  return listener
+
+
+def _address(
+  args: argparse.Namespace, listener: socket.socket, token: str | None
+) -> str:
+  scheme = "http" if args.certificate is None else "https"
+  host = f"[{args.host}]" if ":" in args.host else args.host
+  if host == "0.0.0.0":
+    host = socket.gethostname()
+  # What follows # is not sent, so that it is in nobody's log.
+  secret = "" if token is None else f"#token={token}"
+  return f"{scheme}://{host}:{listener.getsockname()[1]}/{secret}"
+
+
+def _say(line: str) -> None:
+  print(line, file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    prog="python -m diffmvr_jax.live",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  parser.add_argument(
+    "--source",
+    action="append",
+    help="browser (the default), camera:0, rtsp://…, or a video file, which is "
+    "played again and again; give it several times to choose on the page",
+  )
+  parser.add_argument(
+    "--checkpoint",
+    default=f"{PREFIX}{DEFAULT}",
+    metavar="DIR|pretrained:NAME",
+    help=f"the model ({PREFIX}{DEFAULT})",
+  )
+  parser.add_argument("--host", default="127.0.0.1", help="(127.0.0.1)")
+  parser.add_argument("--port", type=int, default=8000, help="(8000)")
+  parser.add_argument("--certificate", type=Path, help="for https: PEM file")
+  parser.add_argument("--key", type=Path, help="for https: PEM file")
+  parser.add_argument(
+    "--out",
+    metavar="rtsp://…|virtual-camera",
+    help="where the restored stream is passed on to",
+  )
+  parser.add_argument(
+    "--max-upload", type=int, default=512, help="MiB of a video (512)"
+  )
+  parser.add_argument(
+    "--face", default="mediapipe", help="or yolo:WEIGHTS.pt[#CLASS][@SCORE]"
+  )
+  parser.add_argument(
+    "--occluder",
+    help="learned, mediapipe (hands), or yolo:WEIGHTS.pt[#CLASS][@SCORE]; the "
+    "default is learned if the model has such a network, else mediapipe",
+  )
+  parser.add_argument("--models", help="folder of MediaPipe's .task files")
+  add_verbose_option(parser)
+  return parser
+
+
+if __name__ == "__main__":
+  run_command(main)
