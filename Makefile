@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: compile-check demo demo-train drill test test-hostile test-meshes test-parity peak-memory lint clean
+.PHONY: compile-check demo demo-train drill soak test test-hostile test-meshes test-parity peak-memory lint clean
 
 # The model that comes with the package restores a real face and drawn ones.
 demo: $(VENV)/.demo
@@ -15,6 +15,11 @@ demo-train: $(VENV)/.demo
 # Twenty kills of a training run; nothing may be lost. A quarter of an hour.
 drill: $(VENV)/.demo
 	$(BIN)/python -m launch.drill --out runs/drill
+
+# The live server under bad luck; nothing may grow. An hour, or SECONDS.
+SECONDS ?= 3600
+soak: $(VENV)/.test
+	$(BIN)/python -m launch.soak --seconds $(SECONDS) --out runs/soak
 
 test: lint $(VENV)/tfds/.done $(VENV)/libtpu/.done $(VENV)/cuda/.done
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
