@@ -60,9 +60,6 @@ class ClipMetrics:
   Args:
     networks: networks of metrics; metrics without one are left out.
 
-  Attributes:
-    measurements: what the frames so far amount to.
-
   Example:
     >>> metrics = ClipMetrics()
     >>> black = np.zeros((2, 16, 16, 3), np.uint8)
@@ -75,7 +72,34 @@ class ClipMetrics:
     self._networks = networks
     self._last_frame: tuple[np.ndarray, ...] | None = None
     self._incomplete_video: tuple[np.ndarray, ...] | None = None
-    self.measurements = Measurements()
+    self._sums = Measurements()
+    self._every_frame: list[float] = []  # SSIM, covered or not
+    self._printed = 1.0  # TC with the printed divisor, by TC with the true one
+
+  @property
+  def measurements(self) -> Measurements:
+    """What the frames so far amount to, also as one video of many.
+
+    The paper averages over videos, however long: `ssim_paper`, `tc_paper` and
+    `fid_paper` are this video's value, of weight 1.
+    """
+    means = {}
+    for source, name, factor in (
+      ("fid", "fid_paper", 1.0),
+      ("tc", "tc_paper", self._printed),
+      ("tc_target", "tc_paper_target", self._printed),
+    ):
+      result = self._sums.by_metric.get(source)
+      if result is not None and np.isfinite(value := result.value):
+        means[name] = WeightedMean(
+          total=factor * value, weight=1.0, frames=result.frames
+        )
+    if self._every_frame:
+      count = len(self._every_frame)
+      means["ssim_paper"] = WeightedMean(
+        total=sum(self._every_frame) / count, weight=1.0, frames=count
+      )
+    return self._sums + Measurements(by_metric=means)
 
   def add_frames(
     self, restored: np.ndarray, target: np.ndarray, mask: np.ndarray
@@ -87,6 +111,7 @@ class ClipMetrics:
       target: (n, h, w, 3) uint8.
       mask: (n, h, w, 1) uint8, 1 on the occlusion.
     """
+    self._printed = with_printed_divisor(1.0, *mask.shape[1:3])
     for start in range(0, len(mask), _CHUNK):
       part = slice(start, start + _CHUNK)
       arrays = (restored[part], target[part], mask[part])
@@ -97,12 +122,12 @@ class ClipMetrics:
 
   def _add(self, results: Mapping[str, WeightedMean | FeatureMoments]) -> None:
     # All frames are of one video, which counts once.
-    known = self.measurements.by_metric.keys()
+    known = self._sums.by_metric.keys()
     results = {
       name: dataclasses.replace(result, videos=0) if name in known else result
       for name, result in results.items()
     }
-    self.measurements = self.measurements + Measurements(by_metric=results)
+    self._sums = self._sums + Measurements(by_metric=results)
 
   def _add_means(self, values: Mapping[str, np.ndarray]) -> None:
     """Adds values of frames; those that are not finite do not count."""
@@ -121,6 +146,7 @@ class ClipMetrics:
     self, restored: np.ndarray, target: np.ndarray, mask: np.ndarray
   ) -> None:
     """Compares the frames in which something is covered."""
+    self._compare_uncovered(restored, target, mask)
     covered = np.flatnonzero(mask.any((1, 2, 3)))
     count = len(covered)
     if not count:
@@ -131,12 +157,27 @@ class ClipMetrics:
       *(jnp.asarray(x[filled]) for x in (restored, target, mask))
     )
     self._add_means({k: np.asarray(v)[:count] for k, v in similarity.items()})
+    self._every_frame += np.asarray(similarity["ssim"])[:count].tolist()
     restored, target, mask = restored[covered], target[covered], mask[covered]
     for compare in (self._networks.lpips, self._networks.faces):
       if compare is not None:
         self._add_means(compare(restored, target, mask))
     if self._networks.inception is not None:
       self._measure_fid(self._networks.inception, restored, target, mask)
+
+  def _compare_uncovered(
+    self, restored: np.ndarray, target: np.ndarray, mask: np.ndarray
+  ) -> None:
+    """SSIM of the frames in which nothing is covered."""
+    apart = (restored != target).any((1, 2, 3))
+    free = ~mask.any((1, 2, 3))
+    self._every_frame += [1.0] * int((free & ~apart).sum())
+    changed = np.flatnonzero(free & apart)
+    if len(changed):
+      filled = np.resize(changed, _CHUNK)
+      arrays = (jnp.asarray(x[filled]) for x in (restored, target, mask))
+      similarity = _similarity(*arrays)["ssim"]
+      self._every_frame += np.asarray(similarity)[: len(changed)].tolist()
 
   def _measure_fid(
     self,
@@ -213,7 +254,7 @@ def _motion(
     flow: (n − 1, h, w, 2) optical flow of the truth.
     visible: (n − 1, h, w, 1), 1 where the flow is known.
   """
-  pairs, height, width = len(mask) - 1, *mask.shape[1:3]
+  pairs = len(mask) - 1
   covered = np.maximum(mask[1:], mask[:-1])  # in either frame of a pair
   pixels, frames = int(covered.sum()), int(covered.any((1, 2, 3)).sum())
   means = {}
@@ -226,8 +267,6 @@ def _motion(
 
   tc = float(_temporal(clip))
   add("tc", tc * pairs, pairs, pairs)
-  printed = with_printed_divisor(tc, height, width)
-  add("tc_paper", printed * pairs, pairs, pairs)
   error, weight = _warping(clip, flow, visible)
   add("warp", float(error), float(weight), pairs)
   if pixels:

@@ -52,11 +52,19 @@ _WHOLE = {
     "mean squared difference of adjacent frames, which are in [0, 1], summed "
     "over colours. A value below the truth's is stiller than the truth",
   ),
+  "ssim_paper": Definition(
+    title="SSIM as in the paper",
+    digits=4,
+    larger_is_better=True,
+    text="the same similarity, mean over all frames of a video, also those in "
+    "which nothing is covered, then over videos (appendix E)",
+  ),
   "tc_paper": Definition(
     title="TC as printed",
     digits=7,
     larger_is_better=False,
-    text="Eq. (E.3) with the printed divisor 512² · 255²",
+    text="Eq. (E.3) with the printed divisor 512² · 255², of each video, then "
+    "the mean over videos",
   ),
   "warp": Definition(
     title="warping error",
@@ -79,6 +87,14 @@ _WHOLE = {
     larger_is_better=False,
     text=f"{_FRECHET} frames in which something is covered: Inception v3's "
     "last pooling, 2048 wide, as pytorch-fid has it",
+  ),
+  "fid_paper": Definition(
+    title="FID as in the paper",
+    digits=2,
+    larger_is_better=False,
+    text=f"{_FRECHET} frames of one video in which something is covered, as "
+    "FID; the mean over videos (appendix E). A video has fewer frames than "
+    "features, which raises the value",
   ),
   "fvd": Definition(
     title="FVD",

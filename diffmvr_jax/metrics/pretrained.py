@@ -72,7 +72,7 @@ def load_networks(
   return LoadedNetworks(
     networks=MetricNetworks(
       lpips=load_lpips(*files["lpips"]) if "lpips" in files else None,
-      inception=load_inception(*files["fid"]) if "fid" in files else None,
+      inception=_load_inception(files),
       i3d=load_i3d(*files["fvd"]) if "fvd" in files else None,
       faces=_load_faces(files),
     ),
@@ -82,6 +82,13 @@ def load_networks(
     },
     missing=found.missing,
   )
+
+
+def _load_inception(files: Mapping[str, list[Path]]) -> Embed | None:
+  for metric in ("fid", "fid_paper"):
+    if metric in files:
+      return load_inception(*files[metric])
+  return None
 
 
 def _load_faces(files: Mapping[str, list[Path]]) -> Compare | None:

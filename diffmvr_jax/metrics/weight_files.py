@@ -75,6 +75,7 @@ LANDMARKS = WeightFile(
 NEEDED_BY = {
   "lpips": (ALEXNET, LPIPS),
   "fid": (INCEPTION,),
+  "fid_paper": (INCEPTION,),
   "fvd": (I3D,),
   "identity": (SFACE, LANDMARKS),
   "landmarks": (LANDMARKS,),

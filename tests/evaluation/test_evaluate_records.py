@@ -19,7 +19,7 @@ from diffmvr_jax.inference.baselines import BASELINES
 from diffmvr_jax.metrics.definitions import DEFINITIONS
 from tests.evaluation.write_video import write_video
 
-WITHOUT_NETWORKS = {"psnr", "ssim", "tc", "tc_paper", "warp"}
+WITHOUT_NETWORKS = {"psnr", "ssim", "ssim_paper", "tc", "tc_paper", "warp"}
 
 
 @pytest.fixture(scope="module")

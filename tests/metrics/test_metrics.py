@@ -8,7 +8,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from diffmvr_jax.evaluation.summary import verdict
 from diffmvr_jax.media.video import read_frames
-from diffmvr_jax.metrics.clip_metrics import ClipMetrics
+from diffmvr_jax.metrics.accumulators import Measurements
+from diffmvr_jax.metrics.clip_metrics import ClipMetrics, MetricNetworks
 from diffmvr_jax.metrics.flow import backward_flow
 from diffmvr_jax.metrics.similarity import psnr, ssim
 from diffmvr_jax.metrics.temporal import (
@@ -208,3 +209,28 @@ def test_verdict_names_what_is_not_beaten():
     "SSIM in mask: model beats good.",
     "TC in mask: model does not beat good.",
   ]
+
+
+def test_the_papers_averages_are_over_videos():
+  """However long a video is; and SSIM is over frames without a mask as well."""
+  rng = np.random.default_rng(1)
+  parts = []
+  for frames in (3, 7):
+    target = rng.integers(0, 256, (frames, 16, 16, 3), np.uint8)
+    restored = rng.integers(0, 256, target.shape, np.uint8)
+    mask = np.ones((frames, 16, 16, 1), np.uint8)
+    mask[0] = 0
+    restored[0] = target[0]
+    networks = MetricNetworks(inception=lambda x: np.stack(x)[:, 0, :4, 0])
+    metrics = ClipMetrics(networks)
+    metrics.add_frames(restored, target, mask)
+    parts.append(metrics.measurements)
+  together = sum(parts, Measurements())
+  first, second = (part.values() for part in parts)
+  for paper, own in (("fid_paper", "fid"), ("tc_paper", "tc")):
+    scale = (16 / 512) ** 2 if paper == "tc_paper" else 1
+    mean = scale * (first[own] + second[own]) / 2
+    assert together.values()[paper] == pytest.approx(mean)
+    assert together.values()[own] != pytest.approx(mean / scale, rel=1e-3)
+  ssims = [(1 + 2 * first["ssim"]) / 3, (1 + 6 * second["ssim"]) / 7]
+  assert together.values()["ssim_paper"] == pytest.approx(np.mean(ssims))
