@@ -32,7 +32,7 @@ import numpy as np
 import torch
 
 from benchmarks.torch_step import TorchProcess
-from diffmvr_jax.checkpoints.fingerprint import ENCODERS
+from diffmvr_jax.checkpoints.fingerprint import is_encoder
 from diffmvr_jax.config import Config, load_config, override
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.runtime.cpu_memory import keep_memory
@@ -168,8 +168,11 @@ class OurStep:
     stage = diffusion_stage(config, encoded=encoded)
     networks = DiffMVR.of(config).shapes(config.data.image_size)
     if encoded:  # the encoders do not run, and would only take memory
-      unused = set(ENCODERS) - set(stage.trained)
-      networks = {k: v for k, v in networks.items() if k not in unused}
+      networks = {
+        name: network
+        for name, network in networks.items()
+        if name in stage.trained or not is_encoder(name)
+      }
     shapes = expected_shapes(config, stage.batch_size, encoded=encoded)
     step = assemble(stage, networks, shapes, make_mesh(config.mesh))
     self.batch = synthetic_batch(shapes)

@@ -46,6 +46,11 @@ def _parser() -> ArgumentParser:
     "--prompt", help="of a text branch; its encoder is in the diffusers folder"
   )
   command.add_argument(
+    "--class-prompt",
+    default="",
+    help="of images that show the class alone, for prior preservation",
+  )
+  command.add_argument(
     "--set", nargs="*", default=[], metavar="KEY=VALUE", dest="overrides"
   )
   command.set_defaults(run=_import)
@@ -90,6 +95,7 @@ def _import(args: argparse.Namespace) -> Iterable[str]:
     config_file=args.config,
     overrides=args.overrides,
     prompt=args.prompt,
+    class_prompt=args.class_prompt,
   )
 
 

@@ -1,6 +1,7 @@
 """A fingerprint of frozen parameters, the same however they are sharded."""
 
 import hashlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,17 @@ from jaxtyping import Array, Shaped, UInt32
 
 from diffmvr_jax.models.diffmvr import Params
 
-ENCODERS = ("autoencoder", "clip", "scaling_factor")
+_ENCODER = re.compile("autoencoder|clip(_.*)?|scaling_factor")
+
+
+def is_encoder(network: str) -> bool:
+  """Whether a network is a frozen encoder's, by its name.
+
+  Example:
+    >>> is_encoder("clip_past")
+    True
+  """
+  return _ENCODER.fullmatch(network) is not None
 
 
 def encoder_fingerprint(params: Params) -> str:
@@ -17,7 +28,7 @@ def encoder_fingerprint(params: Params) -> str:
   Args:
     params: parameters by network, of which only the encoders' count.
   """
-  chosen = {name: params[name] for name in ENCODERS if name in params}
+  chosen = {n: params[n] for n in params if is_encoder(n)}
   digest = hashlib.sha256()
   checksums = jax.jit(lambda tree: jax.tree.map(_checksum, tree))(chosen)
   for path, value in jax.tree.leaves_with_path(checksums):

@@ -31,6 +31,7 @@ def check(config: Config) -> None:
     _check_networks(config)
     _check_channels(config)
     _check_sizes(config)
+    _check_text(config)
   if config.diffusion.beta_start > config.diffusion.beta_end:
     raise InputError("diffusion.beta_start is more than diffusion.beta_end")
   _check_anchor(config)
@@ -206,6 +207,31 @@ def _check_channels(config: Config) -> None:
     )
 
 
+def _check_text(config: Config) -> None:
+  stage, told = config.diffusion_stage, "text" in config.model.unet.branches
+  if config.model.text is not None:
+    width, context = config.model.text.width, config.model.unet.context_dim
+    if width != context:
+      raise InputError(
+        f"model.text.width={width} is not model.unet.context_dim={context}"
+      )
+  elif config.model.train_text:
+    raise InputError("model.train_text needs model.text, the tower's sizes")
+  for key, used in (
+    ("model.text", config.model.text is not None),
+    ("diffusion_stage.prior", stage.prior is not None),
+  ):
+    if used and not told:
+      raise InputError(f"{key} needs a text branch in model.unet.branches")
+  if stage.prior is not None and (
+    stage.objective != "diffusion" or config.data.encoded is not None
+  ):
+    raise InputError(
+      "diffusion_stage.prior goes with diffusion_stage.objective=diffusion "
+      "and without data.encoded"
+    )
+
+
 def _check_anchor(config: Config) -> None:
   anchored = config.diffusion.anchor != "none"
   if anchored and config.diffusion.prediction != "sample":
@@ -214,6 +240,15 @@ def _check_anchor(config: Config) -> None:
       "diffusion.prediction=sample: a network that starts at zero then "
       "predicts the anchor"
     )
+  for key, value in (
+    ("diffusion.variable", config.diffusion.variable),
+    ("sampling.start", config.sampling.start),
+  ):
+    if anchored and value == "masked":
+      raise InputError(
+        f"{key}=masked does not go with a diffusion.anchor, from which the "
+        "process starts"
+      )
   if config.model.decoding == "reference" and not anchored:
     raise InputError(
       "model.decoding=reference needs a diffusion.anchor, whose pixels it adds "
@@ -305,9 +340,6 @@ def _check_sampling(config: Config) -> None:
       "sampling.guidance needs one strength per entry of model.unet.branches, "
       + ", ".join(unet.branches)
     )
-  strengths = dict(zip(unet.branches, sampling.guidance, strict=False))
-  if strengths.get("text", 1) != 1:
-    raise InputError("sampling.guidance: the text branch's strength must be 1")
   if sampling.region == "mask" and unet.query_position:
     raise InputError(
       "sampling.region=mask does not go with model.unet.query_position: "

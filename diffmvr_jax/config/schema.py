@@ -109,7 +109,11 @@ class GuidanceConfig:
   tokens: Literal["patch", "pooled"] = "patch"
   hidden_dim: Channels = 1024
   latent_patch: Pixels = 2
-  dropout: ShareBelowOne = 0.1  # per branch, training only
+  # Per branch, training only; a dropped text becomes the empty prompt.
+  dropout: ShareBelowOne = 0.1
+  # "separate" has a CLIP tower for each branch, as appendix B reads; they
+  # differ only if they are trained.
+  towers: Literal["shared", "separate"] = "shared"
   # Guidance images that lie where the face lies: the U-Net's input gets the
   # latents of each, and a map of where they are valid.
   concat: tuple[Literal["propagated", "symmetric", "past"], ...] = ()
@@ -176,10 +180,15 @@ class ModelConfig:
   fusion: FusionConfig | None = None
   painter: PainterConfig | None = None
   occluder: OccluderConfig | None = None
-  mask_conditioning: Literal["concat", "blend"] = "concat"
+  # "none" tells the U-Net nothing of the mask, and puts nothing back.
+  mask_conditioning: Literal["concat", "blend", "none"] = "concat"
   # "reference" adds to the anchor's pixels what decoding says has changed.
   decoding: Literal["plain", "reference"] = "plain"
   train_clip: bool = False
+  # The text branch's tower, which can then be trained; None keeps only what it
+  # makes of the prompts.
+  text: ClipTextConfig | None = None
+  train_text: bool = False
   dtype: Literal["float32", "bfloat16"] = "float32"
   # What the U-Net's backward pass computes again to save memory: nothing; all
   # but the matrix products ("dots"); or every block from its input ("full").
@@ -191,7 +200,9 @@ class DiffusionConfig:
   """Forward process; β0 and β1 are those of the paper's appendix D.
 
   With an anchor it runs on what the anchor's latents lack, see
-  `diffmvr_jax.diffusion.anchor`; "none" is the paper's process.
+  `diffmvr_jax.diffusion.anchor`; "none" is the paper's process. `variable` says
+  which latents noise is added to in training: those of the truth, or, as the
+  paper prints it, those of the masked frame.
   """
 
   steps: Timesteps = 1000
@@ -200,6 +211,7 @@ class DiffusionConfig:
   prediction: Literal["epsilon", "v", "sample"] = "epsilon"
   noise_share: Share = 0.0
   anchor: Literal["none", "propagated", "fused"] = "none"
+  variable: Literal["target", "masked"] = "target"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,8 +320,21 @@ class ConsistencyConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PriorConfig:
+  """Prior preservation of DreamBooth (Ruiz et al. 2023), equation 2 there.
+
+  A window of the records at `path`, which show the class and not the subject,
+  joins each window of the subject; their loss, with the class prompt, is added
+  with the weight λ.
+  """
+
+  path: str = "data"
+  weight: NotNegative = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class DiffusionStageConfig:
-  """Last stage: U-Net, f_mlp and, if asked, the CLIP tower.
+  """Last stage: U-Net, f_mlp and, if asked, the CLIP and text towers.
 
   The objective "consistency" trains the U-Net alone, that of `init_from`.
   """
@@ -323,6 +348,7 @@ class DiffusionStageConfig:
   mask_weight: NotNegative = 1.0
   # Min-SNR weighting of L_diff; 5 is usual.
   min_snr_gamma: Positive | None = None
+  prior: PriorConfig | None = None
   optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
 
@@ -384,7 +410,9 @@ class SamplingConfig:
 
   `guidance` holds the strength of each branch, in the order of
   `model.unet.branches`; 1, or (), is what the network learned, and each other
-  value costs another run of it per step. With `start_at` below 1, a window
+  value costs another run of it per step. `start` says what sampling begins
+  with: noise, or the noised latents of the masked frame, as the paper has it.
+  With `start_at` below 1, a window
   that follows on a restored one starts from its last frame, noised so far, and
   takes this share of the steps. With an anchor, 0 steps give the anchor alone;
   if `diffusion_stage.steps` is 0 too, the model is its anchor, without U-Net,
@@ -397,6 +425,7 @@ class SamplingConfig:
   noise_share: Share = 1.0  # 1: every frame of a clip starts from one noise
   window: Frames = 16  # frames that are restored at once
   guidance: tuple[Factor, ...] = ()
+  start: Literal["noise", "masked"] = "noise"
   start_at: ShareAboveZero = 1.0
   grid: Timesteps = 50  # timesteps that "lcm" was distilled on
   region: Literal["crop", "mask"] = "crop"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from diffmvr_jax.config.schema import Config
+from diffmvr_jax.config.schema import Config, ModelConfig
 
 
 def is_guided(branches: Sequence[str]) -> bool:
@@ -29,6 +29,32 @@ def has_denoiser(config: Config) -> bool:
   return config.diffusion_stage.steps > 0 or config.sampling.steps > 0
 
 
+def clip_tower(model: ModelConfig, branch: str) -> str:
+  """Name of the CLIP tower that encodes a branch's guidance image.
+
+  Example:
+    >>> clip_tower(ModelConfig(), "past")
+    'clip'
+  """
+  images = [name for name in model.unet.branches if name != "text"]
+  if model.guidance.towers == "shared" or branch == images[0]:
+    return "clip"
+  return f"clip_{branch}"
+
+
+def clip_towers(model: ModelConfig) -> tuple[str, ...]:
+  """Names of all CLIP towers; none if f_mlp takes latents alone.
+
+  Example:
+    >>> clip_towers(ModelConfig(guidance=GuidanceConfig(towers="separate")))
+    ('clip', 'clip_past')
+  """
+  if model.guidance.encoder == "latent":
+    return ()
+  images = [name for name in model.unet.branches if name != "text"]
+  return tuple(dict.fromkeys(clip_tower(model, name) for name in images))
+
+
 def trained_networks(config: Config) -> tuple[str, ...]:
   """Names of the networks that the diffusion stage trains.
 
@@ -38,11 +64,14 @@ def trained_networks(config: Config) -> tuple[str, ...]:
   """
   if config.diffusion_stage.objective == "consistency":
     return ("unet",)
-  if not is_guided(config.model.unet.branches):
-    return ("unet",)
-  names = ("unet", "guidance")
-  has_clip = config.model.guidance.encoder != "latent"
-  return (*names, "clip") if config.model.train_clip and has_clip else names
+  names: tuple[str, ...] = ("unet",)
+  if config.model.train_text:
+    names += ("text_encoder",)
+  if is_guided(config.model.unet.branches):
+    names += ("guidance",)
+    if config.model.train_clip:
+      names += clip_towers(config.model)
+  return names
 
 
 def needed_arrays(

@@ -13,6 +13,7 @@ which is the network's own output y where every w_i is 1.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ from diffmvr_jax.diffusion.samplers import (
 )
 from diffmvr_jax.diffusion.schedule import Schedule, add_noise, predict_clean
 from diffmvr_jax.models.attention import KeysValues
-from diffmvr_jax.models.diffmvr import DiffMVR, Params
+from diffmvr_jax.models.diffmvr import PROMPTS, DiffMVR, Params
 from diffmvr_jax.models.frames import (
   flatten_frames,
   split_frames,
@@ -93,12 +94,12 @@ def past_keys_values(
     valid: False for a stand-in, where there is no past frame yet.
   """
   model = DiffMVR(config=model_config)
-  features = model.guidance_features(params, to_float(past))
+  features = model.guidance_features(params, to_float(past), "past")
   tokens = model.tokens(params, features, valid)
   return model.attended(params, "past", tokens)
 
 
-def restore_window(
+def restore_images(
   model_config: ModelConfig,
   sampling: SamplingConfig,
   params: Params,
@@ -111,8 +112,10 @@ def restore_window(
   region: Region | None = None,
   *,
   decoder: AutoencoderConfig | None = None,
-) -> UInt8[Array, "b f h w 3"]:
+) -> Float[Array, "b f h w 3"]:
   """Encodes, samples and decodes; with 0 steps the anchor alone.
+
+  The images are in [−1, 1], or a little outside, as the decoder gives them.
 
   Args:
     model_config: configuration of the networks.
@@ -134,7 +137,7 @@ def restore_window(
   frames = observation.frame.shape[1]
   if sampling.steps == 0:
     anchor_image = model.anchor_image(params, observation)
-    return split_frames(to_uint8(anchor_image), frames)
+    return split_frames(anchor_image, frames)
   encoded = model.observe(params, observation)
   conditioning = model.contextualise(params, encoded)
   context = {
@@ -160,6 +163,9 @@ def restore_window(
   noise = draw(noise_key, conditioning.masked_latents)
   timesteps = timesteps_of(sampling, schedule.alphas_cumprod.shape[0])
   start = noise
+  if sampling.start == "masked":
+    first = jnp.full(noise.shape[0], timesteps[0])
+    start = add_noise(schedule, conditioning.masked_latents, noise, first)
   if previous is not None:
     timesteps = timesteps[-max(1, round(sampling.steps * sampling.start_at)) :]
     latents = model.encode(params, to_float(previous)[None])
@@ -175,8 +181,18 @@ def restore_window(
   clean = sampler(denoise, start, key, schedule, timesteps, draw=draw)
   decode = partial(_decode, model, decoder, params)
   return split_frames(
-    to_uint8(_pixels(model, params, clean, encoded.anchor, decode)), frames
+    _pixels(model, params, clean, encoded.anchor, decode), frames
   )
+
+
+def restore_window(
+  model_config: ModelConfig,
+  sampling: SamplingConfig,
+  *inputs: Any,
+  **named: Any,
+) -> UInt8[Array, "b f h w 3"]:
+  """What `restore_images` gives, which takes the same, as pixels."""
+  return to_uint8(restore_images(model_config, sampling, *inputs, **named))
 
 
 def _from_anchor(
@@ -269,7 +285,20 @@ def _denoiser(
 def _without(
   model: DiffMVR, params: Params, conditioning: Conditioning, branch: str
 ) -> Conditioning:
-  """Returns the conditioning without the guidance of one branch."""
+  """Returns the conditioning without the guidance of one branch.
+
+  Without its text a network gets the empty prompt, as in classifier-free
+  guidance.
+  """
+  if branch == "text":
+    row = PROMPTS.index("empty")
+    prompt = model.prompts(params)[row : row + 1]
+    empty = model.attended(params, branch, prompt)
+    context = {**conditioning.context}
+    context[branch] = jax.tree.map(
+      lambda x, like: jnp.broadcast_to(x, like.shape), empty, context[branch]
+    )
+    return conditioning.replace(context=context)
   dropped = jnp.zeros_like(conditioning.valid[branch])
   valid = {**conditioning.valid, branch: dropped}
   guided = jnp.stack(list(valid.values())).any(0)[:, None, None]

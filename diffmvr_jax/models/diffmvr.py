@@ -10,7 +10,12 @@ from jaxtyping import Array, Bool, Float, Int
 from diffmvr_jax.config import Config, has_denoiser
 from diffmvr_jax.models.attention import KeysValues, keys_and_values
 from diffmvr_jax.models.frames import flatten_frames, to_float
-from diffmvr_jax.models.networks import Networks, Params, apply_network
+from diffmvr_jax.models.networks import (
+  PROMPTS,
+  Networks,
+  Params,
+  apply_network,
+)
 from diffmvr_jax.models.observation import (
   Anchor,
   Conditioning,
@@ -22,7 +27,7 @@ from diffmvr_jax.models.observation import (
 from diffmvr_jax.models.sightings import sightings_of
 from diffmvr_jax.models.warping import pooled
 
-__all__ = ["DiffMVR", "Params"]
+__all__ = ["PROMPTS", "DiffMVR", "Params"]
 
 
 class DiffMVR(Networks):
@@ -78,7 +83,7 @@ class DiffMVR(Networks):
       mask=mask[:, :: self.factor, :: self.factor],
       masked_latents=self.encode(params, masked),
       features={
-        branch: self.guidance_features(params, images[branch])
+        branch: self.guidance_features(params, images[branch], branch)
         for branch in exists
         if branch in images
       },
@@ -190,6 +195,7 @@ class DiffMVR(Networks):
     params: Params,
     encoded: Encoded,
     keep: Mapping[str, Bool[Array, " b"]] | None = None,
+    prompt: str = "prompt",
   ) -> Conditioning:
     """Turns the encodings of guidance images into context tokens, by f_mlp.
 
@@ -197,7 +203,9 @@ class DiffMVR(Networks):
       params: parameters of all networks.
       encoded: what the encoders made of the windows.
       keep: by branch, the windows whose guidance images are not dropped; None
-        keeps all of them. Training drops some.
+        keeps all of them. Training drops some. A text branch that is dropped
+        gets the empty prompt.
+      prompt: which of `PROMPTS` a text branch is told.
     """
     count = encoded.mask.shape[0]
     valid, aligned = dict(encoded.exists), dict(encoded.aligned)
@@ -212,9 +220,15 @@ class DiffMVR(Networks):
       for branch, features in encoded.features.items()
     }
     if "text" in self.config.unet.branches:
-      prompt = params["prompt"]
-      context["text"] = jnp.broadcast_to(prompt, (count, *prompt.shape))
+      prompts = self.prompts(params).astype(jnp.float32)
+      told = prompts[PROMPTS.index(prompt)]
+      context["text"] = jnp.broadcast_to(told, (count, *told.shape))
       valid["text"] = jnp.ones(count, bool)
+      if keep is not None and "text" in keep:
+        kept = jnp.repeat(keep["text"], count // keep["text"].size)
+        context["text"] = jnp.where(
+          kept[:, None, None], told, prompts[PROMPTS.index("empty")]
+        )
     return Conditioning(
       mask=encoded.mask,
       masked_latents=encoded.masked_latents,

@@ -1,11 +1,13 @@
 """The networks of a model, and their parameters before training.
 
 Parameters are one dictionary with an entry per network, `unet`, `guidance`
-(f_mlp), `clip` and `autoencoder`, and the scalar `scaling_factor`; with an
-anchor the scalar `residual_scale`; if the configuration has them, `fusion`,
-`flow_prior`, `painter` and `occluder`; and for the text-guided baseline
-`prompt`, the text tower's output for its prompt. A model that is its anchor
-alone has `fusion`, `flow_prior`, `painter` and `occluder` at most.
+(f_mlp), `clip` and `autoencoder`, and the scalar `scaling_factor`; with
+separate towers `clip_BRANCH` for each branch but the first; with an anchor the
+scalar `residual_scale`; if the configuration has them, `fusion`, `flow_prior`,
+`painter` and `occluder`; and for a text branch `prompts`, the text tower's
+output for the three of `PROMPTS`, or `text_encoder` and `prompt_tokens`. A
+model that is its anchor alone has `fusion`, `flow_prior`, `painter` and
+`occluder` at most.
 """
 
 from dataclasses import dataclass
@@ -17,8 +19,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from diffmvr_jax.config import ModelConfig, is_guided
-from diffmvr_jax.models.clip import ClipVision, preprocess
+from diffmvr_jax.config import (
+  ModelConfig,
+  clip_tower,
+  clip_towers,
+  is_guided,
+)
+from diffmvr_jax.models.clip import ClipText, ClipVision, preprocess
 from diffmvr_jax.models.flow_prior import empty_prior
 from diffmvr_jax.models.fusion import Fusion
 from diffmvr_jax.models.guidance_tokens import GuidanceTokens
@@ -32,6 +39,9 @@ from diffmvr_jax.models.vae import Autoencoder
 
 Params = dict[str, Any]
 
+# The rows of `prompts`: what the branch is told, nothing at all, and what it is
+# told of images that show the class alone, see `PriorConfig`.
+PROMPTS = ("prompt", "empty", "class")
 _PROMPT_LENGTH = 77  # of CLIP's text tower
 
 
@@ -78,6 +88,12 @@ class Networks:
     )
 
   @cached_property
+  def text_encoder(self) -> ClipText:
+    """The prompts' encoder."""
+    assert self.config.text is not None
+    return ClipText(self.config.text, jnp.dtype(self.config.dtype))
+
+  @cached_property
   def fusion(self) -> Fusion:
     """The network that fuses remembered frames."""
     assert self.config.fusion is not None
@@ -94,6 +110,10 @@ class Networks:
     """The network that tells what covers a face."""
     assert self.config.occluder is not None
     return Occluder(self.config.occluder, jnp.dtype(self.config.dtype))
+
+  @property
+  def _first_image(self) -> str:
+    return next(b for b in self.config.unet.branches if b != "text")
 
   @property
   def factor(self) -> int:
@@ -136,14 +156,12 @@ class Networks:
     branches, context = self.config.unet.branches, {}
     if is_guided(branches):
       params |= self._init_guidance(params, keys[1], keys[2], image)
-      features = self.guidance_features(params, image)
+      features = self.guidance_features(params, image, self._first_image)
       tokens, _ = apply_network(self.guidance, params["guidance"], *features)
       context = dict.fromkeys(branches, tokens)
     if "text" in branches:
-      shape = (_PROMPT_LENGTH, self.config.unet.context_dim)
-      prompt_key = jax.random.fold_in(key, 4)
-      params["prompt"] = 0.02 * jax.random.normal(prompt_key, shape)
-      context["text"] = params["prompt"][None]
+      params |= self._init_text(jax.random.fold_in(key, 4))
+      context["text"] = self.prompts(params)[:1]
     size = image_size // self.factor
     params["unet"] = self.unet.init(
       keys[3],
@@ -153,6 +171,18 @@ class Networks:
       valid=dict.fromkeys(branches, jnp.ones(1)),
     )["params"]
     return params
+
+  def _init_text(self, key: jax.Array) -> Params:
+    """The text tower and the prompts' words, or what it makes of them."""
+    text = self.config.text
+    if text is None:
+      shape = (len(PROMPTS), _PROMPT_LENGTH, self.config.unet.context_dim)
+      return {"prompts": 0.02 * jax.random.normal(key, shape)}
+    tokens = jnp.zeros((len(PROMPTS), text.length), jnp.int32)
+    return {
+      "text_encoder": self.text_encoder.init(key, tokens)["params"],
+      "prompt_tokens": tokens,
+    }
 
   def _init_fusion(self, key: jax.Array, image_size: int) -> Params:
     """The fusion network, and the prior of its flows if there is one."""
@@ -173,11 +203,11 @@ class Networks:
   ) -> Params:
     """CLIP, where f_mlp takes its tokens, and f_mlp."""
     fresh: Params = {}
-    if self.config.guidance.encoder != "latent":
-      size = self.config.clip.image_size
+    size = self.config.clip.image_size
+    for tower in clip_towers(self.config):  # all start alike
       clip_image = jnp.zeros((1, size, size, 3))
-      fresh["clip"] = self.clip.init(clip_key, clip_image)["params"]
-    features = self.guidance_features(params | fresh, image)
+      fresh[tower] = self.clip.init(clip_key, clip_image)["params"]
+    features = self.guidance_features(params | fresh, image, self._first_image)
     fresh["guidance"] = self.guidance.init(guidance_key, *features)["params"]
     return fresh
 
@@ -197,14 +227,22 @@ class Networks:
     """Scaled mean latents of images in [−1, 1]."""
     return self.moments(params, image)[0]
 
+  def prompts(self, params: Params) -> Float[Array, "3 k d"]:
+    """Context tokens of each of `PROMPTS`."""
+    if self.config.text is None:
+      return params["prompts"]
+    tokens = params["prompt_tokens"].astype(jnp.int32)
+    return apply_network(self.text_encoder, params["text_encoder"], tokens)
+
   def guidance_features(
-    self, params: Params, image: Float[Array, "n h w 3"]
+    self, params: Params, image: Float[Array, "n h w 3"], branch: str
   ) -> Features:
-    """Encodings of guidance images, those that f_mlp takes."""
+    """Encodings of a branch's guidance images, those that f_mlp takes."""
     encoder, clip, latents = self.config.guidance.encoder, None, None
     if encoder in ("clip", "both"):
       clip_image = preprocess(image, self.config.clip.image_size)
-      patch, pooled = apply_network(self.clip, params["clip"], clip_image)
+      tower = params[clip_tower(self.config, branch)]
+      patch, pooled = apply_network(self.clip, tower, clip_image)
       is_patch = self.config.guidance.tokens == "patch"
       clip = patch if is_patch else pooled[:, None]
     if encoder in ("latent", "both"):

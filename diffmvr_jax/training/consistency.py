@@ -66,7 +66,7 @@ def consistency_loss(model: DiffMVR, config: Config, encode: Encode) -> Loss:
     del step
     sample = encode(params, batch)
     draws = window_draws(config, keys, sample)
-    clean = clean_latents(params, sample, draws)
+    clean = clean_latents(config, params, sample, draws)
     place = draws.timesteps // spacing  # on the grid, counted from below
     frames = clean.shape[0] // keys.shape[0]
     high = jnp.repeat((place + 1) * spacing - 1, frames)

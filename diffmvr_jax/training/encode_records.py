@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffmvr_jax.checkpoints.fingerprint import ENCODERS, encoder_fingerprint
+from diffmvr_jax.checkpoints.fingerprint import encoder_fingerprint, is_encoder
 from diffmvr_jax.checkpoints.model import open_model
-from diffmvr_jax.config import Config
+from diffmvr_jax.config import Config, clip_towers
 from diffmvr_jax.data.latent_cache import (
   EncodedWriter,
   describe_records,
@@ -42,7 +42,8 @@ def encode_records(config: Config, out: Path, batch: int) -> None:
   """
   if config.init_from is None:
     raise InputError("init_from=START is needed: the encoders' weights")
-  params = open_model(config.init_from).load(ENCODERS)
+  stored = open_model(config.init_from)
+  params = stored.load([name for name in stored.shapes if is_encoder(name)])
   _refuse_missing_encoders(config, params)
   model = DiffMVR.of(config)
   records = RecordSource(config.data.path, "train")
@@ -93,9 +94,7 @@ def _encode_frames(
 
 
 def _refuse_missing_encoders(config: Config, params: Params) -> None:
-  needed = {"autoencoder", "scaling_factor"}
-  if config.model.guidance.encoder != "latent":
-    needed |= {"clip"}
+  needed = {"autoencoder", "scaling_factor", *clip_towers(config.model)}
   missing = sorted(needed - params.keys())
   if missing:
     raise InputError(f"{config.init_from}: has no {missing[0]}")

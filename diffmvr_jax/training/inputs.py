@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from diffmvr_jax.config import Config, needed_arrays
 from diffmvr_jax.data.batches import Windows
 from diffmvr_jax.data.latent_cache import EncodedWindows
+from diffmvr_jax.data.prior_windows import WithPrior
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import WindowSource, array_types
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
@@ -85,7 +86,11 @@ def open_training_windows(config: Config, records: RecordSource) -> Windows:
   Raises:
     InputError: the folder is not complete, or it is of other records.
   """
-  windows = open_windows(config, records, arrays=needed_arrays(config))
+  arrays, prior = needed_arrays(config), config.diffusion_stage.prior
+  windows = open_windows(config, records, arrays=arrays)
+  if prior is not None:
+    of_class = RecordSource(prior.path, "train")
+    return WithPrior(windows, open_windows(config, of_class, arrays=arrays))
   if config.data.encoded is None:
     return windows
   return EncodedWindows(windows, records, Path(config.data.encoded))
@@ -207,7 +212,8 @@ def past_image_rows(model: DiffMVR, params: Params, batch: Batch) -> Batch:
   if "past" not in model.config.unet.branches:
     return {}
   images = flatten_frames(to_float(batch["frame"]))
-  return _halved(_named("past", model.guidance_features(params, images)))
+  features = model.guidance_features(params, images, "past")
+  return _halved(_named("past", features))
 
 
 def _named(branch: str, features: Features) -> dict[str, jax.Array]:

@@ -12,6 +12,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from diffmvr_jax.config import Config
+from diffmvr_jax.data.prior_windows import own_part, prior_part
 from diffmvr_jax.diffusion.anchor import to_latents, to_residual
 from diffmvr_jax.diffusion.losses import (
   denoising_loss,
@@ -114,12 +115,16 @@ def window_draws(
 
 
 def clean_latents(
-  params: Params, sample: Sample, draws: Draws
+  config: Config, params: Params, sample: Sample, draws: Draws
 ) -> Float[Array, "n i j l"]:
   """Latents of the unoccluded frames, drawn from their distribution.
 
   With an anchor they are what it lacks, r of `diffmvr_jax.diffusion.anchor`.
+  With `diffusion.variable=masked` they are those of the masked frames, x_t of
+  the paper's section 3.2.
   """
+  if config.diffusion.variable == "masked":
+    return sample.encoded.masked_latents
   latents = sample.mean + sample.deviation * flatten_frames(draws.sample)
   anchor = sample.encoded.anchor
   if anchor is None:
@@ -135,18 +140,26 @@ def latent_weight(
 
 
 def loss_terms(
-  model: DiffMVR, config: Config, params: Params, sample: Sample, draws: Draws
+  model: DiffMVR,
+  config: Config,
+  params: Params,
+  sample: Sample,
+  draws: Draws,
+  prompt: str = "prompt",
 ) -> tuple[Float[Array, " n"], Float[Array, ""]]:
-  """L_diff of each frame and L_motion, of `diffmvr_jax.diffusion.losses`."""
+  """L_diff of each frame and L_motion, of `diffmvr_jax.diffusion.losses`.
+
+  A text branch is told the prompt of that name in `PROMPTS`.
+  """
   stage, branches = config.diffusion_stage, config.model.unet.branches
   schedule = make_schedule(config.diffusion)
   frames = draws.noise.shape[1]
   noise = flatten_frames(draws.noise)
-  clean = clean_latents(params, sample, draws)
+  clean = clean_latents(config, params, sample, draws)
   timesteps = jnp.repeat(draws.timesteps, frames)
   noisy = add_noise(schedule, clean, noise, timesteps)
   keep: dict[str, jax.Array] = dict(zip(branches, draws.keep.T, strict=True))
-  conditioning = model.contextualise(params, sample.encoded, keep)
+  conditioning = model.contextualise(params, sample.encoded, keep, prompt)
   output = model.predict(params, noisy, timesteps, conditioning)
   target = training_target(schedule, clean, noise, timesteps)
   weight = latent_weight(config, conditioning.mask)
@@ -170,7 +183,7 @@ def loss_terms(
 
 
 def diffusion_loss(model: DiffMVR, config: Config, encode: Encode) -> Loss:
-  """L_diff + λ L_motion, Eq. (3)."""
+  """L_diff + λ L_motion, Eq. (3), and the loss of prior preservation."""
   motion, dropout = config.diffusion_stage.motion, config.model.guidance.dropout
 
   def warmed_up(step: jax.Array) -> jax.Array | float:
@@ -182,11 +195,20 @@ def diffusion_loss(model: DiffMVR, config: Config, encode: Encode) -> Loss:
   def loss(
     params: Params, batch: Batch, keys: jax.Array, step: jax.Array
   ) -> tuple[jax.Array, Metrics]:
-    sample = encode(params, batch)
+    sample = encode(params, own_part(batch))
     draws = window_draws(config, keys, sample, dropout)
     of_frames, of_motion = loss_terms(model, config, params, sample, draws)
     denoising = jnp.mean(of_frames)
     total = denoising + motion.weight * warmed_up(step) * of_motion
-    return total, {"loss": total, "denoising": denoising, "motion": of_motion}
+    metrics = {"denoising": denoising, "motion": of_motion}
+    prior = config.diffusion_stage.prior
+    if prior is not None:
+      sample = encode(params, prior_part(batch))
+      keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
+      draws = window_draws(config, keys, sample, dropout)
+      of_class, _ = loss_terms(model, config, params, sample, draws, "class")
+      metrics["prior"] = jnp.mean(of_class)
+      total += prior.weight * metrics["prior"]
+    return total, {"loss": total, **metrics}
 
   return loss

@@ -35,6 +35,8 @@ from diffmvr_jax.weights.sidecar import SIDECAR, SIDECAR_CONFIG
 
 # What tensors are written as, and what safetensors calls that.
 DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+_KEPT = ("unet", "guidance", "scaling_factor", "prompts", "prompt_tokens")
+_KEPT_TOWERS = ("clip_", "text_encoder")
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
@@ -169,7 +171,7 @@ def _export_sidecar(model: StoredModel, out: Path) -> None:
   kept = {
     name: shapes
     for name, shapes in model.shapes.items()
-    if name in ("unet", "guidance", "scaling_factor", "prompt")
+    if name in _KEPT or name.startswith(_KEPT_TOWERS)
   }
   first = model.config.model.unet.branches[0]
 

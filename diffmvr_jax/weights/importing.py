@@ -15,6 +15,7 @@ from diffmvr_jax.checkpoints.model import save_model
 from diffmvr_jax.config import (
   Config,
   check,
+  clip_towers,
   from_dict,
   is_guided,
   load_config,
@@ -24,7 +25,8 @@ from diffmvr_jax.files import make_folder, replacing
 from diffmvr_jax.models.diffmvr import Params
 from diffmvr_jax.weights.assemble import nested
 from diffmvr_jax.weights.network_sources import NetworkSource, find_sources
-from diffmvr_jax.weights.prompt import encode_prompt
+from diffmvr_jax.weights.noise_schedule import with_own_schedule
+from diffmvr_jax.weights.prompt import encode_prompts
 from diffmvr_jax.weights.sidecar import read_config
 
 
@@ -35,6 +37,7 @@ def import_model(
   config_file: Path | None = None,
   overrides: Sequence[str] = (),
   prompt: str | None = None,
+  class_prompt: str = "",
 ) -> list[str]:
   """Writes a checkpoint from files of weights, whole or not at all.
 
@@ -45,6 +48,7 @@ def import_model(
     config_file: configuration of the networks; None takes an export's own.
     overrides: changes to the configuration, `key.path=value`.
     prompt: text for a text branch.
+    class_prompt: text for images that show the class alone, see `PriorConfig`.
 
   Returns:
     What was imported from where, and what was not, a line each.
@@ -54,11 +58,14 @@ def import_model(
   """
   if out.exists():
     raise InputError(f"{out}: exists; name another folder")
-  config = _config(paths, config_file, overrides)
+  config, schedule = _config(paths, config_file, overrides)
   sources = find_sources(paths, config)
   params = read(sources, config)
-  if "text" in config.model.unet.branches and "prompt" not in params:
-    params["prompt"] = encode_prompt(paths, prompt)
+  if "text" in config.model.unet.branches and not {
+    "prompts",
+    "prompt_tokens",
+  } & set(params):
+    params |= encode_prompts(paths, prompt, class_prompt, config.model.text)
   elif prompt is not None:
     raise InputError("--prompt: the config has no text branch")
   make_folder(out.parent)
@@ -66,6 +73,7 @@ def import_model(
     save_model(unfinished, config, params)
   return [
     *(_describe(source) for source in sources),
+    *schedule,
     *_left_to_training(params, config),
     f"wrote {out}; train from it with init_from={out}",
   ]
@@ -98,15 +106,17 @@ def read(sources: Sequence[NetworkSource], config: Config) -> Params:
 
 def _config(
   paths: Sequence[Path], config_file: Path | None, overrides: Sequence[str]
-) -> Config:
+) -> tuple[Config, list[str]]:
+  """The configuration, and what its noise schedule was taken from."""
   if config_file is not None:
-    return load_config(config_file, overrides)
+    config = load_config(config_file, overrides)
+    return with_own_schedule(config, paths, overrides)
   for path in paths:
     exported = read_config(path)
     if exported is not None:
       config = from_dict(exported)
       check(config)
-      return config
+      return config, []
   raise InputError("--config: give it, for no source is an export with its own")
 
 
@@ -132,6 +142,6 @@ def _describe(source: NetworkSource) -> str:
 def _left_to_training(params: Params, config: Config) -> list[str]:
   needed = {"unet", "autoencoder"}
   if is_guided(config.model.unet.branches):
-    needed |= {"clip", "guidance"}
+    needed |= {*clip_towers(config.model), "guidance"}
   missing = needed - params.keys()
   return [f"left to training: {', '.join(sorted(missing))}"] if missing else []

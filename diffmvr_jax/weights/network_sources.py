@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from diffmvr_jax.config import Config, is_guided
+from diffmvr_jax.config import Config, clip_towers, is_guided
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.weights import (
@@ -75,6 +75,7 @@ def find_sources(paths: Sequence[Path], config: Config) -> list[NetworkSource]:
   """
   shapes = DiffMVR.of(config).shapes(config.data.image_size)
   chosen = _latest([c for path in paths for c in _candidates(path)])
+  chosen += _other_towers(chosen, config)
   sources, problems = [], []
   for candidate in chosen:
     if candidate.network == "clip" and not is_guided(
@@ -111,6 +112,20 @@ def _latest(candidates: Sequence[_Candidate]) -> list[_Candidate]:
     chosen = [old for old in chosen if not _replaces(new, old)]
     chosen.append(new)
   return chosen
+
+
+def _other_towers(
+  chosen: Sequence[_Candidate], config: Config
+) -> list[_Candidate]:
+  """Separate CLIP towers start from the same file, unless one has its own."""
+  given = {candidate.network: candidate for candidate in chosen}
+  if "clip" not in given or not is_guided(config.model.unet.branches):
+    return []
+  return [
+    replace(given["clip"], network=tower)
+    for tower in clip_towers(config.model)
+    if tower not in given
+  ]
 
 
 def _replaces(new: _Candidate, old: _Candidate) -> bool:
@@ -154,7 +169,7 @@ def _key_table(candidate: _Candidate, shapes: Params, config: Config) -> Table:
   own = shapes[network]
   if layout == OWN:
     return structural({network: own})
-  if network == "clip":
+  if network.startswith("clip"):
     return clip_keys.vision(own)
   if network == "unet":
     table = diffusers_keys.unet(own)

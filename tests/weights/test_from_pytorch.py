@@ -268,9 +268,8 @@ def test_a_prompt_is_encoded_as_transformers_does(
     "--prompt", "hi", "--set", "model.unet.branches=('text',)",
     "model.unet.alpha=(1.0,)",
   )  # fmt: skip
-  ours = run_import(tmp_path / "run", folder, options=options).load(["prompt"])[
-    "prompt"
-  ]
+  stored = run_import(tmp_path / "run", folder, options=options)
+  ours = stored.load(["prompts"])["prompts"][0]
   tokens = CLIPTokenizer.from_pretrained(folder / "tokenizer")(
     "hi", padding="max_length", max_length=77, return_tensors="pt"
   ).input_ids
