@@ -90,6 +90,19 @@ def _add_export(commands) -> None:
     metavar="N",
     help="how many clips portraits:DIR draws of each person (1)",
   )
+  command.add_argument(
+    "--fps",
+    type=number(Bounds(0, 1000, above_low=True)),
+    help="frames per second that are taken of each video (all of its own)",
+  )
+  command.add_argument(
+    "--expand-stills",
+    type=_seconds,
+    default=0.0,
+    metavar="20s",
+    help="length of the static video that each of stills:DIR becomes (one "
+    "frame)",
+  )
   command.set_defaults(run=_export)
 
 
@@ -136,7 +149,9 @@ def _add_annotate(commands) -> None:
     "half of them of skin's colour, which are no occluders (0)",
   )
   # Sprites get this size; the pictures keep the size of their video.
-  command.set_defaults(run=_annotate, size=384, test_share=0.0)
+  command.set_defaults(
+    run=_annotate, size=384, test_share=0.0, fps=None, expand_stills=0.0
+  )
 
 
 def _annotate(arguments) -> int:
@@ -260,8 +275,9 @@ def _add_recipe(command) -> None:
     "videos",
     nargs="+",
     metavar="VIDEO",
-    help="files, folders, portraits:DIR for clips drawn from still portraits, "
-    "or procedural:FIRST-LAST for drawn faces",
+    help="files, folders, stills:DIR for still images of different people, "
+    "portraits:DIR for clips drawn from still portraits, or "
+    "procedural:FIRST-LAST for drawn faces",
   )
   command.add_argument("--out", type=Path, required=True)
   command.add_argument(
@@ -286,7 +302,7 @@ def _add_recipe(command) -> None:
     "--mask",
     choices=["irregular", "box"],
     default="irregular",
-    help="outline or bounding box of real occlusion",
+    help="outline of what covers the face, or the box around it",
   )
   command.add_argument(
     "--paste",
@@ -319,6 +335,12 @@ def _add_recipe(command) -> None:
   command.add_argument("--validation-share", type=number(_SHARE), default=0.0)
   command.add_argument(
     "--subjects", help="CSV with columns video, subject and perhaps split"
+  )
+  command.add_argument(
+    "--subject-pattern",
+    metavar="REGEX",
+    help="finds the subject in a video's name: '^S[0-9]+' is S024 in "
+    "S024_Pain_20s.mp4",
   )
   command.add_argument("--seed", type=seed, default=0)
   command.add_argument("--models", help="folder of MediaPipe's .task files")
@@ -358,6 +380,8 @@ def _recipe(arguments) -> Recipe:
     seed=arguments.seed,
     flow_prior=arguments.flow_prior,
     aligned=arguments.aligned,
+    fps=arguments.fps,
+    still_seconds=arguments.expand_stills,
   )
 
 
@@ -366,8 +390,16 @@ def _splitting(arguments) -> Splitting:
     validation_share=arguments.validation_share,
     test_share=arguments.test_share,
     subjects=arguments.subjects,
+    subject_pattern=arguments.subject_pattern,
     seed=arguments.seed,
   )
+
+
+def _seconds(text: str) -> float:
+  seconds = float(text.removesuffix("s"))
+  if not 0 < seconds <= 3600:
+    raise ValueError(text)
+  return seconds
 
 
 if __name__ == "__main__":

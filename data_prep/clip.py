@@ -32,6 +32,7 @@ class Clip:
     digest: SHA-256 of what the clip is read from; empty if it is no file.
     fps: exact average of frames per second.
     frames: starts to read the clip.
+    still: whether all frames are one image, so that what is pasted stays.
   """
 
   video_id: str
@@ -39,3 +40,4 @@ class Clip:
   digest: str
   fps: Fraction
   frames: Callable[[], Iterator[Frame]]
+  still: bool = False

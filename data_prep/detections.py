@@ -136,6 +136,19 @@ def box_mask(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
   return mask
 
 
+def boxes_around(mask: np.ndarray) -> np.ndarray:
+  """Returns a mask of the boxes around each connected part of a (h, w) mask.
+
+  Example:
+    >>> boxes_around(np.array([[1, 0, 0], [1, 1, 0]], np.uint8)).tolist()
+    [[1, 1, 0], [1, 1, 0]]
+  """
+  _, _, parts, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+  left, top, width, height = parts[1:, :4].T  # the first is the background
+  boxes = np.stack([left, top, left + width, top + height], -1)
+  return box_mask(boxes.astype(np.float32), mask.shape[:2])
+
+
 def bounding_box(mask: np.ndarray) -> np.ndarray:
   """Returns the box around a mask's ones, (4,) float32; 0 if there are none.
 

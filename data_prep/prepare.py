@@ -8,6 +8,7 @@ the video.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from data_prep.detections import (
   Detector,
   bounding_box,
   box_mask,
+  boxes_around,
 )
 from data_prep.detectors.find_masks import find_masks, with_neighbours
 from data_prep.faces import crop
@@ -35,6 +37,7 @@ from data_prep.faces.track import LOOKAHEAD, TrackedFace, track
 from data_prep.occlusion.paste import Occlusion, OcclusionConfig
 from data_prep.occlusion.shapes import Skin
 from data_prep.occlusion.sprites import SpriteOcclusion
+from data_prep.stills import at_rest
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.media.ahead import ahead
 
@@ -57,10 +60,12 @@ class SyntheticOcclusion:
   Attributes:
     config: what is pasted, and how long it stays.
     seed: decides everything that the config leaves open.
+    as_boxes: whether the box around each thing becomes the mask.
   """
 
   config: OcclusionConfig
   seed: int
+  as_boxes: bool = False
 
   def start(
     self, fps: Fraction, image: np.ndarray, tracked: TrackedFace
@@ -175,6 +180,7 @@ def prepare(
   choose_past_frame = PastFrameChooser()
   align = AlignedGuidance(aligned, flow_prior)
   pasted: Occlusion | SpriteOcclusion | None = None
+  resting: tuple[np.ndarray, np.ndarray] | None = None  # on a still
   free: np.ndarray | None = None  # crop of the past frame
   masked = with_masks(clip.frames(), occlusion, causal=lookahead == 0)
   observed = (
@@ -196,7 +202,19 @@ def prepare(
       target = image
       if pasted is None:
         pasted = occlusion.start(clip.fps, target, tracked)
-      image, mask = pasted.paste(target, float(frame.time))
+      if not clip.still:
+        image, mask = pasted.paste(target, float(frame.time))
+      elif resting is None:
+        image, mask = resting = at_rest(
+          pasted.paste,
+          target,
+          partial(face_occlusion, outline=tracked.outline),
+          occlusion.config.ratio[0],
+        )
+      else:
+        image, mask = resting
+      if occlusion.as_boxes:
+        mask = boxes_around(mask)
     elif isinstance(occlusion, CropOcclusion):
       scale = float(np.hypot(*tracked.transform[0, :2]))
       mask = occlusion.mask(image, free, scale)

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,8 @@ from data_prep.prepare import (
   prepare,
   with_masks,
 )
-from data_prep.sources import VideoSource, file_clip
+from data_prep.sources import VideoSource, at_rate, file_clip
+from data_prep.stills import OnceDetector, StillSource, still_clip
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.terminal import note
@@ -82,6 +84,9 @@ class Recipe:
     flow_prior: name of a prior of how faces move, which helps to propagate, as
       `open_flow_prior` takes it.
     overlap: whether faces are found in a thread of their own, see `prepare`.
+    fps: frames per second that are taken of videos, and that stills get; None
+      takes every frame of a video.
+    still_seconds: length of the clip that a still becomes; 0 is one frame.
   """
 
   size: int
@@ -98,6 +103,8 @@ class Recipe:
   aligned: Aligned = "sources"
   flow_prior: str = "faces"
   overlap: bool = False
+  fps: float | None = None
+  still_seconds: float = 0.0
 
   def check_detectors(self, sources: Iterable[VideoSource]) -> None:
     """Opens the detectors once, so that errors come before any work.
@@ -206,15 +213,19 @@ class Recipe:
       seed = seed_of(self.seed, source.video_id)
       clip, find_face = portrait_clip(source, seed, self.models)
     else:
-      clip = source if isinstance(source, Clip) else file_clip(source)
+      clip = source if isinstance(source, Clip) else self._opened(source)
       find_face = self.face_detector()
+      if clip.still:
+        find_face = OnceDetector(find_face)
     with closing(find_face):
       if self.paste is not None:
         seed = seed_of(self.seed, clip.video_id)
         yield OpenVideo(
           clip=clip,
           find_face=find_face,
-          occlusion=SyntheticOcclusion(config=self.paste, seed=seed),
+          occlusion=SyntheticOcclusion(
+            config=self.paste, seed=seed, as_boxes=self.as_boxes
+          ),
         )
         return
       if masks is None and crop_occluder is not None:
@@ -260,6 +271,8 @@ class Recipe:
       detector: Detector = GivenMasks(masks)
     else:
       detector = self.occluder_detector(Path(clip.path))
+      if clip.still:
+        detector = OnceDetector(detector)
     with closing(detector):
       yield RealOcclusion(
         detector=detector,
@@ -267,6 +280,22 @@ class Recipe:
         dilation=self.dilation,
         growth=self.growth,
       )
+
+  def _opened(self, source: Path | StillSource) -> Clip:
+    """Opens a file as a clip of the frame rate that is asked for."""
+    fps = None if self.fps is None else Fraction(self.fps).limit_denominator()
+    if isinstance(source, StillSource):
+      seconds = Fraction(self.still_seconds).limit_denominator()
+      return still_clip(source, fps, seconds)
+    clip = file_clip(source)
+    if fps is None or fps == clip.fps:
+      return clip
+    if self.paste is None and self.occluder.startswith("masks:"):
+      raise InputError(
+        f"{source}: --fps does not go with masks:PATH, which are of the "
+        "video's own frames; convert video and masks to that rate first"
+      )
+    return at_rate(clip, fps)
 
   def face_detector(self) -> Detector:
     """Opens the detector of faces."""

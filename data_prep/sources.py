@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,13 +12,15 @@ from data_prep import portraits
 from data_prep.clip import Clip, Frame
 from data_prep.drawn_clips import PortraitSource, procedural_id
 from data_prep.procedural import FRAMES
+from data_prep.stills import StillSource
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import sha256
 from diffmvr_jax.media import video
 from diffmvr_jax.media.sources import Source
 
-# A file, the seed of a drawn clip, or a clip that is drawn from a portrait.
-VideoSource = Path | int | PortraitSource
+# A file, the seed of a drawn clip, a clip that is drawn from a portrait, or a
+# still image.
+VideoSource = Path | int | PortraitSource | StillSource
 
 # Bytes; file systems take 255, of which the shards' suffixes need some.
 _LONGEST_NAME = 200
@@ -49,6 +52,29 @@ def file_clip(path: Path) -> Clip:
     fps=info.fps,
     frames=frames,
   )
+
+
+def at_rate(clip: Clip, fps: Fraction) -> Clip:
+  """The clip with frames at even times; some of its own may come twice.
+
+  Args:
+    clip: the video.
+    fps: frames per second. Each frame is what the video shows at its time.
+  """
+
+  def frames() -> Iterator[Frame]:
+    count, shown = 0, None
+    for frame in clip.frames():
+      while shown is not None and count / fps < frame.time:
+        yield Frame(shown.image, count, count / fps)
+        count += 1
+      shown = frame
+    if shown is not None:  # which stays for as long as the others do
+      while count / fps < shown.time + 1 / clip.fps:
+        yield Frame(shown.image, count, count / fps)
+        count += 1
+
+  return replace(clip, fps=fps, frames=frames)
 
 
 def array_clip(images: Iterable[np.ndarray], fps: Fraction) -> Clip:
@@ -95,6 +121,8 @@ def frame_estimate(source: VideoSource) -> int:
     return FRAMES
   if isinstance(source, PortraitSource):
     return portraits.FRAMES
+  if isinstance(source, StillSource):
+    return 1
   try:
     return video.frame_estimate(source)
   except InputError:
@@ -106,7 +134,8 @@ def expand(names: list[str], clips_per_portrait: int = 1) -> list[VideoSource]:
 
   Args:
     names: video files, folders of them, `portraits:DIR` or `portraits:FILE`,
-      `procedural:SEED` or `procedural:FIRST-LAST`.
+      `stills:DIR` or `stills:FILE`, `procedural:SEED` or
+      `procedural:FIRST-LAST`.
     clips_per_portrait: number of clips that each portrait gives.
 
   Raises:
@@ -124,13 +153,20 @@ def expand(names: list[str], clips_per_portrait: int = 1) -> list[VideoSource]:
         for number in range(clips_per_portrait)
       )
       continue
+    if name.startswith("stills:"):
+      stills = _portraits(Path(name.removeprefix("stills:")))
+      sources.extend(StillSource(path) for path in stills)
+      continue
     path = Path(name)
     if path.is_dir():
       files = sorted(
         p for p in path.iterdir() if p.suffix.lower() in video.SUFFIXES
       )
       if not files:
-        raise InputError(f"{path}: no video in this folder")
+        raise InputError(
+          f"{path}: no video in this folder; if it holds pictures of different "
+          f"people, give stills:{path}"
+        )
       sources.extend(files)
     elif path.is_file():
       sources.append(path)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,12 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from data_prep.dataset.part import read_statistics
-from data_prep.dataset.splits import SPLITS, assign, read_subjects
+from data_prep.dataset.splits import (
+  SPLITS,
+  assign,
+  read_subjects,
+  subject_in,
+)
 from data_prep.recipe import Recipe
 from diffmvr_jax.data.record_codec import SOURCES_PER_FRAME
 from diffmvr_jax.data.records import (
@@ -34,12 +40,16 @@ class Splitting:
     validation_share: share of the subjects held out as `validation`.
     test_share: share of the subjects held out as `test`.
     subjects: path of a table of subjects, see `data_prep.dataset.splits`.
+    subject_pattern: regular expression that finds the subject in the name of a
+      video: its first group, or all that it matches. Videos whose names do not
+      match are subjects of their own; the table counts more.
     seed: decides which subjects are held out.
   """
 
   validation_share: float = 0.0
   test_share: float = 0.1
   subjects: str | None = None
+  subject_pattern: str | None = None
   seed: int = 0
 
   def __post_init__(self) -> None:
@@ -54,6 +64,13 @@ class Splitting:
     Raises:
       InputError: the table of subjects cannot be used.
     """
+    try:
+      re.compile(self.subject_pattern or "")
+    except re.error as error:
+      raise InputError(
+        f"--subject-pattern {self.subject_pattern}: not a regular expression "
+        f"({error})"
+      ) from error
     self.of(())
 
   def of(
@@ -71,6 +88,16 @@ class Splitting:
       InputError: the table of subjects cannot be used.
     """
     table = read_subjects(Path(self.subjects)) if self.subjects else {}
+    videos = list(videos)
+    named = {v: subject_in(v, self.subject_pattern) for v in videos}
+    if self.subject_pattern and videos and not any(named.values()):
+      raise InputError(
+        f"--subject-pattern {self.subject_pattern}: is in no name, such as "
+        f"{videos[0]}"
+      )
+    for video, subject in named.items():
+      if subject is not None:
+        table.setdefault(video, (subject, None))
     first: dict[str, str] = {}
     for video, digest in (digests or {}).items():
       origin = first.setdefault(digest, video)

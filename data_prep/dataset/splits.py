@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -46,6 +47,19 @@ def read_subjects(path: Path) -> dict[str, tuple[str, str | None]]:
       raise InputError(f"{path}:{line}: {subject} is in another split before")
     table[Path(video).stem] = (subject, split)
   return table
+
+
+def subject_in(video: str, pattern: str | None) -> str | None:
+  """Returns the subject that a pattern finds in a video's name, if it does.
+
+  Example:
+    >>> subject_in("S024_Pain_20s", r"^(S[0-9]+)_")
+    'S024'
+  """
+  found = re.search(pattern, video) if pattern else None
+  if found is None:
+    return None
+  return found[1] if found.re.groups else found[0]
 
 
 def assign(

@@ -46,8 +46,8 @@ def clip_towers(model: ModelConfig) -> tuple[str, ...]:
   """Names of all CLIP towers; none if f_mlp takes latents alone.
 
   Example:
-    >>> clip_towers(ModelConfig(guidance=GuidanceConfig(towers="separate")))
-    ('clip', 'clip_past')
+    >>> clip_towers(ModelConfig())
+    ('clip',)
   """
   if model.guidance.encoder == "latent":
     return ()
