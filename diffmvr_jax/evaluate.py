@@ -42,6 +42,7 @@ def main(argv: list[str]) -> None:
       external=args.external,
       weights=args.weights,
       metrics=args.metrics,
+      against_original=args.against_original,
     )
   elif args.prediction and args.target:
     summary = evaluate_videos(
@@ -92,6 +93,12 @@ def _parser() -> ArgumentParser:
     default=[],
     metavar="NAME=DIR",
     help="what another method made of the clips",
+  )
+  parser.add_argument(
+    "--against-original",
+    action="store_true",
+    help="takes the covered frame itself for the truth of records without one, "
+    "as the paper does",
   )
   parser.add_argument("--prediction", type=Path, help="restored video(s)")
   parser.add_argument("--target", type=Path, help="true video(s)")

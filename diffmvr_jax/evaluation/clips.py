@@ -59,6 +59,7 @@ def evaluate_clips(
   *,
   arrays: Collection[str] = (*PROPAGATED, *SOURCES),
   part: slice = slice(None),
+  against_original: bool = False,
   on_clip: OnClip | None = None,
 ) -> dict[str, dict[str, Measurements]]:
   """Measures methods of restoration on every clip.
@@ -70,6 +71,8 @@ def evaluate_clips(
     arrays: which arrays of aligned guidance the methods get, if the records
       hold them.
     part: which of the videos, for one of several processes.
+    against_original: whether the covered frame itself counts as the truth, as
+      in the paper, where records have no target.
     on_clip: is called with each clip, if given.
 
   Returns:
@@ -85,9 +88,13 @@ def evaluate_clips(
     wanted = [name for name in arrays if name in stored]
     clip = read_frames(records, list(positions), wanted)
     if "target" not in clip:
-      raise InputError(
-        f"{records.shards[0].parent}: records without a target cannot be scored"
-      )
+      if not against_original:
+        raise InputError(
+          f"{records.shards[0].parent}: records without a target cannot be "
+          "scored; --against-original compares with the covered frame itself, "
+          "as the paper does"
+        )
+      clip["target"] = clip["frame"]
     restored = {
       name: method(video_id, clip) for name, method in methods.items()
     }
