@@ -33,6 +33,10 @@ from diffmvr_jax.metrics.pretrained import load_networks
 from diffmvr_jax.runtime.processes import gather
 
 MODEL = "DiffMVR"
+ORIGINAL = (
+  "where there is none, the covered frame itself, as in the paper: a method "
+  "that does nothing is then perfect, and one that removes the occlusion is not"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +65,7 @@ def evaluate_records(
   external: Sequence[tuple[str, Path]] = (),
   weights: Path | None = None,
   metrics: Collection[str] = METRICS,
+  against_original: bool = False,
 ) -> dict[str, Any]:
   """Restores and scores every clip of a split; writes the report's four files.
 
@@ -78,6 +83,7 @@ def evaluate_records(
       clips.
     weights: folder of the metrics' networks.
     metrics: names of `METRICS`; each is also measured inside the mask.
+    against_original: see `evaluate_clips`.
 
   Returns:
     The content of `metrics.json`.
@@ -100,6 +106,7 @@ def evaluate_records(
       loaded.networks,
       arrays=dict.fromkeys(methods.arrays),
       part=slice(jax.process_index(), None, jax.process_count()),
+      against_original=against_original,
       on_clip=media.add_clip if jax.process_index() == 0 else None,
     )
   measurements = _of_all_processes(measurements)
@@ -107,6 +114,7 @@ def evaluate_records(
     measurements,
     conditions={
       **methods.descriptions,
+      **({"truth": ORIGINAL} if against_original else {}),
       "data": f"{data}, split {split}: {len(measurements[first])} clips",
       "device": device(),
       "seed": str(seed),
@@ -149,12 +157,20 @@ def _open_methods(
     )
   for name, folder in external:
     methods.by_name[name] = from_folder(folder)
-    methods.descriptions[name] = str(folder)
+    methods.descriptions[name] = _described(folder)
   # Alone, the methods without training are beside the best of them.
   own = sorted(BASELINES, key=lambda name: name != "propagation")
   for name in BASELINES if methods.by_name else own:
     methods.by_name[name] = from_function(BASELINES[name])
   return methods
+
+
+def _described(folder: Path) -> str:
+  """The folder, and what its PROTOCOL.txt says of how it was made."""
+  note = folder / "PROTOCOL.txt"
+  return (
+    f"{folder}: {note.read_text().strip()}" if note.is_file() else f"{folder}"
+  )
 
 
 def _refuse_like_names(given: Sequence[tuple[str, Path]]) -> None:

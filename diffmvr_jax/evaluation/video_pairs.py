@@ -105,7 +105,7 @@ def find_pairs(
   if not _holds_videos(target):
     return [
       VideoPair(
-        name=target.stem, prediction=prediction, target=target, mask=mask
+        name=_name_of(target), prediction=prediction, target=target, mask=mask
       )
     ]
   targets = _by_name(target)
@@ -158,13 +158,18 @@ def _holds_videos(path: Path) -> bool:
 
 def _by_name(folder: Path) -> dict[str, Path]:
   found = {
-    path.stem: path
+    _name_of(path): path
     for path in sorted(folder.iterdir())
     if path.is_dir() or path.suffix.lower() in _VIDEOS
   }
   if not found:
     raise InputError(f"{folder}: no video, and no picture, in this folder")
   return found
+
+
+def _name_of(path: Path) -> str:
+  """A video's name without its suffix; a folder's name may hold a dot."""
+  return path.name if path.is_dir() else path.stem
 
 
 def _binary(masks: np.ndarray) -> np.ndarray:

@@ -1,12 +1,12 @@
 """Other methods' scripts, with a program that stands in for the method.
 
-The stand-in takes the options that the method's own program has, and gives the
+The stand-ins take the options that the methods' own programs have, and give the
 frames back; the true programs need their weights, and are not run.
 """
 
 import os
-import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -19,33 +19,104 @@ from diffmvr_jax.evaluation.clips import from_folder
 from launch.baselines.frames import main
 
 SCRIPTS = Path(__file__).parents[2] / "launch" / "baselines"
-STAND_IN = """#!/bin/bash
-set -euo pipefail
-for i in "$@"; do
-  case $i in
-    *predict.py) kind=lama ;; *propainter.py) kind=propainter ;;
-    test.py) kind=e2fgvi ;; inference_reference) kind=lgvi ;;
-    indir=*) indir=${i#indir=} ;; outdir=*) outdir=${i#outdir=} ;;
-  esac
-done
-while (($#)); do
-  case $1 in
-    --video | --video_path) video=$2 ;; --mask) mask=$2 ;;
-    --output | --output_path) output=$2 ;;
-  esac
-  shift
-done
-case $kind in
-  lama) for m in "$indir"/*_mask001.png; do
-      cp "${m/_mask001/}" "$outdir/$(basename "$m")"
-    done ;;
-  propainter) [[ -d $mask ]]; name=$(basename "$video")
-    mkdir -p "$output/$name"; cp -r "$video" "$output/$name/frames" ;;
-  lgvi) cp -r "$video" "$output" ;;
-  e2fgvi) [[ -d $mask ]]; mkdir -p results
-    echo video > "results/$(basename "$video")_results.mp4" ;;
-esac
-"""
+# Programs that take the options of the true ones, and no others, and leave
+# their results where those do; each gives the frames back.
+STAND_INS = {
+  "inference_propainter.py": """
+import argparse, os, shutil
+parser = argparse.ArgumentParser()
+for name in ("video", "mask", "output"):
+  parser.add_argument("-" + name[0], "--" + name)
+for name in ("height", "width", "mask_dilation", "ref_stride",
+             "neighbor_length", "subvideo_length", "raft_iter", "save_fps"):
+  parser.add_argument("--" + name, type=int)
+parser.add_argument("--save_frames", action="store_true")
+args = parser.parse_args()
+assert not args.video.endswith(("mp4", "mov", "avi", "MP4", "MOV", "AVI"))
+assert len(os.listdir(args.video)) == len(os.listdir(args.mask))
+assert args.save_frames
+folder = os.path.join(args.output, os.path.basename(args.video), "frames")
+shutil.copytree(args.video, folder)
+print(args.mask_dilation, args.neighbor_length)
+""",
+  "test.py": """
+import argparse, os
+import cv2
+assert os.environ["MPLBACKEND"] == "Agg"
+from core.utils import read
+parser = argparse.ArgumentParser()
+parser.add_argument("-v", "--video", required=True)
+parser.add_argument("-c", "--ckpt", required=True)
+parser.add_argument("-m", "--mask", required=True)
+parser.add_argument("--model", choices=["e2fgvi", "e2fgvi_hq"])
+for name in ("step", "num_ref", "neighbor_stride", "savefps"):
+  parser.add_argument("--" + name, type=int)
+args = parser.parse_args()
+assert args.model == "e2fgvi_hq" and not args.video.endswith(".mp4")
+images = read(args.video)
+os.makedirs("results", exist_ok=True)
+path = "results/" + args.video.split("/")[-1] + "_results.mp4"
+height, width = images[0].shape[:2]
+code = cv2.VideoWriter_fourcc(*"mp4v")
+writer = cv2.VideoWriter(path, code, 24, (width, height))
+for image in images:
+  writer.write(image)
+writer.release()
+""",
+  "core/utils.py": """
+import os
+import cv2
+
+def read(folder):
+  names = sorted(os.listdir(folder))
+  return [cv2.imread(os.path.join(folder, name)) for name in names]
+""",
+  "bin/predict.py": """
+import glob, os, re, shutil, sys
+given = {}
+for argument in sys.argv[1:]:
+  key, value = argument.split("=", 1)
+  # Hydra's grammar: quoted, or of letters that mean nothing to it.
+  if value[:1] == "'":
+    assert re.fullmatch(r"'([^'\\\\]|\\\\.)*'", value), value
+    value = value[1:-1].replace("\\\\'", "'")
+  else:
+    assert re.fullmatch(r"[\\w./:+-]+", value), value
+  given[key] = value
+assert given.keys() == {"model.path", "indir", "outdir", "dataset.img_suffix"}
+suffix = given["dataset.img_suffix"]
+for mask in sorted(glob.glob(os.path.join(given["indir"], "*_mask001.png"))):
+  frame = mask.rsplit("_mask", 1)[0] + suffix
+  shutil.copy(frame, os.path.join(given["outdir"], os.path.basename(mask)))
+""",
+  "inference_referring.py": """
+import argparse, os
+import numpy as np
+from PIL import Image
+from rovi.util import save_videos_grid
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--video_path", default="videos/two-birds")
+parser.add_argument("--ckpt_path", default="./checkpoints/lgvi")
+parser.add_argument("--expr", default="remove the bird on left")
+parser.add_argument("--gs", type=float, default=3.0)
+parser.add_argument("--igs", type=float, default=1.5)
+parser.add_argument("--seed", type=int, default=0)
+if __name__ == "__main__":
+  args = parser.parse_args()
+  names = sorted(os.listdir(args.video_path))[:24]
+  frames = [
+    np.asarray(Image.open(os.path.join(args.video_path, n)).resize((512, 320)))
+    for n in names
+  ]
+  video = np.stack(frames).transpose(3, 0, 1, 2)[None] / 255.0
+  save_videos_grid(video, f"./results/{args.expr}.gif")
+""",
+  "rovi/util.py": """
+def save_videos_grid(videos, path, rescale=False, n_rows=6, fps=8):
+  raise AssertionError("a GIF of 256 colours")
+""",
+}
 
 
 @pytest.fixture(scope="module")
@@ -57,25 +128,42 @@ def clips(tiny_data, tmp_path_factory):
 
 @pytest.fixture
 def checkout(tmp_path):
-  folder = tmp_path / "a checkout"
-  folder.mkdir()
-  program = folder / "python"
-  program.write_text(STAND_IN)
-  program.chmod(program.stat().st_mode | stat.S_IXUSR)
+  folder = tmp_path / "a checkout, (new) [1]"
+  for name, text in STAND_INS.items():
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
   return folder
 
 
-def run(script, checkout, clips, out, *options):
+def run(script, checkout, clips, out, *options, **environment):
   return subprocess.run(
     [
       *("bash", SCRIPTS / script, "--checkout", checkout),
       *("--clips", clips, "--out", out, *options),
     ],
-    env=os.environ | {"PYTHON": str(checkout / "python")},
+    env=os.environ | {"PYTHON": sys.executable} | environment,
     capture_output=True,
     text=True,
     check=False,
   )
+
+
+@pytest.fixture(scope="module")
+def odd_clips(tmp_path_factory):
+  """Two short clips of 128 px with names that programs misread."""
+  folder = tmp_path_factory.mktemp("odd") / "clips"
+  random = np.random.default_rng(0)
+  for name, count in (("a.b_mp4", 3), ("tiré, 1=2", 26)):
+    for kind in ("frames", "masks"):
+      (folder / kind / name).mkdir(parents=True)
+      for number in range(count):
+        # Smooth, so that scaling there and back changes little.
+        image = cv2.resize(
+          random.integers(0, 256, (4, 4, 3), np.uint8), (128, 128)
+        )
+        cv2.imwrite(str(folder / kind / name / f"{number:05}.png"), image)
+  return folder
 
 
 def test_clips_are_written_as_pictures(tiny_data, clips):
@@ -89,25 +177,64 @@ def test_clips_are_written_as_pictures(tiny_data, clips):
     np.testing.assert_array_equal(mask[..., :1], clip["mask"][i] * 255)
 
 
-@pytest.mark.parametrize("script", ["propainter.sh", "lama.sh", "lgvi.sh"])
-def test_what_a_method_makes_can_be_measured(
-  script, checkout, clips, tiny_data, tmp_path
+@pytest.mark.parametrize(
+  "script", ["propainter.sh", "e2fgvi.sh", "lama.sh", "lgvi.sh"]
+)
+def test_the_true_command_lines_give_every_clip(
+  script, checkout, odd_clips, tmp_path
 ):
-  out = tmp_path / "out"
-  done = run(script, checkout, clips, out)
-  assert done.returncode == 0, done.stderr
-  records = RecordSource(tiny_data, "test")
-  name, positions = next(records.videos())
-  clip = read_frames(records, list(positions))
-  assert [p.name for p in out.iterdir()] == [name]
-  np.testing.assert_array_equal(from_folder(out)(name, clip), clip["frame"])
+  """Twice, since a second run must not trip over the first."""
+  out = tmp_path / "out of it"
+  for _ in range(2):
+    done = run(script, checkout, odd_clips, out)
+    assert done.returncode == 0, done.stderr
+  assert (out / "PROTOCOL.txt").read_text().strip()
+  names = sorted(p.name for p in (odd_clips / "frames").iterdir())
+  assert sorted(p.name for p in out.iterdir() if p.is_dir()) == names
+  for name in names:
+    paths = sorted((odd_clips / "frames" / name).iterdir())
+    expected = np.stack([cv2.imread(str(p))[..., ::-1] for p in paths])
+    restored = from_folder(out)(name, {"frame": expected})
+    if script == "lgvi.sh":
+      assert np.abs(restored.astype(int) - expected).mean() < 3
+    else:
+      np.testing.assert_array_equal(restored, expected)
 
 
-def test_e2fgvis_videos_are_collected(checkout, clips, tmp_path):
-  done = run("e2fgvi.sh", checkout, clips, tmp_path / "out")
+def test_propainters_protocol_is_the_published_one(
+  checkout, odd_clips, tmp_path
+):
+  def used(*options):
+    done = run("propainter.sh", checkout, odd_clips, tmp_path / "o", *options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[0]
+
+  assert used() == "4 20"
+  assert used("--as-given") == "0 10"
+  assert "as given" in (tmp_path / "o" / "PROTOCOL.txt").read_text()
+
+
+@pytest.mark.parametrize(
+  ("script", "least"), [("propainter.sh", 128), ("e2fgvi.sh", 54)]
+)
+def test_clips_that_are_too_small_are_refused(
+  script, least, checkout, clips, tmp_path
+):
+  done = run(script, checkout, clips, tmp_path / "out")
+  assert done.returncode == 2
+  (line,) = done.stderr.splitlines()
+  assert "is 32x32" in line and f"works from {least} px" in line
+
+
+def test_a_relative_interpreter_is_found(checkout, clips, tmp_path):
+  done = run(
+    "lama.sh",
+    checkout,
+    clips,
+    tmp_path / "out",
+    PYTHON=os.path.relpath(sys.executable),
+  )
   assert done.returncode == 0, done.stderr
-  (clip,) = (clips / "frames").iterdir()
-  assert (tmp_path / "out" / f"{clip.name}.mp4").read_text() == "video\n"
 
 
 @pytest.mark.parametrize(
@@ -116,11 +243,11 @@ def test_e2fgvis_videos_are_collected(checkout, clips, tmp_path):
     ("propainter.sh", "inference_propainter.py --video"),
     ("e2fgvi.sh", "test.py --model e2fgvi_hq"),
     ("lama.sh", "bin/predict.py model.path="),
-    ("lgvi.sh", "-m inference_reference --video_path"),
+    ("lgvi.sh", "--ckpt_path checkpoints/lgvi --expr"),
   ],
 )
-def test_a_dry_run_only_prints(script, program, checkout, clips, tmp_path):
-  done = run(script, checkout, clips, tmp_path / "out", "--dry-run")
+def test_a_dry_run_only_prints(script, program, checkout, odd_clips, tmp_path):
+  done = run(script, checkout, odd_clips, tmp_path / "out", "--dry-run")
   assert done.returncode == 0, done.stderr
   assert program in done.stdout
   assert not (tmp_path / "out").exists()
