@@ -23,7 +23,8 @@ class Variant:
     name: name of the row, and of its folder.
     overrides: changes to the base experiment, `key.path=value`.
     checkpoint: workdir of a finished training that is loaded instead of
-      training, where "{seed}" stands for the seed; None trains.
+      training, where "{seed}" stands for the seed; None trains. Overrides can
+      then only be of `sampling`; the rest belongs to the training.
     seeds: those of the sweep's seeds that are run; None runs all.
     paper: the paper's row, by metric; it is shown beside ours.
   """
@@ -85,7 +86,10 @@ class Sweep:
     "ssim",
     "tc",
     "lpips",
+    "ssim_paper",
+    "tc_paper",
     "fid",
+    "fid_paper",
     "fvd",
   )
   claims: tuple[Claim, ...] = ()
@@ -171,5 +175,11 @@ def _check(sweep: Sweep, path: str | Path) -> None:
         f"{path}: no metric {name}; there are {', '.join(DEFINITIONS)}"
       )
   for variant in sweep.variants:  # refused now, not hours later
+    for assignment in variant.overrides if variant.checkpoint else ():
+      if not assignment.startswith("sampling."):
+        raise InputError(
+          f"{path}: {variant.name}: {assignment} cannot change a finished "
+          "training; of its settings only sampling.KEY=VALUE can"
+        )
     for seed in sweep.seeds:
       sweep.config_of(variant, seed, None)

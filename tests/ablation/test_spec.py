@@ -19,6 +19,24 @@ def test_the_shipped_sweeps_load(name):
   assert len({v.name for v in sweep.variants}) == len(sweep.variants)
 
 
+def test_the_rows_of_table_4_differ_as_they_say():
+  sweep = load_sweep(CONFIGS / "ablation_loss.py")
+  rows = {
+    variant.name: sweep.config_of(variant, 0, None)
+    for variant in sweep.variants
+    if variant.paper
+  }
+  assert {
+    name: (len(c.model.unet.branches), c.diffusion_stage.motion.weight > 0)
+    for name, c in rows.items()
+  } == {
+    "past-no-motion": (1, False),
+    "no-motion": (2, False),
+    "past": (1, True),
+    "dual": (2, True),
+  }
+
+
 def test_mistakes_end_in_one_line(tmp_path):
   def loading(text, *overrides):
     path = tmp_path / "sweep.py"
@@ -40,6 +58,10 @@ def test_mistakes_end_in_one_line(tmp_path):
     loading(shipped.replace('second="no-motion"', 'second="no-notion"'))
   with pytest.raises(InputError, match="two variants have one name"):
     loading(shipped.replace('name="zero"', 'name="dual"'))
+  with pytest.raises(InputError, match=r"zero: .* cannot change a finished"):
+    loading(
+      shipped.replace('name="zero",', 'name="zero", checkpoint="runs/zero",')
+    )
   with pytest.raises(InputError, match="no metric psnr_musk; there are"):
     loading(shipped.replace('metric="psnr_mask"', 'metric="psnr_musk"'))
   with pytest.raises(InputError, match=r"must return a diffmvr_jax Sweep"):

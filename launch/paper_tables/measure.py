@@ -1,0 +1,206 @@
+"""Measures the methods of a table, and keeps what is measured.
+
+Each method's scores on a folder of records are one JSON file. While a method is
+at work, the clips that it has restored lie beside that file as pictures, so a
+run that is stopped loses one clip.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.data.windows import PROPAGATED, SOURCES, Window
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.evaluation.clips import (
+  Method,
+  evaluate_clips,
+  from_folder,
+  from_function,
+)
+from diffmvr_jax.evaluation.summary import device
+from diffmvr_jax.evaluation.video_pairs import read_video
+from diffmvr_jax.files import write_atomically
+from diffmvr_jax.inference.baselines import BASELINES
+from diffmvr_jax.inference.crop_restorer import CropRestorer
+from diffmvr_jax.metrics.accumulators import Measurements
+from diffmvr_jax.metrics.pretrained import LoadedNetworks
+from launch.paper_tables.methods_file import MethodEntry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+  """What the scores of a method depend on beside the method and its data.
+
+  Attributes:
+    split: split of the records.
+    limit: number of clips that are measured; None means all.
+    seed: seed of the models' noise.
+  """
+
+  split: str = "test"
+  limit: int | None = None
+  seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+  """Scores of a method on a folder of records.
+
+  Attributes:
+    scores: values by metric; empty if `problem` says why.
+    videos: number of clips.
+    frames: number of frames.
+    original: whether the covered frame itself was the truth.
+    problem: why there are no scores.
+  """
+
+  scores: dict[str, float]
+  videos: int = 0
+  frames: int = 0
+  original: bool = False
+  problem: str = ""
+
+
+def measure(
+  method: MethodEntry,
+  data: Path,
+  out: Path,
+  settings: Settings,
+  loaded: LoadedNetworks,
+) -> Measured:
+  """Measures a method on a folder of records, or reads what is measured.
+
+  What cannot be measured, because a model or a folder is missing, has a
+  problem and no scores.
+
+  Args:
+    method: the method.
+    data: folder of records.
+    out: folder of all scores.
+    settings: what they depend on.
+    loaded: networks of metrics.
+
+  Raises:
+    InputError: the file there is of other settings.
+  """
+  path = out / data.name / f"{method.name}.json"
+  try:
+    records = RecordSource(data, settings.split)
+    description, made, arrays = _opened(method, data, settings.seed)
+  except InputError as error:
+    return Measured(scores={}, problem=str(error))
+  facts = _facts(method, description, records, settings)
+  known = _read(path, facts, loaded.digests)
+  if known is not None:
+    return known
+  print(f"{data.name}: {method.name}", flush=True)
+  unfinished = path.with_suffix(".restored")
+  if method.kind == "checkpoint":
+    made = _kept(made, unfinished, facts)
+  try:
+    by_video = evaluate_clips(
+      {"method": made},
+      records,
+      loaded.networks,
+      arrays=arrays,
+      part=slice(settings.limit),
+      against_original=True,
+    )["method"]
+  except InputError as error:
+    return Measured(scores={}, problem=str(error))
+  lengths = [len(p) for _, p in list(records.videos())[: settings.limit]]
+  measured = Measured(
+    scores=sum(by_video.values(), Measurements()).values(),
+    videos=len(by_video),
+    frames=sum(lengths),
+    original=records[0].target is None,
+  )
+  content = facts | {
+    "measured": asdict(measured),
+    "weights": loaded.digests,
+    "device": device(),
+  }
+  path.parent.mkdir(parents=True, exist_ok=True)
+  write_atomically(path, json.dumps(content, indent=2))
+  shutil.rmtree(unfinished, ignore_errors=True)
+  return measured
+
+
+def _facts(
+  method: MethodEntry, description: str, records: RecordSource, given: Settings
+) -> dict[str, Any]:
+  return {
+    "method": asdict(method) | {"overrides": list(method.overrides)},
+    "description": description,
+    "records": repr(records),
+    "settings": asdict(given),
+  }
+
+
+def _opened(
+  method: MethodEntry, data: Path, seed: int
+) -> tuple[str, Method, tuple[str, ...]]:
+  """What identifies a method, the method, and the arrays that it reads."""
+  if method.kind == "checkpoint":
+    restorer = CropRestorer.from_checkpoint(method.where, method.overrides)
+    made = from_function(partial(restorer, seed=seed))
+    return restorer.checkpoint, made, restorer.arrays
+  if method.kind == "results":
+    folder = Path(method.where.format(data=data.name))
+    if not folder.is_dir():
+      raise InputError(f"{folder}: no such folder of results")
+    return str(folder), from_folder(folder), ()
+  baseline = BASELINES[method.where]
+  return method.where, from_function(baseline), (*PROPAGATED, *SOURCES)
+
+
+def _kept(
+  method: Method, folder: Path, facts: dict[str, Any]
+) -> Callable[[str, Window], np.ndarray]:
+  """The method, which keeps each clip that it has restored as pictures."""
+  note = folder / "facts.json"
+  if not note.is_file() or json.loads(note.read_text()) != facts:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write_atomically(note, json.dumps(facts, indent=2))
+
+  def restore(name: str, clip: Window) -> np.ndarray:
+    done = folder / name
+    if done.is_dir():
+      return read_video(done)
+    restored = method(name, clip)
+    partly = folder / f"{name}.partial"
+    shutil.rmtree(partly, ignore_errors=True)
+    partly.mkdir()
+    for number, image in enumerate(restored):
+      cv2.imwrite(str(partly / f"{number:05}.png"), image[..., ::-1])
+    partly.rename(done)
+    return restored
+
+  return restore
+
+
+def _read(
+  path: Path, facts: dict[str, Any], weights: dict[str, dict[str, str]]
+) -> Measured | None:
+  """What is measured already; None if it is to be measured (again)."""
+  if not path.is_file():
+    return None
+  content = json.loads(path.read_text())
+  for name, value in facts.items():
+    if content[name] != value:
+      raise InputError(
+        f"{path}: measured with another {name}; remove the file, or give "
+        "another --out"
+      )
+  if content["weights"] != weights:  # other metrics can be computed now
+    return None
+  return Measured(**content["measured"])
