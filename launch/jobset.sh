@@ -9,8 +9,11 @@
 # The image holds this project, installed with its extra `tpu` or `cuda`. All pods
 # share the volume of the claim, mounted at /data. If a pod fails or is evicted,
 # the whole set restarts, and the training resumes.
+#
+# With --sweep it runs diffmvr_jax.sweep with these arguments.
 set -euo pipefail
 
+module=diffmvr_jax.train
 name='' image='' hosts=1 tpu='' topology='' chips=4 gpus='' claim='' namespace=default
 dry_run=''
 while (($#)); do
@@ -25,6 +28,7 @@ while (($#)); do
     --claim) claim=$2; shift 2 ;;
     --namespace) namespace=$2; shift 2 ;;
     --dry-run) dry_run=1; shift ;;
+    --sweep) module=diffmvr_jax.sweep; shift ;;
     --) shift; break ;;
     *) echo "error: unknown option $1; arguments of the training follow --" >&2
        exit 2 ;;
@@ -81,7 +85,7 @@ EOF
             containers:
             - name: train
               image: $image
-              command: ["python", "-m", "diffmvr_jax.train"]
+              command: ["python", "-m", "$module"]
               args:
 EOF
   for argument in "$@"; do

@@ -9,8 +9,11 @@
 # or if the job is preempted, SIGTERM makes the training save and end. The job
 # then goes back into the queue, and resumes when it runs again. The workdir must
 # be on a file system that all nodes share.
+#
+# With --sweep it runs diffmvr_jax.sweep with these arguments.
 set -euo pipefail
 
+module=diffmvr_jax.train
 nodes=1 gpus=8 time=24:00:00 partition='' account='' dry_run=''
 while (($#)); do
   case $1 in
@@ -20,6 +23,7 @@ while (($#)); do
     --partition) partition=$2; shift 2 ;;
     --account) account=$2; shift 2 ;;
     --dry-run) dry_run=1; shift ;;
+    --sweep) module=diffmvr_jax.sweep; shift ;;
     --) shift; break ;;
     *) echo "error: unknown option $1; arguments of the training follow --" >&2
        exit 2 ;;
@@ -48,7 +52,7 @@ cd $(printf '%q' "$PWD")
 stopped=
 stop() { stopped=1; scancel --signal=TERM --full "\$SLURM_JOB_ID"; }
 trap stop TERM
-srun --kill-on-bad-exit=1 ${PYTHON:-python} -m diffmvr_jax.train $(printf '%q ' "$@")&
+srun --kill-on-bad-exit=1 ${PYTHON:-python} -m $module $(printf '%q ' "$@")&
 wait \$!
 code=\$?
 if [[ \$stopped ]]; then

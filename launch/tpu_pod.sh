@@ -12,8 +12,11 @@
 # and kept in NAME.log. If the slice is preempted, the script deletes it and
 # creates a new one, and the training resumes from the bucket. Afterwards the
 # slice stays: delete it yourself.
+#
+# With --sweep it runs diffmvr_jax.sweep with these arguments.
 set -euo pipefail
 
+module=diffmvr_jax.train
 name='' zone='' type='' version='' bucket='' project='' spot='' dry_run=''
 while (($#)); do
   case $1 in
@@ -25,6 +28,7 @@ while (($#)); do
     --project) project=$2; shift 2 ;;
     --spot) spot=1; shift ;;
     --dry-run) dry_run=1; shift ;;
+    --sweep) module=diffmvr_jax.sweep; shift ;;
     --) shift; break ;;
     *) echo "error: unknown option $1; arguments of the training follow --" >&2
        exit 2 ;;
@@ -75,7 +79,7 @@ prepare() {
 }
 
 training="cd diffmvr && DIFFMVR_DISTRIBUTED=1 .venv/bin/python -u -m \
-diffmvr_jax.train$(printf ' %q' "$@")"
+$module$(printf ' %q' "$@")"
 prepare
 if [[ $dry_run ]]; then
   on_all "$training"

@@ -19,6 +19,7 @@ from diffmvr_jax.metrics.accumulators import Measurements, Scores
 from diffmvr_jax.metrics.clip_metrics import MetricNetworks
 from diffmvr_jax.metrics.definitions import DEFINITIONS
 from diffmvr_jax.metrics.pretrained import load_networks
+from diffmvr_jax.runtime.processes import gather
 from diffmvr_jax.training.loop import fit_autoencoder, fit_fusion, train
 
 _SHARED = ("autoencoder", "scaling_factor", "fusion", "flow_prior")
@@ -36,7 +37,8 @@ def run_sweep(
     weights: folder of the metrics' networks.
 
   Returns:
-    The tables as Markdown, and what was not computed.
+    The tables as Markdown, and what was not computed; empty in all processes
+    but the first, which writes.
 
   Raises:
     InputError: bad data, or a workdir of another configuration.
@@ -49,6 +51,8 @@ def run_sweep(
   )
   loaded = load_networks(weights, sweep.metrics)
   results = run_variants(sweep, workdir, loaded.networks)
+  if jax.process_index():
+    return ""
   lines = [write_tables(sweep, results, workdir, name)]
   for metric, remedy in loaded.missing.items():
     lines.append(f"not computed: {DEFINITIONS[metric].title}; {remedy}")
@@ -61,6 +65,8 @@ def run_variants(
   """Trains and evaluates every variant with its seeds.
 
   Seeds follow one another, so that every variant has a first run early.
+  Several processes train together, share the clips, and process 0 writes; all
+  of them see `workdir`.
 
   Args:
     sweep: what to run.
@@ -91,9 +97,9 @@ def run_variants(
       folder = workdir / variant.name / f"seed{seed}"
       for split in sweep.splits:
         path = folder / f"scores-{split}.json"
-        if not path.exists():
-          checkpoint = _trained_model(variant, config, seed, folder)
-          _write_scores(path, checkpoint, config, split, seed, networks)
+        if not _agreed(path.exists()):
+          restorer = _trained_model(variant, config, seed, folder)
+          _write_scores(path, restorer, config, split, seed, networks)
         results[split][variant.name][seed] = _read_scores(path, config)
   return dict(results)
 
@@ -103,7 +109,7 @@ def _shared_networks(config: Config, workdir: Path) -> Path:
   params = fit_autoencoder(config, workdir)
   if config.fusion_stage.steps:
     params = fit_fusion(config, workdir, params)
-  if not (workdir / "model").is_dir():
+  if not _agreed((workdir / "model").is_dir()):
     networks = params()
     shared = {name: networks[name] for name in _SHARED if name in networks}
     save_model(workdir, config, shared)
@@ -112,38 +118,51 @@ def _shared_networks(config: Config, workdir: Path) -> Path:
 
 def _trained_model(
   variant: Variant, config: Config, seed: int, folder: Path
-) -> Path:
+) -> CropRestorer:
   if variant.checkpoint is not None:
-    return Path(variant.checkpoint.format(seed=seed))
-  print(f"{folder}: training", flush=True)
+    return CropRestorer.from_checkpoint(
+      variant.checkpoint.format(seed=seed), variant.overrides
+    )
+  if jax.process_index() == 0:
+    print(f"{folder}: training", flush=True)
   train(config, folder)
-  return folder
+  return CropRestorer.from_checkpoint(folder)
 
 
 def _write_scores(
   path: Path,
-  checkpoint: Path,
+  restorer: CropRestorer,
   config: Config,
   split: str,
   seed: int,
   networks: MetricNetworks,
 ) -> None:
   """Writes a model's scores on a split, which depend on nothing else."""
-  restorer = CropRestorer.from_checkpoint(checkpoint)
-  by_video = evaluate_clips(
-    {"model": from_function(partial(restorer, seed=seed))},
-    RecordSource(config.data.path, split),
-    networks,
-    arrays=restorer.arrays,
-  )["model"]
+  parts = gather(
+    evaluate_clips(
+      {"model": from_function(partial(restorer, seed=seed))},
+      RecordSource(config.data.path, split),
+      networks,
+      arrays=restorer.arrays,
+      part=slice(jax.process_index(), None, jax.process_count()),
+    )["model"]
+  )
+  by_video = {video: m for part in parts for video, m in sorted(part.items())}
   content = {
     "config": json.loads(to_json(config)),
     "checkpoint": restorer.checkpoint,
     "average": sum(by_video.values(), Measurements()).values(),
     "videos": {video: m.means() for video, m in by_video.items()},
   }
-  make_folder(path.parent)
-  write_atomically(path, json.dumps(content, indent=2))
+  if jax.process_index() == 0:
+    make_folder(path.parent)
+    write_atomically(path, json.dumps(content, indent=2))
+  gather(None)  # the others wait until it is there
+
+
+def _agreed(found: bool) -> bool:
+  """What process 0 found; the others may look earlier or later."""
+  return gather(found)[0]
 
 
 def _read_scores(path: Path, config: Config) -> Scores:

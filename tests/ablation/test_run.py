@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,10 +13,11 @@ import numpy as np
 import pytest
 
 from diffmvr_jax.ablation.run import run_variants
-from diffmvr_jax.ablation.spec import Variant
+from diffmvr_jax.ablation.spec import Variant, load_sweep
 from diffmvr_jax.ablation.table import write_tables
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.metrics.clip_metrics import MetricNetworks
+from tests.conftest import TINY
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -69,6 +72,82 @@ def test_a_finished_training_can_be_loaded(
   (tmp_path / "autoencoder").symlink_to(workdir / "autoencoder")
   loaded = run_variants(loading, tmp_path, MetricNetworks())["test"]["given"]
   assert loaded == {1: results["test"]["both"][1]}
+
+
+def test_overrides_reach_a_finished_training(sweep, finished, tmp_path):
+  """Two settings of its sampling give two scores, not one under two names."""
+  workdir, _ = finished
+  given = str(workdir / "both" / "seed0")
+  variants = tuple(
+    Variant(
+      name=f"{steps}-steps",
+      checkpoint=given,
+      overrides=(f"sampling.steps={steps}",),
+      seeds=(0,),
+    )
+    for steps in (1, 3)
+  )
+  (tmp_path / "autoencoder").symlink_to(workdir / "autoencoder")
+  loading = replace(sweep, variants=variants)
+  scores = run_variants(loading, tmp_path, MetricNetworks())["test"]
+  assert scores["1-steps"][0]["psnr"] != scores["3-steps"][0]["psnr"]
+  assert scores["3-steps"][0] == finished[1]["test"]["both"][0]
+
+
+def test_two_processes_score_what_one_does(sweep, finished, tmp_path):
+  """They share the clips of a training that is loaded, or trained by both."""
+  workdir, _ = finished
+  file = tmp_path / "sweep_of_two.py"
+  data = sweep.base.data.path
+  file.write_text(
+    f"""
+import dataclasses
+from diffmvr_jax.ablation.spec import Sweep, Variant
+from diffmvr_jax.config import load_config
+
+def get_sweep():
+  base = load_config({str(TINY)!r}, ["data.path={data}"])
+  stage = dataclasses.replace(base.autoencoder_stage, steps=0)
+  base = dataclasses.replace(base, autoencoder_stage=stage)
+  given = Variant(name="given", checkpoint={str(workdir / "both/seed0")!r})
+  return Sweep(
+    title="Two", base=base, variants=(given,), seeds=(0,),
+    splits={{"train": "known people"}}, metrics=("psnr_mask",),
+  )
+"""
+  )
+  run_in_two_processes(
+    "diffmvr_jax.sweep", "--config", file, "--workdir", tmp_path / "two"
+  )
+  path = "given/seed0/scores-train.json"
+  two = json.loads((tmp_path / "two" / path).read_text())
+  assert len(two["videos"]) == 4
+  run_variants(load_sweep(file), tmp_path / "one", MetricNetworks())
+  one = json.loads((tmp_path / "one" / path).read_text())
+  assert two["average"] == pytest.approx(one["average"])
+
+
+def run_in_two_processes(module, *arguments):
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    address = f"127.0.0.1:{free.getsockname()[1]}"
+  processes = [
+    subprocess.Popen(
+      [sys.executable, "-m", module, *map(str, arguments)],
+      env=os.environ
+      | {
+        "JAX_COORDINATOR_ADDRESS": address,
+        "JAX_NUM_PROCESSES": "2",
+        "JAX_PROCESS_ID": str(i),
+      },
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for i in range(2)
+  ]
+  for process in processes:
+    _, said = process.communicate()
+    assert process.returncode == 0, said[-3000:]
 
 
 def test_tables_and_plot_are_written(sweep, finished):

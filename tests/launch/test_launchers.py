@@ -44,6 +44,28 @@ def test_local_processes_know_each_other():
     ]
 
 
+@pytest.mark.parametrize(
+  ("script", "options"),
+  [
+    ("local.sh", []),
+    ("slurm.sh", []),
+    ("jobset.sh", ["--name", "a", "--image", "b", "--gpus", "8"]),
+    (
+      "tpu_pod.sh",
+      [
+        *("--name", "a", "--zone", "b", "--type", "c", "--version", "d"),
+        *("--bucket", "e"),
+      ],
+    ),
+  ],
+)
+def test_sweeps_are_started_like_trainings(script, options):
+  training = launch(script, *options).stdout
+  sweep = launch(script, *options, "--sweep").stdout
+  assert "diffmvr_jax.train" in training
+  assert sweep == training.replace("diffmvr_jax.train", "diffmvr_jax.sweep")
+
+
 def test_local_ends_with_the_code_of_the_process_that_failed(tmp_path):
   python = tmp_path / "python"
   python.write_text(
