@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from diffmvr_jax import pretrained
+from diffmvr_jax.bounds import FileName
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.baselines import BASELINES
 
@@ -65,6 +66,9 @@ def read_methods(path: Path) -> dict[str, MethodEntry]:
 def _entry(path: Path, name: str, section: Any) -> MethodEntry:
   if not isinstance(section, Mapping):
     raise InputError(f"{path}: {name} is no section; write [{name}]")
+  wrong = FileName().wrong(name)  # scores are kept under it
+  if wrong is not None:
+    raise InputError(f"{path}: {wrong}")
   kinds = [kind for kind in _KINDS if kind in section]
   unknown = set(section) - {*_KINDS, "set"}
   if len(kinds) != 1 or unknown or not isinstance(section[kinds[0]], str):

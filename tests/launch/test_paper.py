@@ -20,12 +20,14 @@ from launch.paper_tables.comparison import (
 )
 from launch.paper_tables.printed import TABLES
 
-# ▲ above 0, ▼ below, as printed, group by group.
+# ▲ above 0, ▼ below, as printed, group by group. Two differ: Stabilityai's TC
+# with boxes is printed as 9.4, which does not follow from 0.430 and 0.396, and
+# LGVI's first SSIM as 21.4, rounded down.
 ARROWS = {
   ("table1", "Stabilityai"): [
-    *(28.7, -23.7, 7.3, 30.3, -18.3, 9.4, 13.0, -4.5, 0.5),
+    *(28.7, -23.7, 7.3, 30.3, -18.3, 8.6, 13.0, -4.5, 0.5),
   ],
-  ("table1", "LGVI"): [114.9, -21.4, 2.3, 106.5, -18.3, 2.0, 56.6, -9.8, 5.6],
+  ("table1", "LGVI"): [114.9, -21.5, 2.3, 106.5, -18.3, 2.0, 56.6, -9.8, 5.6],
   ("table2", "Stabilityai"): [
     *(14.1, -18.5, 24.6, 54.4, 18.8, -16.5, 26.0, 47.6),
   ],
@@ -134,7 +136,7 @@ def test_a_table_is_made_and_made_again(
     "| propagation | ",
     "| Gap to ProPainter, paper | -2.28 % |",
     "no numbers of LaMa: ",
-    "no numbers of Runwayml: nowhere: no trained or imported model here",
+    "nowhere: no trained or imported model here",
     "not in the models' file: Stabilityai, Tuned-stabilityai",
     "no FID",
     "| LaMa | – | – |",
@@ -186,7 +188,7 @@ def test_a_stopped_run_keeps_its_clips(footage, models, tmp_path, monkeypatch):
   monkeypatch.setattr(measuring.CropRestorer, "__call__", refuse)
   text = make("table2", footage, models, out)
   assert "bounding boxes: no records in boxes" in text
-  assert "segmented: 1 clips, 48 frames" in text
+  assert "segmented: 1 clips, 36 frames" in text
 
 
 @pytest.mark.parametrize(
@@ -198,6 +200,7 @@ def test_a_stopped_run_keeps_its_clips(footage, models, tmp_path, monkeypatch):
     ("[a]\nbaseline = 'magic'", "there are do nothing"),
     ("[a]\nresults = 'x'\nset = ['sampling.steps=1']", "has set, but no"),
     ("[a", "not readable"),
+    ("['a/b']\nbaseline = 'Telea'", "'a/b' is not a plain name"),
   ],
 )
 def test_mistakes_in_the_models_file_are_one_line(

@@ -67,6 +67,17 @@ def test_branches_start_as_attn2_and_new_channels_as_zero(
       np.testing.assert_array_equal(ours, expected)
 
 
+def test_separate_towers_start_from_one_file(stable_diffusion, tmp_path):
+  """And an export gives each of them back."""
+  options = ("--set", "model.guidance.towers=separate")
+  stored = run_import(tmp_path / "run", stable_diffusion, options=options)
+  params = stored.load(["clip", "clip_past"])
+  assert_same(params["clip"], params["clip_past"])
+  convert(["export", str(tmp_path / "run"), "--out", str(tmp_path / "out")])
+  convert(["import", str(tmp_path / "out"), "--out", str(tmp_path / "again")])
+  assert_same(open_model(tmp_path / "again").load(), stored.load())
+
+
 def test_networks_that_no_source_has_are_left_out(imported, tmp_path, capsys):
   assert set(imported.shapes) == {
     "unet",
