@@ -290,7 +290,7 @@ class Recipe:
     clip = file_clip(source)
     if fps is None or fps == clip.fps:
       return clip
-    if self.paste is None and self.occluder.startswith("masks:"):
+    if self.paste is None and (self.occluder or "").startswith("masks:"):
       raise InputError(
         f"{source}: --fps does not go with masks:PATH, which are of the "
         "video's own frames; convert video and masks to that rate first"

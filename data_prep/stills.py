@@ -81,14 +81,11 @@ class OnceDetector:
     detector: what looks; it is closed with this one.
   """
 
+  overlooks = False  # all frames have the same
+
   def __init__(self, detector: Detector):
     self._detector = detector
     self._found: Detections | None = None
-
-  @property
-  def overlooks(self) -> bool:
-    """False: all frames have the same."""
-    return False
 
   def __call__(self, image: np.ndarray, index: int) -> Detections:
     """Returns what is in the first frame."""
