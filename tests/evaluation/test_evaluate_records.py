@@ -78,6 +78,7 @@ def test_every_number_says_what_it_is(evaluated, clip):
   assert set(summary["not_computed"]) == {
     "lpips",
     "fid",
+    "fid_paper",
     "fvd",
     "identity",
     "landmarks",
