@@ -207,7 +207,8 @@ def test_what_is_missing_is_named(lpips_files, monkeypatch, tmp_path):
   loaded = load_networks(folder)
   assert set(loaded.digests) == {"lpips"}
   assert len(loaded.digests["lpips"]["alex.pth"]) == 64
-  assert set(loaded.missing) == {"fid", "fvd", "identity", "landmarks"}
+  missing = {"fid", "fid_paper", "fvd", "identity", "landmarks"}
+  assert set(loaded.missing) == missing
   assert "pt_inception" in loaded.missing["fid"]
   assert str(folder) in loaded.missing["fid"]
 
