@@ -238,7 +238,7 @@ class CropRestorer:
       self._schedule,
       observed({"past": None} | seen),
       key=jax.random.key(seed),
-      frame_index=jnp.asarray(frame_index[None, filled], jnp.int32),
+      frame_index=jnp.asarray(frame_index[filled][None], jnp.int32),
       past=past,
       previous=None if previous is None else jnp.asarray(previous[place]),
       region=self._region(place, window["mask"].shape[1]),
@@ -264,7 +264,7 @@ class CropRestorer:
           "have it; export them again"
         )
     return {
-      name: jnp.asarray(window[name][None, filled]) for name in self._names
+      name: jnp.asarray(window[name][filled][None]) for name in self._names
     }
 
   def _place(self, masks: np.ndarray) -> tuple[slice, slice]:

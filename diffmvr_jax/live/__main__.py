@@ -65,6 +65,7 @@ def main(argv: list[str]) -> None:
     ssl_certfile=args.certificate,
     ssl_keyfile=args.key,
   )
+  listener.listen()  # whoever comes before the loop runs has to wait
   _say(f"open {_address(args, listener, token)} — Ctrl-C ends it")
   uvicorn.Server(config).run(sockets=[listener])
 

@@ -99,7 +99,11 @@ def _outline(alpha: np.ndarray) -> list[list[int]]:
     _where(alpha, _SHOWN), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
   )
   smooth = (cv2.approxPolyDP(contour, 1.0, True) for contour in contours)
-  return [contour.ravel().tolist() for contour in smooth if len(contour) > 2]
+  return [
+    [int(value) for value in contour.ravel()]
+    for contour in smooth
+    if len(contour) > 2
+  ]
 
 
 def _overlay(confidence: np.ndarray, mask: np.ndarray) -> bytes:

@@ -34,7 +34,9 @@ from diffmvr_jax.live.uploads import (
 from diffmvr_jax.live.viewers import CameraDesk, watch
 
 _PAGE = Path(__file__).parent / "page"
-_VIDEO = {200: {"content": {"video/mp4": {}}, "description": "the video"}}
+_VIDEO: dict[int | str, dict[str, Any]] = {
+  200: {"content": {"video/mp4": {}}, "description": "the video"}
+}
 
 
 class Health(BaseModel):
