@@ -11,7 +11,8 @@ guidance are ready, or, with a video, found by MediaPipe as it goes ("with
 detection"). FLOPs are XLA's count of the program. The last table times
 diffusers' inpainting pipeline with the same autoencoder, a U-Net of the same
 size, sampler and steps on the same frames; ours also encodes two guidance
-images and pastes into the frame.
+images and pastes into the frame. The shipped model on a live stream is
+measured by `benchmarks/live_stream.py`.
 """
 
 import argparse

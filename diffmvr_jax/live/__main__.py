@@ -71,6 +71,10 @@ def main(argv: list[str]) -> None:
 
 
 def _refuse_misfits(args: argparse.Namespace, names: list[str]) -> None:
+  if not 0 <= args.port < 2**16:
+    raise InputError(f"--port {args.port}: expected a number below 65536")
+  if args.max_upload < 1:
+    raise InputError(f"--max-upload {args.max_upload}: expected 1 or more")
   if (args.certificate is None) != (args.key is None):
     raise InputError("--certificate and --key belong together")
   for path in (args.certificate, args.key):
@@ -89,6 +93,7 @@ def _listen(host: str, port: int) -> socket.socket:
   try:
     listener.bind((host, port))
   except OSError as error:
+    listener.close()
     raise InputError(
       f"--host {host} --port {port}: cannot listen there ({error.strerror})"
     ) from error
