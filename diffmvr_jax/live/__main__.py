@@ -22,6 +22,7 @@ from diffmvr_jax.live.guard import is_loopback
 from diffmvr_jax.live.sources import BROWSER, choices
 from diffmvr_jax.pretrained import DEFAULT, PREFIX
 from diffmvr_jax.runtime.compiled import keep_programs
+from diffmvr_jax.runtime.cpu_memory import share_memory
 from diffmvr_jax.terminal import add_verbose_option
 
 _LARGEST_PICTURE = 4 * 2**20  # bytes of a frame of the browser's camera
@@ -46,6 +47,7 @@ def main(argv: list[str]) -> None:
   _refuse_misfits(args, names)
   listener = _listen(args.host, args.port)
   token = None if is_loopback(args.host) else secrets.token_urlsafe(24)
+  share_memory()
   keep_programs()
   _say("getting ready …")
   finding = {"models": args.models, "face": args.face}

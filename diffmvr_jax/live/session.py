@@ -13,6 +13,7 @@ from diffmvr_jax.live.meter import Meter
 from diffmvr_jax.live.pipeline import Arrival, Pipeline
 from diffmvr_jax.live.sources import Choice, Feed
 from diffmvr_jax.live.states import state_of
+from diffmvr_jax.runtime.cpu_memory import return_memory
 
 Viewer = Callable[[bytes], None]
 _PAUSE = 2.0  # seconds after a failure until the restoration is tried again
@@ -140,6 +141,7 @@ class Session:
       pipeline, self._pipeline = self._pipeline, None
     if pipeline is not None:
       pipeline.close()
+      return_memory()
 
   def _tell(self, arriving: bool) -> None:
     self.arriving = arriving

@@ -21,6 +21,7 @@ from diffmvr_jax.inference.restorer import Restorer
 from diffmvr_jax.live.meter import Meter
 from diffmvr_jax.media.sources import open_source
 from diffmvr_jax.media.video import TimedFrame
+from diffmvr_jax.runtime.cpu_memory import return_memory
 
 _MOST = 4  # videos that wait or are restored
 _KEPT = 3600.0  # seconds
@@ -209,6 +210,7 @@ class Uploads:
       upload.source.unlink(missing_ok=True)
       self._meter.uploads.labels(outcome).inc()
       upload.ended.set()
+      return_memory()
 
   def _restore(self, upload: Upload) -> None:
     source = open_source(upload.source)
