@@ -93,7 +93,10 @@ def test_a_graph_that_fails_to_close_keeps_no_other_open():
 
 def test_an_interrupt_closes_too():
   code = FAKE + (
-    "import time\ndef main(argv):\n  graph = opened()\n"
+    # A shell starts what runs in the background without the interrupt.
+    "import signal, time\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "def main(argv):\n  graph = opened()\n"
     "  print('ready', flush=True)\n  time.sleep(60)\nrun_command(main)\n"
   )
   with subprocess.Popen(
