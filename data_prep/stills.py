@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from data_prep.clip import Clip, Frame
 from data_prep.detections import Detections, Detector
-from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import sha256
+from diffmvr_jax.media.pictures import read_picture
 
 FPS = Fraction(25)  # where the user names none
 
@@ -55,10 +54,7 @@ def still_clip(
     InputError: it is not a picture.
   """
   fps = fps or FPS
-  image = cv2.imread(str(source.path), cv2.IMREAD_COLOR)
-  if image is None:
-    raise InputError(f"{source.path}: not a picture that OpenCV reads")
-  image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+  image = read_picture(source.path)
 
   def frames() -> Iterator[Frame]:
     for index in range(max(1, round(seconds * fps))):

@@ -5,14 +5,14 @@ schedule comes with its weights, whatever the configuration says; settings that
 the user names on the command line count more.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from diffmvr_jax.config import Config
+from diffmvr_jax.config import Config, DiffusionConfig, checked
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import read_json
 from diffmvr_jax.weights.files import open_tensors
 from diffmvr_jax.weights.layouts import layout_of
 
@@ -59,22 +59,24 @@ def _schedule_of(path: Path) -> dict[str, Any]:
     if path.is_file() and layout_of(open_tensors(path)) == "LDM":
       return dict(_LDM)
     return {}
+  values = read_json(file, "fetch it again")
   try:
-    values = json.loads(file.read_text())
     kind = values.get("beta_schedule", "scaled_linear")
     prediction = values.get("prediction_type", "epsilon")
-    own = {
+    own: dict[str, Any] = {
       "steps": int(values.get("num_train_timesteps", 1000)),
       "beta_start": float(values["beta_start"]),
       "beta_end": float(values["beta_end"]),
     }
-  except (OSError, ValueError, KeyError, AttributeError) as error:
+  except (ValueError, KeyError, TypeError, OverflowError) as error:
     raise InputError(
       f"{file}: not a scheduler's configuration ({error!r})"
     ) from error
-  if kind != "scaled_linear" or prediction not in _PREDICTIONS:
+  if kind != "scaled_linear" or str(prediction) not in _PREDICTIONS:
     raise InputError(
       f"{file}: beta_schedule {kind!r} and prediction_type {prediction!r}; "
       f"known are 'scaled_linear' and {', '.join(map(repr, _PREDICTIONS))}"
     )
-  return own | {"prediction": _PREDICTIONS[prediction]}
+  own["prediction"] = _PREDICTIONS[prediction]
+  checked(DiffusionConfig, own, f"{file}: ")
+  return own

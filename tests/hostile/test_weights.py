@@ -132,6 +132,38 @@ def test_weights_of_something_else(name, tmp_path):
   judge(Case(name, convert.main, arguments, said, make, list=keys), tmp_path)
 
 
+SCHEDULES = {
+  "text": ("no JSON", "damaged"),
+  "a list": ("[]", "no JSON object"),
+  "nothing": ("{}", "not a scheduler's configuration"),
+  "words": ('{"beta_start": "x", "beta_end": 1}', "not a scheduler's"),
+  "a list for a number": ('{"beta_start": [], "beta_end": 1}', "not a sch"),
+  "infinity": (
+    '{"beta_start": 0.1, "beta_end": 0.2, "num_train_timesteps": Infinity}',
+    "not a scheduler's configuration",
+  ),
+  "nan": ('{"beta_start": NaN, "beta_end": 0.2}', "beta_start: nan is not"),
+  "beyond 1": ('{"beta_start": 0.1, "beta_end": 2}', "beta_end: 2.0 is not"),
+  "no step": (
+    '{"beta_start": 0.1, "beta_end": 0.2, "num_train_timesteps": 0}',
+    "steps: 0 is not at least 1",
+  ),
+  "a kind of a list": (
+    '{"beta_start": 0.1, "beta_end": 0.2, "prediction_type": []}',
+    "prediction_type",
+  ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_that_is_none(name, tmp_path):
+  told, said = SCHEDULES[name]
+  make = file("pipeline/scheduler/scheduler_config.json", told)
+  arguments = ["import", "{folder}/pipeline", "--config", TINY, "--out"]
+  arguments += ["{folder}/out"]
+  judge(Case(name, convert.main, arguments, said, make), tmp_path)
+
+
 def model(**metadata):
   """A model file of one array, with any metadata."""
   arrays = {"fusion/stem": np.zeros(1, np.float32)}
