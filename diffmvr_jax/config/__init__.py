@@ -11,33 +11,35 @@ from diffmvr_jax.config.load import (
   load_config,
   to_json,
 )
+from diffmvr_jax.config.networks import (
+  AutoencoderConfig,
+  ClipTextConfig,
+  ClipVisionConfig,
+  FusionConfig,
+  GuidanceConfig,
+  ModelConfig,
+  OccluderConfig,
+  PainterConfig,
+  UNetConfig,
+)
 from diffmvr_jax.config.overrides import override
 from diffmvr_jax.config.rules import check
 from diffmvr_jax.config.schema import (
-  AutoencoderConfig,
   AutoencoderStageConfig,
   CheckpointConfig,
-  ClipTextConfig,
-  ClipVisionConfig,
   Config,
   ConsistencyConfig,
   DataConfig,
   DiffusionConfig,
   DiffusionStageConfig,
-  FusionConfig,
   FusionStageConfig,
-  GuidanceConfig,
   MeshConfig,
-  ModelConfig,
   MotionConfig,
-  OccluderConfig,
   OccluderStageConfig,
   OptimizerConfig,
-  PainterConfig,
   PainterStageConfig,
   PriorConfig,
   SamplingConfig,
-  UNetConfig,
   ValidationConfig,
 )
 from diffmvr_jax.config.stages import (

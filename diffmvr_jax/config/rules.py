@@ -6,12 +6,12 @@ import typing
 from typing import Any
 
 from diffmvr_jax.bounds import Bound
-from diffmvr_jax.config.schema import (
+from diffmvr_jax.config.networks import (
   ClipVisionConfig,
-  Config,
   OccluderConfig,
   PainterConfig,
 )
+from diffmvr_jax.config.schema import Config
 from diffmvr_jax.config.stages import has_denoiser, is_guided
 from diffmvr_jax.errors import InputError
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from diffmvr_jax.config.schema import Config, ModelConfig
+from diffmvr_jax.config.networks import ModelConfig
+from diffmvr_jax.config.schema import Config
 
 
 def is_guided(branches: Sequence[str]) -> bool:

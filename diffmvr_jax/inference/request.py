@@ -20,8 +20,9 @@ from diffmvr_jax.inference.archive import (
   restore_archive,
 )
 from diffmvr_jax.inference.previews import PreviewPaths
-from diffmvr_jax.inference.restorer import Outcome, Restorer
+from diffmvr_jax.inference.restorer import Restorer
 from diffmvr_jax.inference.stream import StreamOptions
+from diffmvr_jax.inference.written_video import Outcome
 from diffmvr_jax.media.sources import Source, open_source
 
 _DEFAULT = Path(f"{pretrained.PREFIX}{pretrained.DEFAULT}")

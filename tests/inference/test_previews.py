@@ -12,12 +12,12 @@ from data_prep.prepare import RealOcclusion, prepare
 from diffmvr_jax.inference.crop_restorer import CropRestorer
 from diffmvr_jax.inference.paste import feather
 from diffmvr_jax.inference.previews import PreviewPaths
-from diffmvr_jax.inference.restorer import restore_video
 from diffmvr_jax.inference.stream import (
   SourceFrame,
   StreamOptions,
   restore_stream,
 )
+from diffmvr_jax.inference.written_video import restore_video
 from diffmvr_jax.media.sources import open_source
 from diffmvr_jax.media.video import TimedFrame, VideoInfo, read_frames
 from diffmvr_jax.media.video_writer import VideoWriter

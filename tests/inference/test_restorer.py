@@ -22,8 +22,9 @@ from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.baselines import BASELINES
 from diffmvr_jax.inference.crop_restorer import CropRestorer
 from diffmvr_jax.inference.paste import feather
-from diffmvr_jax.inference.restorer import Outcome, Restorer, restore_video
+from diffmvr_jax.inference.restorer import Restorer
 from diffmvr_jax.inference.stream import SourceFrame, StreamOptions
+from diffmvr_jax.inference.written_video import Outcome, restore_video
 from diffmvr_jax.media.sources import open_source
 from diffmvr_jax.media.video import TimedFrame, VideoInfo, probe, read_frames
 from diffmvr_jax.media.video_writer import VideoWriter
