@@ -30,6 +30,7 @@ from diffmvr_jax.inference.written_video import (
   write_restored,
 )
 from diffmvr_jax.media.sources import Source
+from diffmvr_jax.media.video import TimedFrame
 
 if TYPE_CHECKING:
   from data_prep.clip import Clip, Frame
