@@ -153,7 +153,7 @@ def steadied(probability: np.ndarray, last: np.ndarray | None) -> np.ndarray:
     near = cv2.dilate(last, np.ones((5, 5), np.uint8)) > 0
     sure[near & (probability > 0.5)] = 1
   count, labels, stats, _ = cv2.connectedComponentsWithStats(half)
-  labels = np.asarray(labels)
+  labels = np.asarray(labels, np.int32)
   held = np.bincount(labels[sure > 0], minlength=count) > 0
   held &= stats[:, cv2.CC_STAT_AREA] >= _LEAST * probability.size
   held[0] = False  # what is not half sure

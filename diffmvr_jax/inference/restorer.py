@@ -1,6 +1,7 @@
 """Restores whole frames: finds faces and occlusions, fills, pastes back."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from fractions import Fraction
