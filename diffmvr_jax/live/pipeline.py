@@ -7,6 +7,7 @@ frame that comes while `IN_FLIGHT` others are on their way waits at the door,
 where a newer one takes its place. Whatever has come in goes out, in order.
 """
 
+import io
 import logging
 import threading
 import time
@@ -16,6 +17,7 @@ from fractions import Fraction
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from diffmvr_jax.inference.restorer import Restorer
 from diffmvr_jax.inference.stream import RestoredFrame, StreamOptions
@@ -27,6 +29,7 @@ from diffmvr_jax.media.video import TimedFrame
 IN_FLIGHT = 3
 # Larger frames are shrunk, so that one viewer cannot fill the memory.
 LONGEST_SIDE = 1920
+_MOST_PIXELS = 4096 * 4096  # of a JPEG file; few bytes can stand for many
 _LOG = logging.getLogger("diffmvr.live")
 _TICKS = 1_000_000  # per second
 _PATIENCE = 0.2  # seconds after which the door looks whether it is closed
@@ -139,10 +142,11 @@ class Pipeline:
 
 
 def _decoded(picture: np.ndarray | bytes) -> np.ndarray | None:
-  """Returns (h, w, 3) uint8 RGB; None if it is no picture."""
+  """Returns (h, w, 3) uint8 RGB; None if it is no JPEG, or a very large one."""
   if isinstance(picture, bytes):
-    data = np.frombuffer(picture, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    if not _is_sound(picture):
+      return None
+    image = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
       return None
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -155,3 +159,12 @@ def _decoded(picture: np.ndarray | bytes) -> np.ndarray | None:
   return cv2.resize(
     image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
   )
+
+
+def _is_sound(picture: bytes) -> bool:
+  """Whether it begins like a JPEG file that can be held in memory."""
+  try:
+    with Image.open(io.BytesIO(picture), formats=["JPEG"]) as header:
+      return header.width * header.height <= _MOST_PIXELS
+  except (OSError, ValueError, Image.DecompressionBombError):
+    return False

@@ -98,9 +98,14 @@ def test_the_newest_frame_wins_and_broken_pictures_are_dropped(run):
   levels = [int(done.image[0, 0, 0]) for done in shown.frames]
   assert levels == sorted(levels) and levels[-1] == 11
   assert shown.dropped == 12 - len(levels) > 0
-  pipeline.put(Arrival(b"no picture", time.monotonic()))
-  feed(pipeline, shown, [jpeg(scene.COVERED)])
-  assert shown.dropped == 13 - len(levels)
+  whole = jpeg(scene.COVERED)
+  start = whole.index(b"\xff\xc0") + 5  # height and width follow
+  huge = whole[:start] + b"\xff\xff\xff\xff" + whole[start + 4 :]
+  for bad in (b"no picture", huge):
+    pipeline.put(Arrival(bad, time.monotonic()))
+    time.sleep(0.3)
+  feed(pipeline, shown, [whole])
+  assert shown.dropped == 14 - len(levels)
 
 
 def test_frames_of_another_size_end_the_pipeline(run):
