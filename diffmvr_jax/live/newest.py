@@ -11,7 +11,7 @@ class Newest(Generic[T]):
 
   Example:
     >>> place = Newest()
-    >>> place.put(1), place.put(2), place.take(timeout=0)
+    >>> place.put(1), place.put(2), place.take(timeout=0.0)
     (False, True, 2)
   """
 

@@ -96,7 +96,7 @@ def test_blotches_change_the_background_and_no_label(videos, recipe):
 
 @pytest.mark.parametrize(
   ("settings", "error"),
-  [("--cluttered|2", "within"), ("--cluttered|1|--occlusion|real", "real")],
+  [("--cluttered|2", "at most 1"), ("--cluttered|1|--occlusion|real", "real")],
 )
 def test_blotches_need_hands_that_are_pasted(videos, settings, error, tmp_path):
   with pytest.raises(InputError, match=error):
