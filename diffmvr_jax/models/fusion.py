@@ -5,22 +5,22 @@ raw pictures I_k of earlier frames, with the flow f_k that leads to each. The
 network may correct all of it. A coarse U-Net on cells of 4 pixels corrects the
 flow and the colours,
 
-  J_k = I_k(x + f_k + d tanh(4 o_k / d)) + γ_k m_k + b_k              (1)
+  J_k = I_k(x + f_k + d tanh(4 o_k / d)) + γ_k m_k + b_k              (a)
 
 with d the largest shift, o_k, γ_k and b_k outputs, and m_k the colour that the
 source lacks on the visible surroundings, carried under the mask. Sources are
 weighed by how well they fit there, E_k = m_k² likewise carried, and by a fine
 stage at half the resolution,
 
-  w_k ∝ q_k exp(l_k) / (√E_k + ε)                                     (2)
+  w_k ∝ q_k exp(l_k) / (√E_k + ε)                                     (b)
 
 with q_k where the source is known. What is painted is
 
-  y = c + (1 − s) r (g Σ_k w_k (J_k − c) + g' (S − c) + e)            (3)
-  r = min(1, √(mean_k E_k) / τ), or 1 where nobody has seen anything  (4)
+  y = c + (1 − s) r (g Σ_k w_k (J_k − c) + g' (S − c) + e)            (c)
+  r = min(1, √(mean_k E_k) / τ), or 1 where nobody has seen anything  (d)
 
 with S the symmetric image where there is one, and s the confidence of c: what
-is known well changes little, and what is visible not at all. E of equation (4)
+is known well changes little, and what is visible not at all. E of formula (d)
 is that of the flows as they came: where all sources fit, as in a scene that
 stands still, c is right to a grey level, and a network can only spoil it. g,
 g', l and the residual e (a fine and a coarse one) are outputs of heads that
@@ -49,8 +49,8 @@ from diffmvr_jax.models.warping import (
 )
 
 _COLOUR = 0.7  # share of the colour's mismatch that is taken at first
-_FLOOR = 0.01  # ε of Eq. (2), for images in [−1, 1]
-_MISFIT = 0.08  # τ of Eq. (4), for images in [−1, 1]
+_FLOOR = 0.01  # ε of formula (b), for images in [−1, 1]
+_MISFIT = 0.08  # τ of formula (d), for images in [−1, 1]
 _SHIFT_GAIN = 4.0
 _PIXELS = 8.0  # flows are divided by it before the network sees them
 
@@ -73,7 +73,7 @@ class Fusion(nn.Module):
 
   @nn.compact
   def __call__(self, seen: Sightings) -> Float[Array, "n h w 3"]:
-    """Eqs. (1) to (3)."""
+    """Formulas (a) to (c)."""
     config, count = self.config, self.config.sources
     size, cell = seen.frame.shape[1], self.config.cell
     flow = _per_source(enlarge, seen.flow, size // seen.flow.shape[2])
@@ -192,7 +192,7 @@ def mismatch(
 def misfit(
   seen: Sightings, squares: Float[Array, "n i j k"]
 ) -> Float[Array, "n i j 1"]:
-  """Equation (4), of what each source lacks."""
+  """Formula (d), of what each source lacks."""
   there = seen.valid[:, None, None]
   count = jnp.maximum(there.sum(-1, keepdims=True), 1)
   mean = (squares * there).sum(-1, keepdims=True) / count

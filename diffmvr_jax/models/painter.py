@@ -4,7 +4,7 @@ What is known of a frame, its visible part and what earlier frames showed of the
 rest, surrounds a hole. With h = 1 in the hole, x what is known and x̄ the known
 colours carried into it (`warping.carried`), what is painted is
 
-  P = x̄ + e(x (1 − h), h, S),                                            (1)
+  P = x̄ + e(x (1 − h), h, S),                                            (a)
 
 where S is the symmetric image, if there is one, and e a U-Net that has learned
 what faces look like: a coarse one over cells, whose deepest cells see the whole
@@ -50,7 +50,7 @@ class Painter(nn.Module):
     symmetric: Float[Array, "n h w 3"],
     symmetric_valid: Float[Array, " n"],
   ) -> Float[Array, "n h w 3"]:
-    """Equation (1).
+    """Formula (a).
 
     Args:
       image: what is known, in [−1, 1]; the hole's pixels are not used.
