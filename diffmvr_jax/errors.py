@@ -46,9 +46,9 @@ def run_command(main: Callable[[list[str]], None]) -> None:
   """Runs a command's `main(argv)`, and ends it in one line if it fails.
 
   An `InputError`, an error of a disk or of another part of the system, and a
-  want of memory end with code 2, or with 1 if a part was done; Ctrl-C with code
-  130. If the reader of
-  standard output has gone, as in `… | head`, it ends at once with code 0.
+  want of memory end with code 2, or with 1 if a part was done; Ctrl-C ends with
+  code 130. If the reader of standard output has gone, as in `… | head`, the
+  command ends at once with code 0.
   """
   _make_streams_safe()
   try:
