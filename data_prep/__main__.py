@@ -26,7 +26,7 @@ from data_prep.occlusion.paste import OcclusionConfig
 from data_prep.portraits.fit_flow_prior import fit_flow_prior
 from data_prep.recipe import Recipe
 from data_prep.sources import expand
-from diffmvr_jax.arguments import (
+from diffmvr_jax.command_line.arguments import (
   ArgumentParser,
   number,
   number_range,
@@ -34,10 +34,10 @@ from diffmvr_jax.arguments import (
   share_of_tasks,
   whole,
 )
-from diffmvr_jax.bounds import Bounds
+from diffmvr_jax.command_line.bounds import Bounds
+from diffmvr_jax.command_line.terminal import add_verbose_option
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.files import make_folder
-from diffmvr_jax.terminal import add_verbose_option
 
 _SHARE = Bounds(0, 1, below_high=True)
 _SECONDS = Bounds(0, 3600)

@@ -40,9 +40,9 @@ from data_prep.prepare import (
 )
 from data_prep.sources import VideoSource, at_rate, file_clip
 from data_prep.stills import OnceDetector, StillSource, still_clip
+from diffmvr_jax.command_line.terminal import note
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.terminal import note
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from diffmvr_jax.arguments import ArgumentParser
+from diffmvr_jax.command_line.arguments import ArgumentParser
 from diffmvr_jax.errors import run_command
 from diffmvr_jax.weights.exporting import DTYPES, export_checkpoint
 from diffmvr_jax.weights.importing import import_model

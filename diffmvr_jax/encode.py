@@ -11,7 +11,7 @@ nor CLIP.
 
 from pathlib import Path
 
-from diffmvr_jax.arguments import ArgumentParser, whole
+from diffmvr_jax.command_line.arguments import ArgumentParser, whole
 from diffmvr_jax.config import load_config
 from diffmvr_jax.errors import run_command
 from diffmvr_jax.training.encode_records import encode_records

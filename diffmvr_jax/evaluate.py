@@ -18,13 +18,13 @@ from pathlib import Path
 
 import jax
 
-from diffmvr_jax.arguments import ArgumentParser, seed
+from diffmvr_jax.command_line.arguments import ArgumentParser, seed
+from diffmvr_jax.command_line.terminal import add_verbose_option
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.evaluation.records import evaluate_records
 from diffmvr_jax.evaluation.summary import METRICS, as_text
 from diffmvr_jax.evaluation.videos import evaluate_videos
 from diffmvr_jax.runtime.processes import initialize
-from diffmvr_jax.terminal import add_verbose_option
 
 
 def main(argv: list[str]) -> None:

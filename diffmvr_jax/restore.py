@@ -35,7 +35,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from diffmvr_jax.arguments import (
+from diffmvr_jax.command_line.arguments import (
   ArgumentParser,
   frame_rate,
   frame_size,
@@ -43,14 +43,14 @@ from diffmvr_jax.arguments import (
   seed,
   whole,
 )
-from diffmvr_jax.bounds import Bounds
+from diffmvr_jax.command_line.bounds import Bounds
+from diffmvr_jax.command_line.terminal import add_verbose_option
 from diffmvr_jax.errors import run_command
 from diffmvr_jax.inference.paste import SOFTNESS
 from diffmvr_jax.inference.previews import PreviewPaths
 from diffmvr_jax.inference.request import Request, carry_out
 from diffmvr_jax.inference.stream import StreamOptions
 from diffmvr_jax.pretrained import DEFAULT, PREFIX
-from diffmvr_jax.terminal import add_verbose_option
 
 
 def main(argv: list[str]) -> None:

@@ -18,7 +18,7 @@ import jax
 
 from diffmvr_jax.ablation.run import run_sweep
 from diffmvr_jax.ablation.spec import load_sweep
-from diffmvr_jax.arguments import ArgumentParser
+from diffmvr_jax.command_line.arguments import ArgumentParser
 from diffmvr_jax.errors import run_command
 from diffmvr_jax.runtime.cpu_memory import keep_memory
 from diffmvr_jax.runtime.processes import initialize

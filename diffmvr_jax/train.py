@@ -7,7 +7,7 @@ run with the same workdir resumes.
 import sys
 from pathlib import Path
 
-from diffmvr_jax.arguments import ArgumentParser
+from diffmvr_jax.command_line.arguments import ArgumentParser
 from diffmvr_jax.config import load_config
 from diffmvr_jax.errors import run_command
 from diffmvr_jax.runtime.cpu_memory import keep_memory

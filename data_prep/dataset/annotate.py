@@ -26,9 +26,9 @@ from data_prep.occlusion.sprites import SpriteOcclusion
 from data_prep.prepare import RealOcclusion, SyntheticOcclusion
 from data_prep.recipe import OpenVideo, Recipe, seed_of
 from data_prep.sources import expand
+from diffmvr_jax.command_line.terminal import progress_bar
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import make_folder, write_atomically
-from diffmvr_jax.terminal import progress_bar
 
 _DATA_YAML = """\
 # Written by `python -m data_prep annotate`. Look at the labels, correct them,

@@ -7,12 +7,12 @@ import numpy as np
 from PIL import Image
 
 from data_prep.dataset.splits import SPLITS
+from diffmvr_jax.command_line.terminal import progress_bar
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import replacing, writing
 from diffmvr_jax.media.contact_sheet import contact_sheet
-from diffmvr_jax.terminal import progress_bar
 
 _COLUMNS = 8
 

@@ -18,9 +18,9 @@ from data_prep.dataset.part import read_statistics
 from data_prep.dataset.workers import write_parts
 from data_prep.recipe import Recipe
 from data_prep.sources import VideoSource, expand, frame_estimate, id_of
+from diffmvr_jax.command_line.terminal import progress_bar
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import make_folder, read_json, write_atomically
-from diffmvr_jax.terminal import progress_bar
 
 
 def export(

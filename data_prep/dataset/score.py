@@ -35,8 +35,8 @@ from data_prep.detectors.by_name import (
   open_face_detector,
   open_occluder_detector,
 )
+from diffmvr_jax.command_line.terminal import progress_bar
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.terminal import progress_bar
 
 RIGHT = 0.5  # IoU from which on an object counts as found
 _HEAD = (

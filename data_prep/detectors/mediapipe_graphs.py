@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from data_prep.detectors.mediapipe_files import model_path
+from diffmvr_jax.command_line.terminal import without_chatter
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.terminal import without_chatter
 
 
 class Graph:

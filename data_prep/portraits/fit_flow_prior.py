@@ -17,8 +17,8 @@ from data_prep.faces.flow_prior import GRID, FlowPrior
 from data_prep.faces.landmarks import oval
 from data_prep.faces.track import Face, track
 from data_prep.portraits.clip import PortraitClip, load
+from diffmvr_jax.command_line.terminal import progress_bar
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.terminal import progress_bar
 
 _SIDE = 64  # pixels of the crops in which flow is followed
 _FRAME = 96  # pixels of the drawn frames; only their flow is used

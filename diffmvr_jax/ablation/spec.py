@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from diffmvr_jax.bounds import FileName
+from diffmvr_jax.command_line.bounds import FileName
 from diffmvr_jax.config import Config, call, completed, override
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.metrics.definitions import DEFINITIONS

@@ -6,7 +6,7 @@ As in `schema`, the type of every number says its range too.
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from diffmvr_jax.bounds import (
+from diffmvr_jax.command_line.bounds import (
   Bounds,
   Positive,
   ShareBelowOne,

@@ -5,7 +5,7 @@ import functools
 import typing
 from typing import Any
 
-from diffmvr_jax.bounds import Bound
+from diffmvr_jax.command_line.bounds import Bound
 from diffmvr_jax.config.networks import (
   ClipVisionConfig,
   OccluderConfig,
@@ -77,7 +77,7 @@ def bounds_of(hint: Any) -> list[Bound]:
     hint: a type, `X | None`, or `tuple[X, ...]`, where X may be annotated.
 
   Example:
-    >>> from diffmvr_jax.bounds import Share
+    >>> from diffmvr_jax.command_line.bounds import Share
     >>> [str(bound) for bound in bounds_of(tuple[Share, ...])]
     ['at least 0 and at most 1']
   """

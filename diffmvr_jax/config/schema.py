@@ -7,7 +7,7 @@ what lies outside.
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from diffmvr_jax.bounds import (
+from diffmvr_jax.command_line.bounds import (
   Bounds,
   Count,
   CountOrZero,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from diffmvr_jax.command_line.terminal import progress_bar
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import (
   PROPAGATED,
@@ -17,7 +18,6 @@ from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluation.video_pairs import find_video, read_video
 from diffmvr_jax.metrics.accumulators import Measurements
 from diffmvr_jax.metrics.clip_metrics import ClipMetrics, MetricNetworks
-from diffmvr_jax.terminal import progress_bar
 
 # A clip's name, and its arrays, named as in the data contract -> (n, h, w, 3)
 # uint8.

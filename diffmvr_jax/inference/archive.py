@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from diffmvr_jax.command_line.terminal import note, progress_bar
 from diffmvr_jax.errors import InputError, PartlyDoneError
 from diffmvr_jax.files import make_folder, replacing, writing
 from diffmvr_jax.inference.written_video import Outcome
 from diffmvr_jax.media.sources import IMAGES, Source, open_source
 from diffmvr_jax.media.video import SUFFIXES, frame_estimate
-from diffmvr_jax.terminal import note, progress_bar
 
 MANIFEST = "manifest.csv"
 _LIST = ".txt"

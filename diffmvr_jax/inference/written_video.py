@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from diffmvr_jax import __version__
+from diffmvr_jax.command_line.terminal import progress_bar
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.crop_filling import CropFiller
 from diffmvr_jax.inference.previews import PreviewPaths, Previews
@@ -19,7 +20,6 @@ from diffmvr_jax.inference.stream import (
 from diffmvr_jax.media.sinks import open_sink
 from diffmvr_jax.media.sources import Source
 from diffmvr_jax.media.video import TimedFrame
-from diffmvr_jax.terminal import progress_bar
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

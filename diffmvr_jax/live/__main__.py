@@ -16,6 +16,7 @@ import socket
 import sys
 from pathlib import Path
 
+from diffmvr_jax.command_line.terminal import add_verbose_option
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.inference.restorer import Restorer
 from diffmvr_jax.live.guard import is_loopback
@@ -23,7 +24,6 @@ from diffmvr_jax.live.sources import BROWSER, choices
 from diffmvr_jax.pretrained import DEFAULT, PREFIX
 from diffmvr_jax.runtime.compiled import keep_programs
 from diffmvr_jax.runtime.cpu_memory import share_memory
-from diffmvr_jax.terminal import add_verbose_option
 
 _LARGEST_PICTURE = 4 * 2**20  # bytes of a frame of the browser's camera
 

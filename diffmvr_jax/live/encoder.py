@@ -115,7 +115,7 @@ class VirtualCamera:
 
   def __init__(self, size: tuple[int, int]):
     try:
-      import pyvirtualcam
+      import pyvirtualcam  # pyright: ignore[reportMissingImports]
     except ImportError as error:
       raise InputError(
         "pyvirtualcam is missing; pip install 'diffmvr-jax[virtual-camera]'"

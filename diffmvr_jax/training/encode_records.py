@@ -15,6 +15,7 @@ import numpy as np
 
 from diffmvr_jax.checkpoints.fingerprint import encoder_fingerprint, is_encoder
 from diffmvr_jax.checkpoints.model import open_model
+from diffmvr_jax.command_line.terminal import progress_bar
 from diffmvr_jax.config import Config, clip_towers
 from diffmvr_jax.data.latent_cache import (
   EncodedWriter,
@@ -25,7 +26,6 @@ from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
-from diffmvr_jax.terminal import progress_bar
 from diffmvr_jax.training.inputs import Batch, frame_rows, past_image_rows
 
 

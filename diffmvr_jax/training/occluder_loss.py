@@ -1,16 +1,20 @@
 """What the occluder stage minimises, and how well its masks fit.
 
 Each frame is a window of its own, covered or free. With p the probability of
-each pixel and m = 1 where something has visibly changed the picture, the loss
-of a frame is the cross-entropy of p, in which pixels near the outline of m
-count more, and of covered frames also
+each pixel and m its mask, the loss of a frame is the cross-entropy of p, in
+which pixels near the outline of m count more, and of covered frames also
 
   1 − (2 Σ p m + 1) / (Σ p + Σ m + 1),
 
 the Dice loss (Milletari et al. 2016), which weighs a small mask like a large
 one. Half of the faces are covered by what covers another one in the batch,
 moved, mirrored and in other colours, so that a few hundred occluders become
-many. Light differs between a crop and the free one beside it.
+many.
+
+Between the crop and the free one beside it much may change that covers nothing:
+the head and what is behind it move, eyes close, a mouth opens, light and
+sharpness differ. So the free crop is bent, a round part of one of the two is
+another person's, and each has its own light, blur and noise.
 """
 
 import jax
@@ -22,12 +26,18 @@ from jaxtyping import Array, Bool, Float
 
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.models.frames import flatten_frames, to_float
+from diffmvr_jax.models.warping import enlarge, pooled, warp
 from diffmvr_jax.training.inputs import Batch
 from diffmvr_jax.training.objectives import Loss, Metrics
 
 _VISIBLE = 0.06  # change of a colour that is seen, for images in [−1, 1]
+_RIM = 40  # a mask reaches beyond the occluder by the crop's side / _RIM
 _EXCHANGED = 0.5  # share of faces that get another one's occluder
 _REACH = 32  # pixels by which it moves, at most
+_BENT = 8  # knots per side of the field that bends the free crop
+_BEND = 0.015  # how far it goes, as a share of the side: standard deviation
+_REPLACED = 0.4  # share of faces of which a part is another person's
+_BLURRED = 0.2  # share of crops that are blurred
 _NEAR = 5  # side of the square within which an outline is near, in pixels
 _NEAR_WEIGHT = 3.0
 _FREE_AREA = 0.005  # share of the crop; less of a mask is none
@@ -40,7 +50,7 @@ def occluder_loss(model: DiffMVR, blind: float) -> Loss:
     params: Params, batch: Batch, keys: jax.Array, step: jax.Array
   ) -> tuple[jax.Array, Metrics]:
     del step
-    seen = jax.vmap(_varied)(keys, faces(batch), _of_the_next(faces(batch)))
+    seen = varied(keys, faces(batch))
     hidden = jax.vmap(lambda key: jax.random.bernoulli(key, blind))(keys)
     there = seen.free_valid & ~hidden
     logits = model.covered(params, seen.crop, seen.free, there)
@@ -68,7 +78,7 @@ class Faces:
   Attributes:
     crop: the crop, covered or free.
     truth: the same without what covers it.
-    mask: 1 where it has visibly changed the picture.
+    mask: 1 on what covers it, its shadow, and a narrow rim.
     free: the last free crop.
     free_valid: whether there is one.
   """
@@ -83,58 +93,127 @@ class Faces:
 def faces(batch: Batch) -> Faces:
   """The frames of a batch, as `data.windows` reads them."""
   flat = {name: flatten_frames(value) for name, value in batch.items()}
-  crop, truth = to_float(flat["frame"]), to_float(flat["target"])
   return Faces(
-    crop=crop,
-    truth=truth,
-    mask=visible(crop, truth) * flat["mask"].astype(jnp.float32),
+    crop=to_float(flat["frame"]),
+    truth=to_float(flat["target"]),
+    mask=flat["mask"].astype(jnp.float32),
     free=to_float(flat["past"]),
     free_valid=flat["past_valid"],
   )
 
 
-def visible(
-  crop: Float[Array, "n h w 3"], truth: Float[Array, "n h w 3"]
-) -> Float[Array, "n h w 1"]:
-  """1 where a crop differs from the truth by more than is overlooked."""
+def varied(keys: Array, own: Faces) -> Faces:
+  """The faces under exchanged occluders, and in other circumstances.
+
+  Args:
+    keys: one per face.
+    own: the faces as they are in the records.
+  """
+
+  def turned(faces: Faces, by: int) -> Faces:
+    return jax.tree.map(lambda x: jnp.roll(x, by, 0), faces)
+
+  keys = jax.vmap(lambda key: jax.random.split(key, 5))(keys)
+  seen = jax.vmap(_exchanged)(keys[:, 0], own, turned(own, 1))
+  bend = jax.vmap(_bend)(keys[:, 1], own.free)
+  seen = seen.replace(free=warp(own.free, bend))
+  seen = jax.vmap(_partly_replaced)(keys[:, 2], seen, turned(own, 2).truth)
+  return seen.replace(
+    crop=jax.vmap(_filmed)(keys[:, 3], seen.crop),
+    free=jax.vmap(_filmed)(keys[:, 4], seen.free),
+  )
+
+
+def occluder_alone(
+  crop: Float[Array, "h w 3"],
+  truth: Float[Array, "h w 3"],
+  mask: Float[Array, "h w 1"],
+) -> Float[Array, "h w 1"]:
+  """How much of each pixel the occluder takes: the mask without its rim."""
+  rim = max(1, round(len(mask) / _RIM))
+  side = 2 * rim + 1
+  inner = -nn.max_pool(-mask[None], (side, side), (1, 1), "SAME")[0]
   apart = jnp.abs(crop - truth).max(-1, keepdims=True)
-  window, strides = (3, 3), (1, 1)
-  smooth = nn.avg_pool(apart, window, strides, "SAME")
-  differs = (smooth > _VISIBLE).astype(jnp.float32)
+  changed = mask * (apart > _VISIBLE)
   # Where occluder and skin happen to have one colour, it is covered too.
-  grown = nn.max_pool(differs, (5, 5), strides, "SAME")
-  return -nn.max_pool(-grown, (5, 5), strides, "SAME")
+  both = jnp.maximum(inner, changed)
+  return nn.avg_pool(both[None], (3, 3), (1, 1), "SAME")[0]
 
 
-def _of_the_next(seen: Faces) -> Faces:
-  return jax.tree.map(lambda x: jnp.roll(x, 1, 0), seen)
-
-
-def _varied(key: jax.Array, own: Faces, other: Faces) -> Faces:
-  """One face, perhaps under another one's occluder, and in other light."""
-  keys = jax.random.split(key, 6)
-  layer = jnp.concatenate([other.crop, other.mask], -1)
+def _exchanged(key: Array, own: Faces, other: Faces) -> Faces:
+  """Perhaps with the other one's occluder instead of its own."""
+  keys = jax.random.split(key, 4)
+  share = occluder_alone(other.crop, other.truth, other.mask)
+  layer = jnp.concatenate([other.crop, other.mask, share], -1)
   layer = jnp.where(jax.random.bernoulli(keys[0]), layer[:, ::-1], layer)
   shift = jax.random.randint(keys[1], (2,), 0, 2 * _REACH + 1)
   border = ((_REACH, _REACH), (_REACH, _REACH), (0, 0))
   layer = jax.lax.dynamic_slice(
     jnp.pad(layer, border), (shift[0], shift[1], 0), layer.shape
   )
-  colour, mask = layer[..., :3], layer[..., 3:]
+  colour, mask, share = layer[..., :3], layer[..., 3:4], layer[..., 4:]
   gain = jnp.exp(0.2 * jax.random.normal(keys[2], (3,)))
   colour = jnp.clip((colour + 1) * gain - 1, -1, 1)
-  share = nn.avg_pool(mask[None], (3, 3), (1, 1), "SAME")[0]
   covered = own.truth + share * (colour - own.truth)
   exchanged = jax.random.bernoulli(keys[3], _EXCHANGED)
-  crop = jnp.where(exchanged, covered, own.crop)
-  light = jnp.exp(0.08 * jax.random.normal(keys[4], (2, 1, 1, 1)))
-  tint = jnp.exp(0.03 * jax.random.normal(keys[5], (2, 1, 1, 3)))
-  crop, free = jnp.clip(
-    (jnp.stack([crop, own.free]) + 1) * light * tint - 1, -1, 1
-  )
   return own.replace(
-    crop=crop, free=free, mask=jnp.where(exchanged, mask, own.mask)
+    crop=jnp.where(exchanged, covered, own.crop),
+    mask=jnp.where(exchanged, mask, own.mask),
   )
+
+
+def _bend(key: Array, image: Float[Array, "h w 3"]) -> Float[Array, "h w 2"]:
+  """A smooth flow, in pixels: everything moves, and each part by itself."""
+  size = len(image)
+  keys = jax.random.split(key)
+  knots = jax.random.normal(keys[0], (1, _BENT, _BENT, 2))
+  field = jax.image.resize(knots, (1, size, size, 2), "cubic")[0]
+  whole = jax.random.normal(keys[1], (2,))
+  return _BEND * size * (field + whole)
+
+
+def _partly_replaced(
+  key: Array, seen: Faces, other: Float[Array, "h w 3"]
+) -> Faces:
+  """Perhaps a part of the crop or the free one is the other person's.
+
+  What covers the face stays on top.
+  """
+  keys = jax.random.split(key, 4)
+  size = len(other)
+  centre = jax.random.uniform(keys[0], (2,), minval=0.2, maxval=0.95) * size
+  radius = jax.random.uniform(keys[1], (2,), minval=0.06, maxval=0.25) * size
+  y, x = jnp.mgrid[:size, :size]
+  away = ((y - centre[0]) / radius[0]) ** 2 + ((x - centre[1]) / radius[1]) ** 2
+  part = nn.sigmoid(6 * (1 - away))[..., None]
+  happens = jax.random.bernoulli(keys[2], _REPLACED)
+  in_free = jax.random.bernoulli(keys[3])
+
+  def blended(image: Array, share: Array) -> Array:
+    total = share.sum() + 1e-3
+    mean, mean_of_other = (
+      (share * one).sum((0, 1)) / total for one in (image, other)
+    )
+    matched = jnp.clip(
+      (other + 1) * (mean + 1) / (mean_of_other + 1) - 1, -1, 1
+    )
+    return image + share * (matched - image)
+
+  free = blended(seen.free, part * (happens & in_free))
+  visible = part * (1 - seen.mask) * (happens & ~in_free)
+  return seen.replace(free=free, crop=blended(seen.crop, visible))
+
+
+def _filmed(key: Array, image: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
+  """In other light, perhaps blurred, with a camera's noise."""
+  keys = jax.random.split(key, 5)
+  light = jnp.exp(0.12 * jax.random.normal(keys[0], (1, 1, 1)))
+  tint = jnp.exp(0.04 * jax.random.normal(keys[1], (1, 1, 3)))
+  soft = enlarge(pooled(image[None], 2), 2)[0]
+  image = jnp.where(jax.random.bernoulli(keys[2], _BLURRED), soft, image)
+  noise = jax.random.normal(keys[3], image.shape)
+  noise *= 0.02 * jax.random.uniform(keys[4])
+  return jnp.clip((image + 1) * light * tint - 1 + noise, -1, 1)
 
 
 def mask_logits(

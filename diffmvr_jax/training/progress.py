@@ -12,9 +12,9 @@ import jax
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from diffmvr_jax.command_line.terminal import progress_bar
 from diffmvr_jax.files import write_atomically, writing
 from diffmvr_jax.runtime.device_peaks import peak_tflops
-from diffmvr_jax.terminal import progress_bar
 
 
 class Progress:

@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from diffmvr_jax.bounds import FileName
+from diffmvr_jax.command_line.bounds import FileName
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import read_json, refuse_special, replacing, writing
 

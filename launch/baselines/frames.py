@@ -12,10 +12,10 @@ from pathlib import Path
 
 import cv2
 
+from diffmvr_jax.command_line.terminal import progress_bar
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames
 from diffmvr_jax.errors import InputError, run_command
-from diffmvr_jax.terminal import progress_bar
 
 
 def write_clips(data: Path, split: str, out: Path) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from diffmvr_jax import pretrained
-from diffmvr_jax.bounds import FileName
+from diffmvr_jax.command_line.bounds import FileName
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.baselines import BASELINES
 

@@ -3,7 +3,7 @@
 import typing
 from dataclasses import is_dataclass
 
-from diffmvr_jax.bounds import Bounds
+from diffmvr_jax.command_line.bounds import Bounds
 from diffmvr_jax.config import Config
 from diffmvr_jax.config.rules import bounds_of
 

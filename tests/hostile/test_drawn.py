@@ -15,8 +15,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffmvr_jax.arguments import frame_rate, frame_size, number_range, whole
-from diffmvr_jax.bounds import Bounds
+from diffmvr_jax.command_line.arguments import (
+  frame_rate,
+  frame_size,
+  number_range,
+  whole,
+)
+from diffmvr_jax.command_line.bounds import Bounds
 from diffmvr_jax.config import completed, from_dict, load_config, to_json
 from diffmvr_jax.data.records import RecordSource, index_path
 from diffmvr_jax.errors import InputError

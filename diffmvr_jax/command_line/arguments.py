@@ -10,7 +10,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, NoReturn
 
-from diffmvr_jax.bounds import Bounds
+from diffmvr_jax.command_line.bounds import Bounds
 from diffmvr_jax.errors import InputError
 
 _SIDE = Bounds(1, 2**14)  # pixels

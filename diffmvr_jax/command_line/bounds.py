@@ -1,7 +1,7 @@
 """The range of a number, or the form of a name, beside the type it belongs to.
 
 Settings declare theirs in `diffmvr_jax.config.schema`, commands in their
-arguments (`diffmvr_jax.arguments`).
+arguments (`diffmvr_jax.command_line.arguments`).
 """
 
 import math

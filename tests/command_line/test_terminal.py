@@ -29,7 +29,7 @@ def run(program, **environment):
 
 QUIETLY = (
   "import sys\n"
-  "from diffmvr_jax.terminal import without_chatter\n"
+  "from diffmvr_jax.command_line.terminal import without_chatter\n"
   "print('before', file=sys.stderr)\n"
   "with without_chatter():\n  "
 )
@@ -83,7 +83,7 @@ def test_verbose_is_an_option(monkeypatch):
   monkeypatch.delenv("DIFFMVR_VERBOSE", raising=False)
   code, seen = run(
     "import argparse\n"
-    "from diffmvr_jax.terminal import add_verbose_option\n"
+    "from diffmvr_jax.command_line.terminal import add_verbose_option\n"
     "parser = argparse.ArgumentParser()\n"
     "add_verbose_option(parser)\n"
     "parser.parse_args(['--verbose'])\n" + QUIETLY + CHATTER
@@ -93,7 +93,7 @@ def test_verbose_is_an_option(monkeypatch):
 
 BAR = (
   "import sys, time\n"
-  "from diffmvr_jax import terminal\n"
+  "from diffmvr_jax.command_line import terminal\n"
   "terminal._SECONDS = 0.2\n"
   "for _ in terminal.progress_bar(range({count}), unit='frame', desc='x'):\n"
   "  time.sleep({pause})\n"
