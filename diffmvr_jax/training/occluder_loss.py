@@ -7,15 +7,19 @@ which pixels near the outline of m count more, and of covered frames also
   1 − (2 Σ p m + 1) / (Σ p + Σ m + 1),
 
 the Dice loss (Milletari et al. 2016), which weighs a small mask like a large
-one. Half of the faces are covered by what covers another one in the batch,
-moved, mirrored and in other colours, so that a few hundred occluders become
-many.
+one; of free frames Σ p / (Σ p + A), where A is the area that counts as
+something. Half of the faces are covered by what covers another one in the
+batch, moved, mirrored and in other colours, so that a few hundred occluders
+become many.
 
 Between the crop and the free one beside it much may change that covers nothing:
 the head and what is behind it move, eyes close, a mouth opens, light and
-sharpness differ. So the free crop is bent, a round part of one of the two is
-another person's, and each has its own light, blur and noise.
+sharpness differ. So the free crop is bent, a round part of one of the two, or
+what surrounds the free face, is another person's, mouths are drawn open, and
+each crop has its own light, blur and noise.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +41,8 @@ _REACH = 32  # pixels by which it moves, at most
 _BENT = 8  # knots per side of the field that bends the free crop
 _BEND = 0.015  # how far it goes, as a share of the side: standard deviation
 _REPLACED = 0.4  # share of faces of which a part is another person's
+_ELSEWHERE = 0.2  # share of free crops with another person's surroundings
+_OPENED = 0.3  # share of faces of which one crop gets an open mouth
 _BLURRED = 0.2  # share of crops that are blurred
 _NEAR = 5  # side of the square within which an outline is near, in pixels
 _NEAR_WEIGHT = 3.0
@@ -113,14 +119,17 @@ def varied(keys: Array, own: Faces) -> Faces:
   def turned(faces: Faces, by: int) -> Faces:
     return jax.tree.map(lambda x: jnp.roll(x, by, 0), faces)
 
-  keys = jax.vmap(lambda key: jax.random.split(key, 5))(keys)
+  keys = jax.vmap(lambda key: jax.random.split(key, 7))(keys)
   seen = jax.vmap(_exchanged)(keys[:, 0], own, turned(own, 1))
   bend = jax.vmap(_bend)(keys[:, 1], own.free)
-  seen = seen.replace(free=warp(own.free, bend))
-  seen = jax.vmap(_partly_replaced)(keys[:, 2], seen, turned(own, 2).truth)
+  free = warp(own.free, bend)
+  free = jax.vmap(_elsewhere)(keys[:, 2], free, turned(own, 3).truth)
+  seen = seen.replace(free=free)
+  seen = jax.vmap(_partly_replaced)(keys[:, 3], seen, turned(own, 2).truth)
+  seen = jax.vmap(_opened)(keys[:, 4], seen)
   return seen.replace(
-    crop=jax.vmap(_filmed)(keys[:, 3], seen.crop),
-    free=jax.vmap(_filmed)(keys[:, 4], seen.free),
+    crop=jax.vmap(_filmed)(keys[:, 5], seen.crop),
+    free=jax.vmap(_filmed)(keys[:, 6], seen.free),
   )
 
 
@@ -172,36 +181,93 @@ def _bend(key: Array, image: Float[Array, "h w 3"]) -> Float[Array, "h w 2"]:
   return _BEND * size * (field + whole)
 
 
+def _elsewhere(
+  key: Array, free: Float[Array, "h w 3"], other: Float[Array, "h w 3"]
+) -> Float[Array, "h w 3"]:
+  """The face stays, perhaps with the other person's surroundings."""
+  centre, radii = jnp.array([0.52, 0.5]), jnp.array([0.44, 0.34])
+  face = _ellipse(len(free), centre, radii)
+  happens = jax.random.bernoulli(key, _ELSEWHERE)
+  return free + (1 - face) * happens * (other - free)
+
+
 def _partly_replaced(
   key: Array, seen: Faces, other: Float[Array, "h w 3"]
 ) -> Faces:
-  """Perhaps a part of the crop or the free one is the other person's.
-
-  What covers the face stays on top.
-  """
-  keys = jax.random.split(key, 4)
+  """Perhaps a part of the crop or the free one is the other person's."""
+  keys = jax.random.split(key, 3)
   size = len(other)
-  centre = jax.random.uniform(keys[0], (2,), minval=0.2, maxval=0.95) * size
-  radius = jax.random.uniform(keys[1], (2,), minval=0.06, maxval=0.25) * size
-  y, x = jnp.mgrid[:size, :size]
-  away = ((y - centre[0]) / radius[0]) ** 2 + ((x - centre[1]) / radius[1]) ** 2
-  part = nn.sigmoid(6 * (1 - away))[..., None]
-  happens = jax.random.bernoulli(keys[2], _REPLACED)
-  in_free = jax.random.bernoulli(keys[3])
+  centre = jax.random.uniform(keys[0], (2,), minval=0.2, maxval=0.95)
+  radii = jax.random.uniform(keys[1], (2,), minval=0.06, maxval=0.25)
+  part = _ellipse(size, centre, radii)
 
-  def blended(image: Array, share: Array) -> Array:
+  def replaced(image: Array, share: Array) -> Array:
     total = share.sum() + 1e-3
     mean, mean_of_other = (
       (share * one).sum((0, 1)) / total for one in (image, other)
     )
-    matched = jnp.clip(
-      (other + 1) * (mean + 1) / (mean_of_other + 1) - 1, -1, 1
-    )
-    return image + share * (matched - image)
+    matched = (other + 1) * (mean + 1) / (mean_of_other + 1) - 1
+    return image + share * (jnp.clip(matched, -1, 1) - image)
 
-  free = blended(seen.free, part * (happens & in_free))
+  return _in_one(keys[2], _REPLACED, seen, part, replaced)
+
+
+def _opened(key: Array, seen: Faces) -> Faces:
+  """Perhaps the mouth is open in the crop or in the free one."""
+  keys = jax.random.split(key, 6)
+  size = len(seen.crop)
+  centre = jnp.array([0.68, 0.5]) + 0.04 * jax.random.normal(keys[0], (2,))
+  low, high = jnp.array([0.02, 0.04]), jnp.array([0.12, 0.11])
+  radii = low + (high - low) * jax.random.uniform(keys[1], (2,))
+  mouth = _ellipse(size, centre, radii)
+  up = radii[0] * jnp.array([1, 0])
+  narrow = radii * jnp.array([0.5, 0.8])
+  teeth = mouth * _ellipse(size, centre - up, narrow)
+  tongue = mouth * _ellipse(size, centre + up, narrow)
+  is_seen = jax.random.bernoulli(keys[2], 0.5, (2,))
+  shades = jax.random.uniform(keys[3], (3,), minval=0.6, maxval=1.2)
+
+  def opened(image: Array, share: Array) -> Array:
+    light = (image + 1).mean()  # of dark pictures even teeth are dark
+    for part, colour, shade, there in (
+      (mouth, (0.3, 0.12, 0.12), shades[0], True),
+      (teeth, (1.3, 1.2, 1.1), shades[1], is_seen[0]),
+      (tongue, (0.9, 0.45, 0.45), shades[2], is_seen[1]),
+    ):
+      ink = jnp.clip(light * shade * jnp.array(colour) - 1, -1, 1)
+      image = image + share * part * there * (ink - image)
+    return image
+
+  return _in_one(keys[4], _OPENED, seen, mouth > 0, opened)
+
+
+def _in_one(
+  key: Array,
+  probability: float,
+  seen: Faces,
+  part: Array,
+  change: Callable[[Array, Array], Array],
+) -> Faces:
+  """Perhaps changes a part of the crop or of the free one.
+
+  What covers the face stays on top.
+  """
+  keys = jax.random.split(key)
+  happens = jax.random.bernoulli(keys[0], probability)
+  in_free = jax.random.bernoulli(keys[1])
   visible = part * (1 - seen.mask) * (happens & ~in_free)
-  return seen.replace(free=free, crop=blended(seen.crop, visible))
+  return seen.replace(
+    free=change(seen.free, part * (happens & in_free)),
+    crop=change(seen.crop, visible),
+  )
+
+
+def _ellipse(size: int, centre: Array, radii: Array) -> Array:
+  """1 inside and 0 outside, with a soft edge; sides of the crop are 1."""
+  places = (jnp.arange(size) + 0.5) / size
+  places = jnp.stack(jnp.meshgrid(places, places, indexing="ij"), -1)
+  away = ((places - centre) / radii) ** 2
+  return nn.sigmoid(6 * (1 - away.sum(-1, keepdims=True)))
 
 
 def _filmed(key: Array, image: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
@@ -234,17 +300,18 @@ def outline(mask: Float[Array, "n h w 1"]) -> Float[Array, "n h w 1"]:
 def dice_loss(
   probability: Float[Array, "n h w 1"], mask: Float[Array, "n h w 1"]
 ) -> Float[Array, " n"]:
-  """1 minus Dice's coefficient of each covered frame, 0 for free ones.
+  """Of covered frames 1 minus Dice's coefficient; of free ones see above.
 
   Example:
     >>> one = jnp.ones((1, 4, 4, 1))
-    >>> float(dice_loss(one, one)[0])
-    0.0
+    >>> float(dice_loss(one, one)[0]), float(dice_loss(0 * one, 0 * one)[0])
+    (0.0, 0.0)
   """
   shared = (probability * mask).sum((1, 2, 3))
-  both = (probability + mask).sum((1, 2, 3))
-  loss = 1 - (2 * shared + 1) / (both + 1)
-  return jnp.where(mask.any((1, 2, 3)), loss, 0.0)
+  found, area = (one.sum((1, 2, 3)) for one in (probability, mask))
+  covered = 1 - (2 * shared + 1) / (found + area + 1)
+  free = found / (found + _FREE_AREA * mask[0].size)
+  return jnp.where(area > 0, covered, free)
 
 
 def mask_scores(
