@@ -41,6 +41,15 @@ def with_arrays(observation):
   return observation.replace(**{k: jnp.asarray(v) for k, v in made.items()})
 
 
+def without_unet(config, **changes):
+  """The config whose restoration is the propagated image; nothing trains."""
+  idle = {
+    name: dataclasses.replace(getattr(config, name), steps=0)
+    for name in ("autoencoder_stage", "diffusion_stage", "sampling")
+  }
+  return anchored(config, "propagated", **idle, **changes)
+
+
 def anchored(config, anchor="propagated", *, concat=("propagated",), **changes):
   """The config with an anchor, reference decoding, and a tiny fusion."""
   latents = config.model.autoencoder.latent_channels

@@ -13,7 +13,15 @@ from jax.sharding import Mesh
 from jax.stages import Traced, Wrapped
 
 from diffmvr_jax.checkpoints.training_state import TrainState
-from diffmvr_jax.config import Config, OptimizerConfig, trained_networks
+from diffmvr_jax.config import (
+  AutoencoderStageConfig,
+  Config,
+  FusionStageConfig,
+  OccluderStageConfig,
+  OptimizerConfig,
+  PainterStageConfig,
+  trained_networks,
+)
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.runtime.mesh import FRAME, WINDOW_AXES
@@ -46,6 +54,13 @@ from diffmvr_jax.training.sharding import (
 )
 from diffmvr_jax.training.step import init_state, make_update
 from diffmvr_jax.training.validation import Validation
+
+_FrameStageConfig = (
+  AutoencoderStageConfig
+  | FusionStageConfig
+  | PainterStageConfig
+  | OccluderStageConfig
+)
 
 
 def _unchanged(networks: Params) -> Params:
@@ -91,61 +106,51 @@ class Stage:
 
 
 def autoencoder_stage(config: Config) -> Stage:
-  """The first stage, on windows of one frame."""
-  stage = config.autoencoder_stage
-  return Stage(
-    name="autoencoder",
-    steps=stage.steps,
-    batch_size=stage.batch_size,
-    window=1,
-    trained=("autoencoder",),
-    loss=autoencoder_loss(DiffMVR.of(config), stage.kl_weight),
-    optimizer=stage.optimizer,
-  )
+  """The first stage."""
+  settings = config.autoencoder_stage
+  loss = autoencoder_loss(DiffMVR.of(config), settings.kl_weight)
+  return _on_single_frames("autoencoder", settings, loss)
 
 
 def fusion_stage(config: Config) -> Stage:
-  """The second stage, on windows of one frame."""
-  stage = config.fusion_stage
-  return Stage(
-    name="fusion",
-    steps=stage.steps,
-    batch_size=stage.batch_size,
-    window=1,
-    trained=("fusion",),
-    loss=fusion_loss(DiffMVR.of(config), stage.gradient_weight),
-    optimizer=stage.optimizer,
-    validation=fusion_validation(config),
-  )
+  """Trains what chooses among the frames that were seen."""
+  settings = config.fusion_stage
+  loss = fusion_loss(DiffMVR.of(config), settings.gradient_weight)
+  return _on_single_frames("fusion", settings, loss, fusion_validation(config))
 
 
 def painter_stage(config: Config) -> Stage:
-  """Trains what paints what nobody has seen, on windows of one frame."""
-  stage = config.painter_stage
-  return Stage(
-    name="painter",
-    steps=stage.steps,
-    batch_size=stage.batch_size,
-    window=1,
-    trained=("painter",),
-    loss=painter_loss(DiffMVR.of(config), stage.gradient_weight),
-    optimizer=stage.optimizer,
-    validation=painter_validation(config),
-  )
+  """Trains what paints what nobody has seen."""
+  settings = config.painter_stage
+  loss = painter_loss(DiffMVR.of(config), settings.gradient_weight)
+  check = painter_validation(config)
+  return _on_single_frames("painter", settings, loss, check)
 
 
 def occluder_stage(config: Config) -> Stage:
-  """Trains what tells what covers a face, on windows of one frame."""
-  stage = config.occluder_stage
+  """Trains what tells what covers a face."""
+  settings = config.occluder_stage
+  loss = occluder_loss(DiffMVR.of(config), settings.blind)
+  check = occluder_validation(config)
+  return _on_single_frames("occluder", settings, loss, check)
+
+
+def _on_single_frames(
+  name: str,
+  settings: _FrameStageConfig,
+  loss: Loss,
+  validation: Callable[..., FrameValidation] | None = None,
+) -> Stage:
+  """A stage on windows of one frame, named as the network that it trains."""
   return Stage(
-    name="occluder",
-    steps=stage.steps,
-    batch_size=stage.batch_size,
+    name=name,
+    steps=settings.steps,
+    batch_size=settings.batch_size,
     window=1,
-    trained=("occluder",),
-    loss=occluder_loss(DiffMVR.of(config), stage.blind),
-    optimizer=stage.optimizer,
-    validation=occluder_validation(config),
+    trained=(name,),
+    loss=loss,
+    optimizer=settings.optimizer,
+    validation=validation,
   )
 
 

@@ -30,14 +30,14 @@ from jaxtyping import Array, Bool, Float
 
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.models.frames import flatten_frames, to_float
-from diffmvr_jax.models.warping import enlarge, pooled, warp
+from diffmvr_jax.models.warping import warp
 from diffmvr_jax.training.inputs import Batch
 from diffmvr_jax.training.objectives import Loss, Metrics
 
 _VISIBLE = 0.06  # change of a colour that is seen, for images in [−1, 1]
 _RIM = 40  # a mask reaches beyond the occluder by the crop's side / _RIM
 _EXCHANGED = 0.5  # share of faces that get another one's occluder
-_REACH = 32  # pixels by which it moves, at most
+_REACH = 4  # it moves by the crop's side / _REACH, at most
 _BENT = 8  # knots per side of the field that bends the free crop
 _BEND = 0.015  # how far it goes, as a share of the side: standard deviation
 _REPLACED = 0.4  # share of faces of which a part is another person's
@@ -140,12 +140,13 @@ def occluder_alone(
 ) -> Float[Array, "h w 1"]:
   """How much of each pixel the occluder takes: the mask without its rim."""
   rim = max(1, round(len(mask) / _RIM))
-  side = 2 * rim + 1
-  inner = -nn.max_pool(-mask[None], (side, side), (1, 1), "SAME")[0]
+  inner = -mask[None]
+  for window in ((2 * rim + 1, 1), (1, 2 * rim + 1)):
+    inner = nn.max_pool(inner, window, (1, 1), "SAME")
   apart = jnp.abs(crop - truth).max(-1, keepdims=True)
   changed = mask * (apart > _VISIBLE)
   # Where occluder and skin happen to have one colour, it is covered too.
-  both = jnp.maximum(inner, changed)
+  both = jnp.maximum(-inner[0], changed)
   return nn.avg_pool(both[None], (3, 3), (1, 1), "SAME")[0]
 
 
@@ -155,8 +156,9 @@ def _exchanged(key: Array, own: Faces, other: Faces) -> Faces:
   share = occluder_alone(other.crop, other.truth, other.mask)
   layer = jnp.concatenate([other.crop, other.mask, share], -1)
   layer = jnp.where(jax.random.bernoulli(keys[0]), layer[:, ::-1], layer)
-  shift = jax.random.randint(keys[1], (2,), 0, 2 * _REACH + 1)
-  border = ((_REACH, _REACH), (_REACH, _REACH), (0, 0))
+  reach = len(layer) // _REACH
+  shift = jax.random.randint(keys[1], (2,), 0, 2 * reach + 1)
+  border = ((reach, reach), (reach, reach), (0, 0))
   layer = jax.lax.dynamic_slice(
     jnp.pad(layer, border), (shift[0], shift[1], 0), layer.shape
   )
@@ -255,10 +257,11 @@ def _in_one(
   keys = jax.random.split(key)
   happens = jax.random.bernoulli(keys[0], probability)
   in_free = jax.random.bernoulli(keys[1])
-  visible = part * (1 - seen.mask) * (happens & ~in_free)
+  share = happens * part * jnp.where(in_free, 1, 1 - seen.mask)
+  image = change(jnp.where(in_free, seen.free, seen.crop), share)
   return seen.replace(
-    free=change(seen.free, part * (happens & in_free)),
-    crop=change(seen.crop, visible),
+    free=jnp.where(in_free, image, seen.free),
+    crop=jnp.where(in_free, seen.crop, image),
   )
 
 
@@ -267,7 +270,7 @@ def _ellipse(size: int, centre: Array, radii: Array) -> Array:
   places = (jnp.arange(size) + 0.5) / size
   places = jnp.stack(jnp.meshgrid(places, places, indexing="ij"), -1)
   away = ((places - centre) / radii) ** 2
-  return nn.sigmoid(6 * (1 - away.sum(-1, keepdims=True)))
+  return jnp.clip(2 * (1.25 - away.sum(-1, keepdims=True)), 0, 1)
 
 
 def _filmed(key: Array, image: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
@@ -275,9 +278,11 @@ def _filmed(key: Array, image: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
   keys = jax.random.split(key, 5)
   light = jnp.exp(0.12 * jax.random.normal(keys[0], (1, 1, 1)))
   tint = jnp.exp(0.04 * jax.random.normal(keys[1], (1, 1, 3)))
-  soft = enlarge(pooled(image[None], 2), 2)[0]
+  soft = nn.avg_pool(image[None], (3, 3), (1, 1), "SAME")[0]
   image = jnp.where(jax.random.bernoulli(keys[2], _BLURRED), soft, image)
-  noise = jax.random.normal(keys[3], image.shape)
+  # As coarse as a codec leaves it.
+  grain = jax.random.normal(keys[3], (len(image) // 2, len(image) // 2, 3))
+  noise = grain.repeat(2, 0).repeat(2, 1)
   noise *= 0.02 * jax.random.uniform(keys[4])
   return jnp.clip((image + 1) * light * tint - 1 + noise, -1, 1)
 

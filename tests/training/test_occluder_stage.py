@@ -22,22 +22,14 @@ from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.occluder import OccluderNetwork, steadied
 from diffmvr_jax.models.diffmvr import DiffMVR
 from diffmvr_jax.training.loop import train
-from tests.aligned import anchored
+from tests.aligned import without_unet
 
-STEPS = 100
+STEPS = 200
 
 
 @pytest.fixture(scope="module")
 def config(tiny_config):
-  config = anchored(
-    tiny_config,
-    "propagated",
-    diffusion_stage=dataclasses.replace(tiny_config.diffusion_stage, steps=0),
-    autoencoder_stage=dataclasses.replace(
-      tiny_config.autoencoder_stage, steps=0
-    ),
-    sampling=dataclasses.replace(tiny_config.sampling, steps=0),
-  )
+  config = without_unet(tiny_config)
   network = OccluderConfig(channels=(16, 16), blocks=(1, 1), features=8)
   config = dataclasses.replace(
     config,

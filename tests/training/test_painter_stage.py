@@ -22,7 +22,7 @@ from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.diffmvr import DiffMVR
 from diffmvr_jax.training.loop import train
 from diffmvr_jax.training.painter_loss import holes
-from tests.aligned import anchored, with_arrays
+from tests.aligned import with_arrays, without_unet
 from tests.models.test_diffmvr import observation
 
 FAST = OptimizerConfig(learning_rate=1e-2, warmup_steps=0, ema_decay=0.8)
@@ -31,15 +31,7 @@ FAST = OptimizerConfig(learning_rate=1e-2, warmup_steps=0, ema_decay=0.8)
 @pytest.fixture(scope="module")
 def config(tiny_config):
   """Both networks are trained, one after the other, and there is no U-Net."""
-  config = anchored(
-    tiny_config,
-    "propagated",
-    diffusion_stage=dataclasses.replace(tiny_config.diffusion_stage, steps=0),
-    autoencoder_stage=dataclasses.replace(
-      tiny_config.autoencoder_stage, steps=0
-    ),
-    sampling=dataclasses.replace(tiny_config.sampling, steps=0),
-  )
+  config = without_unet(tiny_config)
   small = {"channels": (16, 16), "blocks": (1, 1), "features": 8}
   model = dataclasses.replace(
     config.model,
