@@ -37,11 +37,11 @@ from diffmvr_jax.training.objectives import Loss, Metrics
 _VISIBLE = 0.06  # change of a colour that is seen, for images in [−1, 1]
 _RIM = 40  # a mask reaches beyond the occluder by the crop's side / _RIM
 _EXCHANGED = 0.5  # share of faces that get another one's occluder
-_REACH = 4  # it moves by the crop's side / _REACH, at most
+_REACH = 2  # it moves by the crop's side / _REACH, at most
 _BENT = 8  # knots per side of the field that bends the free crop
 _BEND = 0.015  # how far it goes, as a share of the side: standard deviation
 _REPLACED = 0.4  # share of faces of which a part is another person's
-_ELSEWHERE = 0.2  # share of free crops with another person's surroundings
+_ELSEWHERE = 0.1  # share of free crops with another person's surroundings
 _OPENED = 0.3  # share of faces of which one crop gets an open mouth
 _BLURRED = 0.2  # share of crops that are blurred
 _NEAR = 5  # side of the square within which an outline is near, in pixels
