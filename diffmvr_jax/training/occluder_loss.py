@@ -147,7 +147,14 @@ def occluder_alone(
   changed = mask * (apart > _VISIBLE)
   # Where occluder and skin happen to have one colour, it is covered too.
   both = jnp.maximum(-inner[0], changed)
-  return nn.avg_pool(both[None], (3, 3), (1, 1), "SAME")[0]
+  return _smooth(both)
+
+
+def _smooth(image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+  square, strides = (3, 3), (1, 1)
+  return nn.avg_pool(
+    image[None], square, strides, "SAME", count_include_pad=False
+  )[0]
 
 
 def _exchanged(key: Array, own: Faces, other: Faces) -> Faces:
@@ -278,7 +285,7 @@ def _filmed(key: Array, image: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
   keys = jax.random.split(key, 5)
   light = jnp.exp(0.12 * jax.random.normal(keys[0], (1, 1, 1)))
   tint = jnp.exp(0.04 * jax.random.normal(keys[1], (1, 1, 3)))
-  soft = nn.avg_pool(image[None], (3, 3), (1, 1), "SAME")[0]
+  soft = _smooth(image)
   image = jnp.where(jax.random.bernoulli(keys[2], _BLURRED), soft, image)
   # As coarse as a codec leaves it.
   grain = jax.random.normal(keys[3], (len(image) // 2, len(image) // 2, 3))
