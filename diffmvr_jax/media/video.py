@@ -24,6 +24,9 @@ SUFFIXES = {
   *(".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts"),
   *(".mts", ".m2ts", ".wmv", ".flv", ".3gp", ".ogv", ".gif", ".mxf"),
 }
+# Titles need not be UTF-8; from version 19 on PyAV takes all of them.
+_OLD = int(av.__version__.partition(".")[0]) < 19
+_ANY_TITLE: dict[str, Any] = {"metadata_errors": "replace"} if _OLD else {}
 # Matroska's tag: hours, minutes, seconds.
 _DURATION = re.compile(r"(?a:(\d{1,4}):(\d{1,2}):(\d{1,2}(?:\.\d{1,12})?))")
 
@@ -183,8 +186,7 @@ def open_container(path: str | Path) -> Any:
   """
   refuse_special(Path(path))
   try:
-    # Titles need not be UTF-8.
-    return av.open(path, metadata_errors="replace")
+    return av.open(path, **_ANY_TITLE)
   except av.error.FFmpegError as error:
     raise InputError(
       f"{path}: not a video that FFmpeg reads ({error.strerror})"
