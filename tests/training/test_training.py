@@ -14,6 +14,7 @@ from diffmvr_jax.config import MeshConfig, OptimizerConfig
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.models.frames import flatten_frames
+from diffmvr_jax.runtime.mesh import AXES, AXIS_TYPES
 from diffmvr_jax.runtime.processes import initialize
 from diffmvr_jax.training.loop import train
 from diffmvr_jax.training.optimizer import learning_rate, update_ema
@@ -173,9 +174,10 @@ def test_only_large_leaves_are_sharded():
 @pytest.mark.parametrize(("windows", "spread"), [(8, True), (1, False)])
 def test_images_are_spread_where_they_divide(windows, spread):
   """A part of an accumulated batch can be too small for the devices."""
-  mesh = jax.sharding.AbstractMesh((1, 4, 2), ("data", "frame", "fsdp"))
+  mesh = jax.sharding.AbstractMesh((1, 4, 2), AXES, axis_types=AXIS_TYPES)
+  images = jax.ShapeDtypeStruct((windows, 4, 2), jnp.float32)
   with jax.sharding.use_abstract_mesh(mesh):
-    program = jax.make_jaxpr(flatten_frames)(jnp.zeros((windows, 4, 2)))
+    program = jax.make_jaxpr(flatten_frames)(images)
   assert ("sharding_constraint" in str(program)) == spread
 
 
