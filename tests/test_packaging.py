@@ -1,7 +1,8 @@
-"""What is not Python and has to be in the wheel is in it."""
+"""The wheel holds the package, whole, and nothing else."""
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -9,24 +10,45 @@ import pytest
 from diffmvr_jax import pretrained
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = ("configs", "data_prep", "diffmvr_jax", "launch")
 LARGEST = 25e6  # bytes of all models together
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
-  """The folder that a wheel is made of."""
+def wheel(tmp_path_factory):
+  """The contents of the wheel, by path."""
   folder = tmp_path_factory.mktemp("wheel")
-  places = ["--build-base", folder / "base", "--build-lib", folder / "lib"]
   subprocess.run(
-    [sys.executable, "setup.py", "--quiet", "build", *places],
+    [
+      *(sys.executable, "setup.py", "--quiet"),
+      *("egg_info", "--egg-base", folder),
+      *("build", "--build-base", folder / "base"),
+      *("bdist_wheel", "--dist-dir", folder),
+      *("--bdist-dir", folder / "unpacked"),
+    ],
     cwd=ROOT,
     check=True,
     capture_output=True,
   )
-  return folder / "lib"
+  (path,) = folder.glob("*.whl")
+  assert path.name.endswith("-py3-none-any.whl")
+  with zipfile.ZipFile(path) as file:
+    return {name: file.read(name) for name in file.namelist()}
 
 
-def test_models_and_configurations_are_in_the_wheel(built):
+def test_every_module_is_in_the_wheel_and_no_test(wheel):
+  expected = {
+    str(path.relative_to(ROOT))
+    for package in PACKAGES
+    for path in (ROOT / package).rglob("*.py")
+  }
+  assert {name for name in wheel if name.endswith(".py")} == expected
+  folders = {name.split("/")[0] for name in wheel}
+  (info,) = folders - set(PACKAGES)
+  assert info.endswith(".dist-info")
+
+
+def test_models_and_configurations_are_in_the_wheel(wheel):
   needed = [
     *pretrained.FOLDER.glob("*.safetensors"),
     *(ROOT / "configs").glob("*.py"),
@@ -36,9 +58,17 @@ def test_models_and_configurations_are_in_the_wheel(built):
     ROOT / "launch" / "astronaut_mesh.npy",
   ]
   assert pretrained.flow_prior_file() in needed
+  assert len(needed) > len(PACKAGES) + 10
   for path in needed:
-    copy = built / path.relative_to(ROOT)
-    assert copy.read_bytes() == path.read_bytes()
+    assert wheel[str(path.relative_to(ROOT))] == path.read_bytes()
+
+
+def test_the_wheel_names_its_extras(wheel):
+  (metadata,) = [
+    text.decode() for name, text in wheel.items() if name.endswith("/METADATA")
+  ]
+  for extra in ("cuda", "data-prep", "live", "ray", "test", "tpu"):
+    assert f"Provides-Extra: {extra}\n" in metadata
 
 
 def test_models_are_small():
