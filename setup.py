@@ -17,6 +17,8 @@ LIVE = [
   "uvicorn>=0.54",
   "websockets>=17.4",
 ]
+# Clusters; no other version was tried.
+RAY = ["ray>=2.60"]
 # For prompts, and for weights that are pickles; safetensors need neither.
 CONVERT = ["torch>=2.13", "transformers>=5.23"]
 
@@ -70,6 +72,7 @@ setup(
     "demo": DEMO,
     "data-prep": DATA_PREP,
     "live": LIVE,
+    "ray": RAY,
     # Passes the restored stream on as a camera of the machine.
     "virtual-camera": ["pyvirtualcam>=0.15"],
     "yolo": YOLO,
@@ -78,6 +81,7 @@ setup(
       *DATA_PREP,
       *DEMO,
       *LIVE,
+      *RAY,
       *YOLO,
       "beartype>=0.23.1",
       # FVD's, LPIPS's and FID's networks, to compare ours with.

@@ -28,6 +28,7 @@ from data_prep.recipe import Recipe
 from data_prep.sources import expand
 from diffmvr_jax.command_line.arguments import (
   ArgumentParser,
+  add_engine_option,
   number,
   number_range,
   seed,
@@ -75,6 +76,7 @@ def _add_export(commands) -> None:
   command.add_argument(
     "--workers", type=whole(1, 1024), default=1, help="processes"
   )
+  add_engine_option(command)
   command.add_argument(
     "--shard",
     type=share_of_tasks,
@@ -113,6 +115,7 @@ def _export(arguments) -> int:
     _recipe(arguments),
     _splitting(arguments),
     workers=arguments.workers,
+    engine=arguments.engine,
     shard=arguments.shard,
     clips_per_portrait=arguments.clips_per_portrait,
   )

@@ -10,7 +10,8 @@ pictures for each clip). It writes `metrics.json`, `sheet.png`, `restored.mp4`
 and `report.html`. The second compares videos, folders of pictures, or folders
 of either. Weights of FID, FVD, LPIPS and identity are looked for in
 `--weights`, `DIFFMVR_MODELS` and `~/.cache/diffmvr`; a metric without them is
-named, with where to get them.
+named, with where to get them. With --engine ray the machines of a Ray cluster
+share the clips, or the videos.
 """
 
 import argparse
@@ -18,7 +19,11 @@ from pathlib import Path
 
 import jax
 
-from diffmvr_jax.command_line.arguments import ArgumentParser, seed
+from diffmvr_jax.command_line.arguments import (
+  ArgumentParser,
+  add_engine_option,
+  seed,
+)
 from diffmvr_jax.command_line.terminal import add_verbose_option
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.evaluation.records import evaluate_records
@@ -30,8 +35,12 @@ from diffmvr_jax.runtime.processes import initialize
 def main(argv: list[str]) -> None:
   """Parses the arguments and evaluates."""
   args = _parser().parse_args(argv)
+  if args.engine is not None:
+    # The cluster's workers get the GPUs, this process draws and writes.
+    jax.config.update("jax_platforms", "cpu")
   if args.data and args.out:
-    initialize()
+    if args.engine is None:
+      initialize()
     summary = evaluate_records(
       args.checkpoint,
       args.data,
@@ -43,6 +52,7 @@ def main(argv: list[str]) -> None:
       weights=args.weights,
       metrics=args.metrics,
       against_original=args.against_original,
+      engine=args.engine,
     )
   elif args.prediction and args.target:
     summary = evaluate_videos(
@@ -52,6 +62,7 @@ def main(argv: list[str]) -> None:
       out=args.out,
       weights=args.weights,
       metrics=args.metrics,
+      engine=args.engine,
     )
   else:
     raise InputError(
@@ -112,6 +123,7 @@ def _parser() -> ArgumentParser:
     default=METRICS,
     help="comma-separated; all of them if not given",
   )
+  add_engine_option(parser)
   add_verbose_option(parser)
   return parser
 

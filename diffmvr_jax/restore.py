@@ -22,7 +22,8 @@ face is needed.
 
 VIDEO may also be a folder of videos, or a list: a .txt file with a path in each
 line. Then --out is a folder, where every video gets the same path, and
-manifest.csv a row for each. The same command goes on where it was stopped.
+manifest.csv a row for each. The same command goes on where it was stopped. With
+--engine ray the machines of a Ray cluster share the videos.
 
 VIDEO may also be a folder of pictures, `-` for raw RGB frames on standard
 input (with --size), `camera:0`, or a URL such as rtsp://…; FILE a folder, for
@@ -37,6 +38,7 @@ from pathlib import Path
 
 from diffmvr_jax.command_line.arguments import (
   ArgumentParser,
+  add_engine_option,
   frame_rate,
   frame_size,
   number,
@@ -82,6 +84,7 @@ def _request(args: argparse.Namespace) -> Request:
       "models": args.models,
       "flow_prior": args.flow_prior,
     },
+    engine=args.engine,
     options=StreamOptions(
       seed=args.seed,
       latency=args.latency,
@@ -138,6 +141,7 @@ def _parser() -> ArgumentParser:
     metavar="tiny|FILE",
     help="TAESD's decoder, faster than the model's own",
   )
+  add_engine_option(parser)
   finding = parser.add_argument_group("what is restored")
   finding.add_argument(
     "--face", default="mediapipe", help="or yolo:WEIGHTS.pt[#CLASS][@SCORE]"

@@ -30,6 +30,7 @@ def export(
   splitting: Splitting,
   *,
   workers: int = 1,
+  engine: str | None = None,
   shard: tuple[int, int] = (0, 1),
   clips_per_portrait: int = 1,
 ) -> list[str]:
@@ -41,6 +42,8 @@ def export(
     recipe: how the videos are prepared.
     splitting: how the videos are divided into splits.
     workers: number of processes.
+    engine: Ray cluster that does their work, see
+      `diffmvr_jax.engines.workers`; None means that they do it.
     shard: number of this task, from 0, and the number of tasks. Each task does
       its share of the videos; a last run without `shard` completes the data
       set.
@@ -59,6 +62,8 @@ def export(
   if finished:
     print(f"{out}: already exported")
     return [f"{f['source']}: {f['error']}" for f in finished["failed"]]
+  if engine is not None and (workers, shard) != (1, (0, 1)):
+    raise InputError("--engine divides the work: no --workers, no --shard")
   recipe.check_detectors(sources)
   splitting.check()
   parts = out / "parts"
@@ -68,7 +73,7 @@ def export(
       parts / "settings.json", json.dumps({"settings": settings})
     )
     failed = _write_missing_parts(
-      sources, parts, recipe, workers=workers, shard=shard
+      sources, parts, recipe, workers=workers, engine=engine, shard=shard
     )
     if shard == (0, 1):
       finish(out, failed, settings, recipe, splitting)
@@ -159,6 +164,7 @@ def _write_missing_parts(
   recipe: Recipe,
   *,
   workers: int,
+  engine: str | None,
   shard: tuple[int, int],
 ) -> dict[str, str]:
   """Writes the parts that are missing; returns errors by source."""
@@ -170,7 +176,7 @@ def _write_missing_parts(
     for source, error in plan.clashes.items():
       progress.write(f"skipped: {source}: {error}", file=sys.stderr)
     for source, error in write_parts(
-      plan.jobs, recipe, workers=workers, progress=progress
+      plan.jobs, recipe, workers=workers, engine=engine, progress=progress
     ):
       if error:
         failed[str(source)] = error

@@ -1,4 +1,4 @@
-"""Writes the parts of a data set, one after the other or in processes."""
+"""Writes the parts of a data set: here, in processes, or on a cluster."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from data_prep.dataset.part import write_part
 from data_prep.recipe import Recipe
 from data_prep.sources import VideoSource
+from diffmvr_jax.engines.workers import open_workers
 from diffmvr_jax.errors import InputError
 
 
@@ -23,6 +25,7 @@ def write_parts(
   recipe: Recipe,
   *,
   workers: int,
+  engine: str | None,
   progress: tqdm,
 ) -> Iterator[tuple[VideoSource, str]]:
   """Writes a part for each video.
@@ -31,6 +34,7 @@ def write_parts(
     jobs: the videos and their parts.
     recipe: how the videos are prepared.
     workers: number of processes; with 1, this process does it all.
+    engine: Ray cluster that does it in their place, see `open_workers`.
     progress: counts frames.
 
   Yields:
@@ -43,8 +47,33 @@ def write_parts(
   if workers > 1:
     yield from _write_in_processes(jobs, recipe, workers, progress)
     return
-  for source, part in jobs:
-    yield source, write_part(source, part, recipe, progress.update)
+  with open_workers(
+    partial(PartWriter, recipe), engine, computes=False
+  ) as opened:
+    for (source, _), error in opened.work(jobs, progress.update):
+      yield source, str(error)
+
+
+class PartWriter:
+  """Writes the parts of videos, one after the other.
+
+  Args:
+    recipe: how the videos are prepared.
+
+  Attributes:
+    about: nothing.
+  """
+
+  about = None
+
+  def __init__(self, recipe: Recipe):
+    self._recipe = recipe
+
+  def __call__(
+    self, job: tuple[VideoSource, Path], after_frame: Callable[[], object]
+  ) -> str:
+    """Writes a part; returns what is wrong, see `write_part`."""
+    return write_part(*job, self._recipe, after_frame)
 
 
 def _write_in_processes(

@@ -148,3 +148,35 @@ def share_of_tasks(text: str) -> tuple[int, int]:
       f"{text!r} is not I/N with I from 0 to N-1"
     )
   return int(match[1]), int(match[2])
+
+
+def add_engine_option(parser: argparse.ArgumentParser) -> None:
+  """Adds `--engine`: the address of a Ray cluster, or None if not given."""
+  parser.add_argument(
+    "--engine",
+    type=ray_address,
+    metavar="ray[:ADDRESS]",
+    help="does the work on a Ray cluster, a video at a time for each of its "
+    "GPUs or CPUs; without ADDRESS on the one that RAY_ADDRESS names or that "
+    "runs here, or else on this machine",
+  )
+
+
+def ray_address(text: str) -> str:
+  """Reads `ray`, or `ray:` and the address of a cluster.
+
+  Example:
+    >>> ray_address("ray:head:6379")
+    'head:6379'
+    >>> ray_address("ray")
+    ''
+  """
+  name, separator, address = text.partition(":")
+  if name != "ray" or (separator and not address):
+    raise argparse.ArgumentTypeError(f"{text!r} is not ray or ray:ADDRESS")
+  if "//" in address:
+    raise argparse.ArgumentTypeError(
+      f"{address} is of Ray's client; give HOST:PORT, on a machine of the "
+      "cluster"
+    )
+  return address

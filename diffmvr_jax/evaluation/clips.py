@@ -1,6 +1,7 @@
 """Restores the clips of a data set with several methods, and measures them."""
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,6 @@ from diffmvr_jax.metrics.clip_metrics import ClipMetrics, MetricNetworks
 # A clip's name, and its arrays, named as in the data contract -> (n, h, w, 3)
 # uint8.
 Method = Callable[[str, Window], np.ndarray]
-# A clip's name, the clip, and what each method made of it.
-OnClip = Callable[[str, Window, Mapping[str, np.ndarray]], None]
 
 
 def from_function(restore: Callable[[Window], np.ndarray]) -> Method:
@@ -60,7 +59,6 @@ def evaluate_clips(
   arrays: Collection[str] = (*PROPAGATED, *SOURCES),
   part: slice = slice(None),
   against_original: bool = False,
-  on_clip: OnClip | None = None,
 ) -> dict[str, dict[str, Measurements]]:
   """Measures methods of restoration on every clip.
 
@@ -73,7 +71,6 @@ def evaluate_clips(
     part: which of the videos, for one of several processes.
     against_original: whether the covered frame itself counts as the truth, as
       in the paper, where records have no target.
-    on_clip: is called with each clip, if given.
 
   Returns:
     Measurements by method and video.
@@ -83,25 +80,78 @@ def evaluate_clips(
   """
   measurements: dict[str, dict[str, Measurements]] = {n: {} for n in methods}
   videos = list(records.videos())[part]
-  for video_id, positions in progress_bar(videos, desc="restore", unit="video"):
-    stored = stored_arrays(records, positions[0])
-    wanted = [name for name in arrays if name in stored]
-    clip = read_frames(records, list(positions), wanted)
-    if "target" not in clip:
-      if not against_original:
-        raise InputError(
-          f"{records.shards[0].parent}: records without a target cannot be "
-          "scored; --against-original compares with the covered frame itself, "
-          "as the paper does"
-        )
-      clip["target"] = clip["frame"]
-    restored = {
-      name: method(video_id, clip) for name, method in methods.items()
-    }
-    for name, frames in restored.items():
-      metrics = ClipMetrics(networks)
-      metrics.add_frames(frames, clip["target"], clip["mask"])
-      measurements[name][video_id] = metrics.measurements
-    if on_clip is not None:
-      on_clip(video_id, clip, restored)
+  for video in progress_bar(videos, desc="restore", unit="video"):
+    measured = measure_clip(
+      video,
+      methods,
+      records,
+      networks,
+      arrays=arrays,
+      against_original=against_original,
+    )
+    for name, of_method in measured.measurements.items():
+      measurements[name][measured.name] = of_method
   return measurements
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredClip:
+  """A clip, what methods made of it, and how good that is.
+
+  Attributes:
+    name: name of the clip.
+    clip: its arrays, with `target`.
+    restored: (n, h, w, 3) uint8, by method.
+    measurements: by method.
+  """
+
+  name: str
+  clip: Window
+  restored: Mapping[str, np.ndarray]
+  measurements: Mapping[str, Measurements]
+
+
+def measure_clip(
+  video: tuple[str, range],
+  methods: Mapping[str, Method],
+  records: RecordSource,
+  networks: MetricNetworks,
+  *,
+  arrays: Collection[str],
+  against_original: bool,
+) -> MeasuredClip:
+  """Restores one clip with each method, and measures that.
+
+  Args:
+    video: a clip's name and positions, as `RecordSource.videos` yields it.
+    methods: methods by name.
+    records: the clips, with their truth.
+    networks: networks of metrics.
+    arrays: see `evaluate_clips`.
+    against_original: see `evaluate_clips`.
+
+  Raises:
+    InputError: the records have no targets.
+  """
+  name, positions = video
+  stored = stored_arrays(records, positions[0])
+  clip = read_frames(
+    records, list(positions), [name for name in arrays if name in stored]
+  )
+  if "target" not in clip:
+    if not against_original:
+      raise InputError(
+        f"{records.shards[0].parent}: records without a target cannot be "
+        "scored; --against-original compares with the covered frame itself, "
+        "as the paper does"
+      )
+    clip["target"] = clip["frame"]
+  restored = {n: method(name, clip) for n, method in methods.items()}
+  measurements = {}
+  for method, frames in restored.items():
+    metrics = ClipMetrics(networks)
+    metrics.add_frames(frames, clip["target"], clip["mask"])
+    measurements[method] = metrics.measurements
+  return MeasuredClip(
+    name=name, clip=clip, restored=restored, measurements=measurements
+  )

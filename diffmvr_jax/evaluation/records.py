@@ -1,24 +1,27 @@
 """Evaluates models and other methods on a data set, down to the report."""
 
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from diffmvr_jax.command_line.terminal import progress_bar
 from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.engines.workers import open_workers
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluation.clips import (
+  MeasuredClip,
   Method,
-  evaluate_clips,
   from_folder,
   from_function,
+  measure_clip,
 )
 from diffmvr_jax.evaluation.report import write_page
-from diffmvr_jax.evaluation.report_media import ReportMedia
+from diffmvr_jax.evaluation.report_media import PLAYERS, SHOWN, ReportMedia
 from diffmvr_jax.evaluation.summary import (
   METRICS,
   device,
@@ -40,11 +43,107 @@ ORIGINAL = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Work:
+  """What is measured, and how; see `evaluate_records`."""
+
+  data: Path
+  split: str
+  models: Sequence[tuple[str, Path]]
+  external: Sequence[tuple[str, Path]]
+  seed: int
+  weights: Path | None
+  metrics: Collection[str]
+  against_original: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _About:
+  """What holds for all clips.
+
+  Attributes:
+    names: names of the methods; the first one is what the report is about.
+    descriptions: what models and external methods are, by name.
+    device: the device and the version of JAX that the numbers are made with.
+    digests: see `LoadedNetworks`.
+    missing: see `LoadedNetworks`.
+  """
+
+  names: list[str]
+  descriptions: dict[str, str]
+  device: str
+  digests: dict[str, dict[str, str]]
+  missing: dict[str, str]
+
+
+class ClipMeasurer:
+  """Restores and measures clips, one after the other.
+
+  Args:
+    work: what is measured, and how.
+
+  Attributes:
+    about: what holds for all clips.
+
+  Raises:
+    InputError: there is no such model, or weights are damaged.
+  """
+
+  def __init__(self, work: _Work):
+    self._loaded = load_networks(work.weights, work.metrics)
+    self._records = RecordSource(work.data, work.split)
+    self._methods = _open_methods(work.models, work.external, work.seed)
+    self._against_original = work.against_original
+    self.about = _About(
+      names=list(self._methods.by_name),
+      descriptions=self._methods.descriptions,
+      device=device(),
+      digests=self._loaded.digests,
+      missing=self._loaded.missing,
+    )
+
+  def __call__(
+    self,
+    item: tuple[tuple[str, range], bool],
+    after_frame: Callable[[], object],
+  ) -> MeasuredClip:
+    """Measures a clip.
+
+    Args:
+      item: the clip, as `RecordSource.videos` yields it, and whether the report
+        plays it.
+      after_frame: is not called: the clips are short.
+
+    Returns:
+      What was measured, with as much of the clip as the report shows.
+
+    Raises:
+      InputError: the records have no target, or a method lacks the clip.
+    """
+    del after_frame
+    video, played = item
+    measured = measure_clip(
+      video,
+      self._methods.by_name,
+      self._records,
+      self._loaded.networks,
+      arrays=dict.fromkeys(self._methods.arrays),
+      against_original=self._against_original,
+    )
+    first = self.about.names[0]
+    kept = measured.restored if played else {first: measured.restored[first]}
+    return replace(
+      measured,
+      clip={name: measured.clip[name] for name in SHOWN},
+      restored=kept,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Methods:
   """What is compared.
 
   Attributes:
-    by_name: the methods; the first one is what the report is about.
+    by_name: the methods.
     descriptions: what models and external methods are, by name.
     arrays: names of the arrays of aligned guidance that models read.
   """
@@ -66,6 +165,7 @@ def evaluate_records(
   weights: Path | None = None,
   metrics: Collection[str] = METRICS,
   against_original: bool = False,
+  engine: str | None = None,
 ) -> dict[str, Any]:
   """Restores and scores every clip of a split; writes the report's four files.
 
@@ -84,6 +184,7 @@ def evaluate_records(
     weights: folder of the metrics' networks.
     metrics: names of `METRICS`; each is also measured inside the mask.
     against_original: see `evaluate_clips`.
+    engine: Ray cluster that does it, see `open_workers`.
 
   Returns:
     The content of `metrics.json`.
@@ -92,36 +193,57 @@ def evaluate_records(
     InputError: there is no checkpoint, no such split, no target in the
       records; an external method lacks a clip; or two methods have one name.
   """
-  loaded = load_networks(weights, metrics)
   records = RecordSource(data, split)
   if checkpoint is not None:
     models = [(MODEL, checkpoint), *models]
-  methods = _open_methods(models, external, seed)
-  first = next(iter(methods.by_name))
-  make_folder(out)
-  with ReportMedia(first, out / "restored.mp4") as media:
-    measurements = evaluate_clips(
-      methods.by_name,
-      records,
-      loaded.networks,
-      arrays=dict.fromkeys(methods.arrays),
-      part=slice(jax.process_index(), None, jax.process_count()),
-      against_original=against_original,
-      on_clip=media.add_clip if jax.process_index() == 0 else None,
-    )
+  _refuse_like_names([*models, *external])
+  part = slice(jax.process_index(), None, jax.process_count())
+  items = [
+    (video, number < PLAYERS)
+    for number, video in enumerate(list(records.videos())[part])
+  ]
+  work = _Work(
+    data=data,
+    split=split,
+    models=models,
+    external=external,
+    seed=seed,
+    weights=weights,
+    metrics=metrics,
+    against_original=against_original,
+  )
+  with open_workers(
+    partial(ClipMeasurer, work), engine, computes=True
+  ) as workers:
+    about: _About = workers.about
+    first = about.names[0]
+    measurements: dict[str, dict[str, Measurements]]
+    measurements = {name: {} for name in about.names}
+    make_folder(out)
+    with ReportMedia(first, out / "restored.mp4") as media:
+      results = workers.work(items, lambda frames: None, in_order=True)
+      for _, measured in progress_bar(
+        results, total=len(items), desc="restore", unit="video"
+      ):
+        if isinstance(measured, InputError):
+          raise measured
+        for name, of_method in measured.measurements.items():
+          measurements[name][measured.name] = of_method
+        if jax.process_index() == 0:
+          media.add_clip(measured.name, measured.clip, measured.restored)
   measurements = _of_all_processes(measurements)
   summary = summarise(
     measurements,
     conditions={
-      **methods.descriptions,
+      **about.descriptions,
       **({"truth": ORIGINAL} if against_original else {}),
       "data": f"{data}, split {split}: {len(measurements[first])} clips",
-      "device": device(),
+      "device": about.device,
       "seed": str(seed),
     },
     metrics=metrics,
-    digests=loaded.digests,
-    missing=loaded.missing,
+    digests=about.digests,
+    missing=about.missing,
   )
   if jax.process_index() == 0:
     summary["verdict"] = verdict(first, summary["methods"])
@@ -144,7 +266,6 @@ def _open_methods(
   seed: int,
 ) -> _Methods:
   """Models, external methods, and the baselines that need no training."""
-  _refuse_like_names([*models, *external])
   methods = _Methods()
   for name, workdir in models:
     restorer = CropRestorer.from_checkpoint(workdir)

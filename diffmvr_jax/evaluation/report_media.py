@@ -15,7 +15,9 @@ from diffmvr_jax.media.contact_sheet import contact_sheet
 from diffmvr_jax.media.video import TimedFrame, VideoInfo
 from diffmvr_jax.media.video_writer import VideoWriter
 
-_PLAYERS = 4  # clips on the page
+PLAYERS = 4  # clips on the page
+# Arrays of a clip that are shown.
+SHOWN = ("frame", "mask", "symmetric", "past", "target")
 _PLAYED = 150  # frames of each of them
 _COLUMNS = 10  # of the sheet
 _PER_CLIP = 3  # frames of a clip that are candidates for the sheet
@@ -55,10 +57,11 @@ class ReportMedia:
 
     Args:
       name: name of the clip.
-      clip: arrays named as in the data contract, with `target`.
-      restored: restored frames by method.
+      clip: the arrays `SHOWN`.
+      restored: restored frames of the model, and for the first `PLAYERS` clips
+        those of all methods.
     """
-    if len(self.players) < _PLAYERS:
+    if len(self.players) < PLAYERS:
       start = {key: value[:_PLAYED] for key, value in clip.items()}
       made = {key: value[:_PLAYED] for key, value in restored.items()}
       self.players.append(player(name, start, made))

@@ -7,27 +7,23 @@ used costs itself alone.
 """
 
 import csv
-import hashlib
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from diffmvr_jax.command_line.terminal import note, progress_bar
+from diffmvr_jax.engines.workers import Workers
 from diffmvr_jax.errors import InputError, PartlyDoneError
 from diffmvr_jax.files import make_folder, replacing, writing
-from diffmvr_jax.inference.written_video import Outcome
-from diffmvr_jax.media.sources import IMAGES, Source, open_source
+from diffmvr_jax.media.sources import IMAGES
 from diffmvr_jax.media.video import SUFFIXES, frame_estimate
 
 MANIFEST = "manifest.csv"
 _LIST = ".txt"
 # Kinds of files that keep their kind; the others become Matroska.
 _WRITTEN = {".mp4", ".mkv", ".mov", ".webm"}
-# A source, its result, and what is called after each frame.
-RestoreOne = Callable[[Source, Path, Callable[[], object]], Outcome]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,20 +230,16 @@ def begun_row(job: Job, settings: str) -> Row:
 
 
 def restore_archive(
-  source: Path,
-  out: Path,
-  restore: RestoreOne,
-  *,
-  settings: str,
-  checkpoint: str,
+  source: Path, out: Path, workers: Workers, *, checkpoint: str
 ) -> Iterator[str]:
   """Restores what is not finished.
 
   Args:
     source: folder or list.
     out: folder of the results.
-    restore: restores one video.
-    settings: everything that a result depends on besides its video, as text.
+    workers: each makes a `Row` of a `Job`, once its result is written; what is
+      the same for all, `about`, stands for everything that a result depends on
+      besides its video.
     checkpoint: what restores, for the manifest.
 
   Yields:
@@ -258,28 +250,29 @@ def restore_archive(
     PartlyDoneError: some videos failed; a line has said why for each.
     OSError: the disk does not take the results.
   """
-  digest = hashlib.sha256(settings.encode()).hexdigest()[:16]
   if out.resolve() == source.resolve():
     raise InputError(f"{out}: would overwrite the sources")
   jobs, manifest = find_jobs(source, out), Manifest(out)
-  finished = {job.name: manifest.finished(job, digest) for job in jobs}
+  finished = {job.name: manifest.finished(job, workers.about) for job in jobs}
   waiting = [job for job in jobs if finished[job.name] is None]
   failed: dict[str, str] = {}
   done = sum(int(row.frames) for row in finished.values() if row is not None)
   total = done + sum(_estimate(job) for job in waiting)
   with progress_bar(total=total or None, initial=done, unit="frame") as bar:
-    for job in waiting:
-      row = _restored(job, restore, digest, checkpoint, bar.update)
+    for job, row in workers.work(waiting, bar.update):
+      if isinstance(row, InputError):
+        known = begun_row(job, workers.about)
+        text = " ".join(str(row).split()).removeprefix(f"{job.source}: ")
+        failed[job.name] = text
+        row = replace(known, checkpoint=checkpoint, error=text)
       manifest.add(row)
-      if row.error:
-        failed[job.name] = row.error
   manifest.tidy([job.name for job in jobs])
   yield (
     f"{out}: {len(waiting) - len(failed)} videos restored, "
     f"{len(jobs) - len(waiting)} were finished before"
   )
-  for name, error in failed.items():
-    note(f"failed: {name}: {error}")
+  for name in sorted(failed, key=[job.name for job in jobs].index):
+    note(f"failed: {name}: {failed[name]}")
   if failed:
     raise PartlyDoneError(
       f"{len(failed)} of {len(jobs)} videos failed, see above and {MANIFEST}; "
@@ -292,32 +285,3 @@ def _estimate(job: Job) -> int:
     return frame_estimate(job.source)
   except InputError:
     return 0  # the error is reported when the video is restored
-
-
-def _restored(
-  job: Job,
-  restore: RestoreOne,
-  settings: str,
-  checkpoint: str,
-  on_frame: Callable[[], object],
-) -> Row:
-  """Restores one video; what is wrong with it is in its row."""
-  known = asdict(begun_row(job, settings)) | {"checkpoint": checkpoint}
-  start = time.monotonic()
-  try:
-    outcome = restore(open_source(job.source), job.out, on_frame)
-  except InputError as error:
-    text = " ".join(str(error).split()).removeprefix(f"{job.source}: ")
-    return Row(**known | {"error": text})
-  blind = ""
-  if outcome.faces is not None:
-    blind = f"{1 - outcome.faces / outcome.frames:.4f}"
-  return Row(
-    **known
-    | {
-      "frames": str(outcome.frames),
-      "restored": str(outcome.restored),
-      "without_face": blind,
-      "seconds": f"{time.monotonic() - start:.1f}",
-    }
-  )

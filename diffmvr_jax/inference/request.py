@@ -4,23 +4,30 @@ A bad source, or arguments that do not fit together, are refused before a model
 is loaded.
 """
 
+import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from diffmvr_jax import pretrained
+from diffmvr_jax.engines.workers import open_workers
 from diffmvr_jax.errors import InputError, PartlyDoneError
 from diffmvr_jax.inference.archive import (
+  Job,
   Manifest,
+  Row,
+  begun_row,
   find_jobs,
   is_archive,
   restore_archive,
 )
 from diffmvr_jax.inference.previews import PreviewPaths
-from diffmvr_jax.inference.restorer import Restorer
+from diffmvr_jax.inference.restorer import LEARNED, Restorer
 from diffmvr_jax.inference.stream import StreamOptions
 from diffmvr_jax.inference.written_video import Outcome
 from diffmvr_jax.media.sources import Source, open_source
@@ -51,6 +58,7 @@ class Request:
     options: seed, latency and so on.
     lossless: whether to encode without loss.
     previews: previews to write.
+    engine: Ray cluster that restores several videos, see `open_workers`.
   """
 
   video: str
@@ -66,6 +74,7 @@ class Request:
   options: StreamOptions = field(default_factory=StreamOptions)
   lossless: bool = False
   previews: PreviewPaths = field(default_factory=PreviewPaths)
+  engine: str | None = None
 
 
 def carry_out(request: Request) -> Iterator[str]:
@@ -84,6 +93,8 @@ def carry_out(request: Request) -> Iterator[str]:
   if is_archive(request.video):
     _refuse_misfits_of_archive(request)
     lines = _restored_archive(chosen)
+  elif request.engine is not None:
+    raise InputError("--engine is for several videos: give a folder or a list")
   else:
     source = open_source(request.video, fps=request.fps, size=request.size)
     lines = _restored(chosen, source)
@@ -140,28 +151,71 @@ def _refuse_misfits_of_archive(request: Request) -> None:
 
 
 def _restored_archive(request: Request) -> Iterator[str]:
-  """The same for several videos, with one loaded model."""
-  restorer = _restorer(request)
-  settings = restorer.settings(request.options)
-
-  def restore(
-    source: Source, out: Path, on_frame: Callable[[], object]
-  ) -> Outcome:
-    return restorer.video(
-      source,
-      out,
-      options=request.options,
-      lossless=request.lossless,
-      on_frame=on_frame,
+  """The same for several videos, with a model for each worker."""
+  propagates = request.method == "propagation"
+  learned = request.finding.get("occluder") == LEARNED
+  with open_workers(
+    partial(ArchiveWorker, request),
+    request.engine,
+    computes=learned or not propagates,
+  ) as workers:
+    yield from restore_archive(
+      Path(request.video),
+      Path(request.out),
+      workers,
+      checkpoint=_checkpoint_name(request),
     )
 
-  yield from restore_archive(
-    Path(request.video),
-    Path(request.out),
-    restore,
-    settings=json.dumps([settings, request.lossless], default=str),
-    checkpoint=str(request.checkpoint or request.method),
-  )
+
+class ArchiveWorker:
+  """Restores videos of an archive, one after the other, with one model.
+
+  Args:
+    request: says what restores, and how.
+
+  Attributes:
+    about: stands for everything that a result depends on besides its video.
+
+  Raises:
+    InputError: there is no such model.
+  """
+
+  def __init__(self, request: Request):
+    self._request, self._restorer = request, _restorer(request)
+    settings = self._restorer.settings(request.options)
+    text = json.dumps([settings, request.lossless], default=str)
+    self.about = hashlib.sha256(text.encode()).hexdigest()[:16]
+
+  def __call__(self, job: Job, after_frame: Callable[[], object]) -> Row:
+    """Restores a video; returns the row of the manifest.
+
+    Raises:
+      InputError: the video cannot be used; then nothing is written.
+      OSError: the disk does not take the result.
+    """
+    begun, start = begun_row(job, self.about), time.monotonic()
+    outcome = self._restorer.video(
+      open_source(job.source),
+      job.out,
+      options=self._request.options,
+      lossless=self._request.lossless,
+      on_frame=after_frame,
+    )
+    blind = ""
+    if outcome.faces is not None:
+      blind = f"{1 - outcome.faces / outcome.frames:.4f}"
+    return replace(
+      begun,
+      frames=str(outcome.frames),
+      restored=str(outcome.restored),
+      without_face=blind,
+      checkpoint=_checkpoint_name(self._request),
+      seconds=f"{time.monotonic() - start:.1f}",
+    )
+
+
+def _checkpoint_name(request: Request) -> str:
+  return str(request.checkpoint or request.method)
 
 
 def _restorer(request: Request) -> Restorer:

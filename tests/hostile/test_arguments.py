@@ -72,6 +72,16 @@ CASES = [
   restored("--mask=round", said="argument --mask: invalid choice"),
   restored("--nonsense", said="--nonsense"),
   restored("--fps", said="argument --fps: expected one argument"),
+  *(
+    restored(f"--engine={value}", said="argument --engine: .* is not ray or")
+    for value in ("", "spark", "ray:", "Ray", "ray=x")
+  ),
+  restored("--engine=ray:ray://x:1", said="argument --engine: ray://x:1 is of"),
+  restored("--engine=ray", said="--engine is for several videos"),
+  *(
+    exported("--engine=ray", option, said="no --workers, no --shard")
+    for option in ("--workers=2", "--shard=0/2")
+  ),
   restored("seed=1", said="no such file"),
   restored("--checkpoint=x", "--method=propagation", said="leave out"),
   restored("--region=frame", said="only with --method propagation"),

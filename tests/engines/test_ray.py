@@ -1,0 +1,188 @@
+"""Work on a Ray cluster of two nodes: the same as here, whatever dies."""
+
+import csv
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from data_prep.__main__ import main as data_prep
+from diffmvr_jax.checkpoints.model import save_model
+from diffmvr_jax.engines.workers import open_workers
+from diffmvr_jax.errors import InputError
+from diffmvr_jax.evaluate import main as evaluate
+from diffmvr_jax.models.diffmvr import DiffMVR
+from tests.aligned import anchor_alone
+from tests.engines.fragile import KILLED, Fragile, Unopened
+from tests.hostile import made
+from tests.hostile.running import ended
+
+STORE = 100_000_000  # bytes of each node
+# A dead node is noticed soon, and workers are not behind all other work.
+SOON = {
+  "health_check_initial_delay_ms": 0,
+  "health_check_period_ms": 1000,
+  "health_check_failure_threshold": 5,
+  "worker_niceness": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+  node = {"num_cpus": 1, "object_store_memory": STORE}
+  started = Cluster(
+    initialize_head=True,
+    head_node_args=node | {"_system_config": SOON, "include_dashboard": False},
+  )
+  started.add_node(**node)
+  yield started
+  started.shutdown()
+
+
+@pytest.fixture
+def engine(cluster):
+  return f"ray:{cluster.address}"
+
+
+def opened(cluster, folder):
+  """Fragile workers."""
+  make = partial(Fragile, folder)
+  return open_workers(make, cluster.address, computes=False)
+
+
+def files(folder):
+  return {
+    str(path.relative_to(folder)): path.read_bytes()
+    for path in folder.rglob("*")
+    if path.is_file()
+  }
+
+
+def test_an_archive_is_restored_as_by_one_process(engine, tmp_path):
+  videos, masks = tmp_path / "videos", tmp_path / "masks"
+  masks.mkdir()
+  for name in ("a", "people/b", "c"):
+    path = videos / f"{name}.mkv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made.clip(path)
+    made.mask(masks / f"{path.stem}.png")
+  (videos / "bad.mp4").write_text("no video")
+
+  def restore(out, *options):
+    how = ended(
+      made.restored,
+      [
+        *(videos, "--method", "propagation", "--region", "frame"),
+        *("--occluder", f"masks:{masks}", "--out", tmp_path / out, *options),
+      ],
+    )
+    assert how.code == 1
+    found = files(tmp_path / out)
+    text = found.pop("manifest.csv").decode()
+    rows = [
+      {k: v for k, v in row.items() if k != "seconds"}
+      for row in csv.DictReader(text.splitlines())
+    ]
+    # After ten seconds there are lines of progress as well.
+    lines = [x for x in how.lines if x.startswith(("failed: ", "error: "))]
+    return found, rows, lines, how.out.replace(out, "")
+
+  assert restore("there", "--engine", engine) == restore("here")
+
+
+def test_a_data_set_is_the_same(engine, tmp_path):
+  for out, options in (("here", []), ("there", ["--engine", engine])):
+    names = ["export", "procedural:0-3", "--size", "32"]
+    data_prep([*names, "--out", str(tmp_path / out), *options])
+  assert files(tmp_path / "there") == files(tmp_path / "here")
+
+
+def test_an_evaluation_is_the_same(engine, tiny_config, tiny_data, tmp_path):
+  """With a model, which each worker loads."""
+  config = anchor_alone(tiny_config)
+  params = DiffMVR.of(config).init(jax.random.key(0), config.data.image_size)
+  save_model(tmp_path / "run", config, params)
+  arguments = [
+    *("--checkpoint", str(tmp_path / "run"), "--data", str(tiny_data)),
+    *("--split", "train", "--metrics", "psnr,tc"),
+  ]
+  evaluate([*arguments, "--out", str(tmp_path / "here")])
+  there = ["--out", str(tmp_path / "there"), "--engine", engine]
+  evaluate([*arguments, *there])
+  found = files(tmp_path / "there")
+  assert len(found) == 4
+  assert found == files(tmp_path / "here")
+
+
+def test_workers_die_and_the_object_store_is_full(cluster, tmp_path):
+  items = [
+    *(("a", "works"), ("b", "dies once"), ("c", "is bad"), ("d", "is large")),
+    *(("e", "dies always"), ("f", "is large"), ("g", "works")),
+  ]
+  with opened(cluster, tmp_path) as workers:
+    full = [ray.put(np.zeros(30_000_000, np.uint8)) for _ in range(5)]
+    found = list(workers.work(items, lambda frames: None, in_order=True))
+    assert sum(map(len, ray.get(full))) > STORE
+  assert [item for item, _ in found] == items
+  results = {name: result for (name, _), result in found}
+  # A video that kills its workers costs itself alone.
+  assert isinstance(results["e"], InputError)
+  assert "a process died 4 times" in str(results["e"])
+  assert isinstance(results["c"], InputError)
+  assert str(results["c"]) == "c: is bad"
+  assert {n: results[n] for n in "abg"} == {n: n for n in "abg"}
+  for name in "df":
+    assert len(results[name]) == 40_000_000 and results[name].all()
+
+
+def test_what_a_dead_node_was_at_is_done_by_another(cluster, tmp_path):
+  third = cluster.add_node(num_cpus=1, object_store_memory=STORE)
+
+  def began():
+    """The node and the process that each item was begun by."""
+    marks = [tmp_path / name for name in names]
+    return [tuple(m.read_text().split()) for m in marks if m.exists()]
+
+  def kill():
+    while third.node_id not in dict(began()):
+      time.sleep(0.05)
+    process = int(dict(began())[third.node_id])
+    cluster.remove_node(third, allow_graceful=False)
+    with suppress(ProcessLookupError):  # which may have noticed by itself
+      os.kill(process, signal.SIGKILL)
+    (tmp_path / KILLED).touch()
+
+  names = "abcdef"
+  killer = threading.Thread(target=kill)
+  killer.start()
+  with opened(cluster, tmp_path) as workers:
+    items = [(name, "waits") for name in names]
+    results = dict(workers.work(items, lambda frames: None))
+  killer.join()
+  assert results == {item: item[0] for item in items}
+  assert third.node_id not in dict(began())
+
+
+def test_a_worker_that_cannot_be_made_ends_the_command(cluster):
+  with (
+    pytest.raises(InputError, match=r"model\.npz: no such file.* \(on "),
+    open_workers(Unopened, cluster.address, computes=False),
+  ):
+    pass
+  assert not ray.is_initialized()
+
+
+def test_a_cluster_that_is_not_there_is_named():
+  with (
+    pytest.raises(InputError, match=r"--engine ray:127\.0\.0\.1:1: "),
+    open_workers(Unopened, "127.0.0.1:1", computes=False),
+  ):
+    pass
