@@ -8,13 +8,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = sorted(
-  [README, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+  [
+    *(README, ROOT / "CONTRIBUTING.md", ROOT / "launch" / "README.md"),
+    *(ROOT / "docs").glob("*.md"),
+  ]
 )
 # Folders of the project; others are examples of a user's.
 OURS = "diffmvr_jax|data_prep|configs|launch|tests|benchmarks|docs"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+  "page", PAGES, ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_files_and_tests_exist(page):
   text = page.read_text()
   named = re.findall(rf"`((?:{OURS})/[\w./]+)(?:::(\w+))?`", text)

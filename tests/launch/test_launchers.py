@@ -155,9 +155,85 @@ def test_a_tpu_pod_is_made_copied_to_and_run_on():
   assert all("--worker=all" in c for c in commands[2:])
 
 
+ON_SLURM = ["slurm", "--nodes", "3", "--cpus", "16"]
+ON_KUBERNETES = [
+  *("kubernetes", "--name", "r", "--image", "i:1", "--nodes", "3"),
+  *("--cpus", "16", "--memory", "64Gi"),
+]
+ARCHIVE = ["/data/my videos", "--out", "/data/out", 'k="v"']
+COMMANDS = {
+  "restore": ["diffmvr_jax.restore"],
+  "evaluate": ["diffmvr_jax.evaluate"],
+  "export": ["data_prep", "export"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("gpus", [0, 8])
+def test_ray_runs_on_all_nodes_of_a_slurm_job(gpus, command):
+  options = [*ON_SLURM, "--gpus", str(gpus), "--account", "a"]
+  run = launch("ray.sh", *options, training=[command, *ARCHIVE])
+  lines = run.stdout.splitlines()
+  for setting in (
+    "nodes=3",
+    "ntasks-per-node=1",
+    "cpus-per-task=16",
+    "no-kill",
+  ):
+    assert f"#SBATCH --{setting}" in lines
+  assert "#SBATCH --account=a" in lines
+  assert ("#SBATCH --gpus-per-node=8" in lines) == (gpus == 8)
+  assert words(run.stdout[run.stdout.index("srun ") :].replace("\\\n", "")) == [
+    *("srun", "--cpus-per-task=16", "--kill-on-bad-exit=0"),
+    *("ray", "symmetric-run", "--address", "$head:6379", "--min-nodes", "3"),
+    *("--num-cpus", "16", "--num-gpus", str(gpus), "--"),
+    *("python", "-m", *COMMANDS[command], *ARCHIVE, "--engine", "ray"),
+  ]
+  subprocess.run(["bash", "-n"], input=run.stdout, text=True, check=True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("gpus", [0, 8])
+def test_ray_is_a_job_of_kuberay(gpus, command):
+  options = [*ON_KUBERNETES, "--gpus", str(gpus), "--claim", "c"]
+  run = launch("ray.sh", *options, training=[command, *ARCHIVE])
+  job = yaml.safe_load(run.stdout)
+  assert job["kind"] == "RayJob"
+  assert words(job["spec"]["entrypoint"]) == [
+    *("python", "-m", *COMMANDS[command], *ARCHIVE, "--engine", "ray"),
+  ]
+  cluster = job["spec"]["rayClusterSpec"]
+  head, (workers,) = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
+  # The head only hands out work.
+  assert head["rayStartParams"] == {"num-cpus": "0", "num-gpus": "0"}
+  assert workers["replicas"] == workers["minReplicas"] == 3
+  limits = {"cpu": "16", "memory": "64Gi"}
+  for group, resources in (
+    (head, {"cpu": "2", "memory": "64Gi"}),
+    (workers, limits | ({"nvidia.com/gpu": gpus} if gpus else {})),
+  ):
+    pod = group["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["resources"]["limits"] == resources
+    assert container["image"] == "i:1"
+    (mount,), (volume,) = container["volumeMounts"], pod["volumes"]
+    assert mount == {"name": volume["name"], "mountPath": "/data"}
+    assert volume["persistentVolumeClaim"] == {"claimName": "c"}
+
+
+def test_ray_runs_only_what_it_can():
+  run = launch("ray.sh", *ON_SLURM, training=["train", "--config", "x"])
+  assert run.returncode == 2 and "expected restore, export or" in run.stderr
+
+
 @pytest.mark.parametrize(
   ("script", "options", "said"),
   [
+    ("ray.sh", [], "expected slurm or kubernetes first"),
+    ("ray.sh", ["slurm", "--nodes", "2"], "--cpus is needed"),
+    ("ray.sh", ["slurm", "--image", "i"], "unknown option --image for slurm"),
+    ("ray.sh", ["kubernetes", "--cpus", "2"], "--name is needed"),
+    ("ray.sh", ["kubernetes", "--time", "2"], "unknown option --time for kub"),
     ("local.sh", ["--gpus", "1"], "unknown option --gpus"),
     ("slurm.sh", ["--node", "1"], "unknown option --node"),
     ("tpu_pod.sh", ["--name", "r"], "--zone is needed"),
