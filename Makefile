@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: compile-check demo demo-train drill soak test test-hostile test-meshes test-parity peak-memory lint clean
+.PHONY: compile-check demo demo-train drill soak test test-hostile test-meshes test-parity test-ray test-wheel peak-memory lint clean
 
 # The model that comes with the package restores a real face and drawn ones.
 demo: $(VENV)/.demo
@@ -50,6 +50,22 @@ compile-check: $(VENV)/libtpu/.done $(VENV)/cuda/.done
 	  --config configs/sd15_512_v5p_128.py
 	PYTHONPATH=$(VENV)/cuda $(CHECK) --topology h100:8 --batch-per-chip 6 \
 	  --config configs/sd15_512_h100_8.py
+
+# Workers and a node of a Ray cluster are killed; every byte is compared.
+test-ray: $(VENV)/.test
+	$(BIN)/python -m launch.ray_drill --out runs/ray_drill
+
+# The wheel in an empty environment restores a clip with the model that it
+# brings, from another folder. Needs ASSETS/clips and MediaPipe's ASSETS/models.
+ASSETS ?= $(abspath ../shared/assets)
+test-wheel: $(VENV)/.demo
+	rm -rf runs/wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir runs/wheel .
+	$(PYTHON) -m venv runs/wheel/env
+	runs/wheel/env/bin/python -m pip install --quiet \
+	  "$$(ls runs/wheel/diffmvr_jax-*.whl)[data-prep]"
+	cd runs/wheel && env/bin/python -m diffmvr_jax.restore \
+	  $(ASSETS)/clips/hand_over_face.mp4 --models $(ASSETS)/models --out restored.mp4
 
 # Needs 12 GB of disk.
 peak-memory: $(VENV)/.test

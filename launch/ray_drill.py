@@ -1,0 +1,120 @@
+r"""Kills workers and a node of a Ray cluster at their work.
+
+  python -m launch.ray_drill [--videos 24] [--kills 4] [--out runs/ray_drill]
+
+Three nodes run on this machine, with one CPU each; the object store of the
+first is full. The same drawn videos are made into a data set by one process,
+and by the cluster, while workers are killed, and a node in the middle. Both
+have to be the same, byte for byte. Ends with code 1 where they are not.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import ray
+from ray.cluster_utils import Cluster
+
+from diffmvr_jax.errors import InputError, run_command
+
+STORE = 100_000_000  # bytes of a node's object store
+NODE = {"num_cpus": 1, "object_store_memory": STORE}
+AT_WORK = b"ray::_Actor.work"  # the name of a process
+
+
+def main(argv: list[str]) -> None:
+  """Runs the drill."""
+  parser = argparse.ArgumentParser(
+    prog="python -m launch.ray_drill", description=__doc__
+  )
+  parser.add_argument("--videos", type=int, default=24)
+  parser.add_argument("--kills", type=int, default=4)
+  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--out", type=Path, default=Path("runs/ray_drill"))
+  arguments = parser.parse_args(argv)
+  out = arguments.out
+  if out.exists():
+    raise InputError(f"{out}: holds a drill already; delete it first")
+  command = [
+    *(sys.executable, "-m", "data_prep", "export", "--size", "128"),
+    f"procedural:0-{arguments.videos - 1}",
+  ]
+  subprocess.run([*command, "--out", out / "whole"], check=True)
+  print("the data set of one process is done", flush=True)
+  cluster = Cluster(
+    initialize_head=True,
+    head_node_args=NODE | {"_system_config": {"worker_niceness": 0}},
+  )
+  cluster.add_node(**NODE)
+  third = cluster.add_node(**NODE)
+  ray.init(cluster.address, log_to_driver=False)
+  full = [ray.put(np.zeros(STORE // 4, np.uint8)) for _ in range(5)]
+  export = subprocess.Popen(
+    [*command, "--out", out / "killed", "--engine", f"ray:{cluster.address}"]
+  )
+  rng = random.Random(arguments.seed)
+  kills = 0
+  while export.poll() is None and kills < arguments.kills:
+    if kills == arguments.kills // 2 and third is not None:
+      cluster.remove_node(third, allow_graceful=False)
+      third = None
+    kills += _kill_one(cluster, rng)
+    time.sleep(rng.uniform(0, 4))
+  code = export.wait()
+  del full
+  ray.shutdown()
+  cluster.shutdown()
+  if (
+    code
+    or third is not None
+    or _content(out / "killed") != _content(out / "whole")
+  ):
+    print(
+      f"code {code}, {kills} kills; the data sets or the kills are not whole"
+    )
+    sys.exit(1)
+  print(f"{kills} kills and a dead node: every byte is equal")
+
+
+def _kill_one(cluster: Cluster, rng: random.Random) -> int:
+  """Kills a worker at its work; returns 0 if there is none."""
+  working = sorted(_working(cluster))
+  if not working:
+    return 0
+  with suppress(ProcessLookupError):
+    os.kill(rng.choice(working), signal.SIGKILL)
+    return 1
+  return 0
+
+
+def _working(cluster: Cluster) -> Iterator[int]:
+  """The processes of this cluster's nodes that are at a video; Linux only."""
+  nodes = {
+    node.all_processes["raylet"][0].process.pid
+    for node in cluster.list_all_nodes()
+  }
+  for folder in Path("/proc").glob("[0-9]*"):
+    with suppress(OSError):  # it may have ended
+      parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+      if parent in nodes and AT_WORK in (folder / "cmdline").read_bytes():
+        yield int(folder.name)
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+  return {
+    str(path.relative_to(folder)): path.read_bytes()
+    for path in folder.rglob("*")
+    if path.is_file()
+  }
+
+
+if __name__ == "__main__":
+  run_command(main)
