@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import ray
@@ -26,7 +27,7 @@ from ray.cluster_utils import Cluster
 from diffmvr_jax.errors import InputError, run_command
 
 STORE = 100_000_000  # bytes of a node's object store
-NODE = {"num_cpus": 1, "object_store_memory": STORE}
+NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": STORE}
 AT_WORK = b"ray::_Actor.work"  # the name of a process
 
 
