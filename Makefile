@@ -53,6 +53,7 @@ compile-check: $(VENV)/libtpu/.done $(VENV)/cuda/.done
 
 # Workers and a node of a Ray cluster are killed; every byte is compared.
 test-ray: $(VENV)/.test
+	$(BIN)/python -m pytest tests/engines/node_death.py
 	$(BIN)/python -m launch.ray_drill --out runs/ray_drill
 
 # The wheel in an empty environment restores a clip with the model that it

@@ -9,6 +9,7 @@ import heapq
 import logging
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 
 import cv2
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from diffmvr_jax.command_line.terminal import note
 from diffmvr_jax.engines.workers import Worker, attempted
@@ -182,6 +183,7 @@ class RayActors:
     waiting = list(enumerate(items))  # a heap, by number
     busy: dict[ray.ObjectRef, _Task] = {}
     held: dict[int, tuple[Any, Any]] = {}
+    failures: Counter[int] = Counter()
     coming = 0  # number of the next result, if they come in order
     while waiting or busy:
       room = self._room()
@@ -202,7 +204,11 @@ class RayActors:
           self._idle.append((task.actor, False))
         except RayError as error:
           ray.kill(task.actor)
-          if not task.fresh:  # earlier videos may have used up its restarts
+          failures[task.number] += 1
+          # Earlier videos may have used up the restarts of an actor, and an
+          # actor or a result may be out of reach for a while.
+          guilty = task.fresh and isinstance(error, ActorDiedError)
+          if not guilty and failures[task.number] <= _RESTARTS:
             heapq.heappush(waiting, (task.number, task.item))
             continue
           result, frames = _death(error), 0

@@ -3,14 +3,17 @@
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import ray
 
+from diffmvr_jax.engines.workers import open_workers
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import write_atomically
 
+STORE = 100_000_000  # bytes of a node's object store
 KILLED = "killed"  # the file that ends all waiting
 
 
@@ -52,3 +55,9 @@ class Unopened:
 
   def __call__(self, item, after_frame):
     raise NotImplementedError
+
+
+def opened(cluster, folder):
+  """Fragile workers."""
+  make = partial(Fragile, folder)
+  return open_workers(make, cluster.address, computes=False)

@@ -1,18 +1,14 @@
-"""Work on a Ray cluster of two nodes: the same as here, whatever dies."""
+"""Work on a Ray cluster of two nodes: the same as here, if workers die, too.
+
+`tests/engines/node_death.py` kills a node.
+"""
 
 import csv
-import os
-import signal
-import threading
-import time
-from contextlib import suppress
-from functools import partial
 
 import jax
 import numpy as np
 import pytest
 import ray
-from ray.cluster_utils import Cluster
 
 from data_prep.__main__ import main as data_prep
 from diffmvr_jax.checkpoints.model import save_model
@@ -21,41 +17,14 @@ from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluate import main as evaluate
 from diffmvr_jax.models.diffmvr import DiffMVR
 from tests.aligned import anchor_alone
-from tests.engines.fragile import KILLED, Fragile, Unopened
+from tests.engines.fragile import STORE, Unopened, opened
 from tests.hostile import made
 from tests.hostile.running import ended
-
-STORE = 100_000_000  # bytes of each node
-# A dead node is noticed soon, and workers are not behind all other work.
-SOON = {
-  "health_check_initial_delay_ms": 0,
-  "health_check_period_ms": 1000,
-  "health_check_failure_threshold": 5,
-  "worker_niceness": 0,
-}
-
-
-@pytest.fixture(scope="module")
-def cluster():
-  node = {"num_cpus": 1, "object_store_memory": STORE}
-  started = Cluster(
-    initialize_head=True,
-    head_node_args=node | {"_system_config": SOON, "include_dashboard": False},
-  )
-  started.add_node(**node)
-  yield started
-  started.shutdown()
 
 
 @pytest.fixture
 def engine(cluster):
   return f"ray:{cluster.address}"
-
-
-def opened(cluster, folder):
-  """Fragile workers."""
-  make = partial(Fragile, folder)
-  return open_workers(make, cluster.address, computes=False)
 
 
 def files(folder):
@@ -141,34 +110,6 @@ def test_workers_die_and_the_object_store_is_full(cluster, tmp_path):
   assert {n: results[n] for n in "abg"} == {n: n for n in "abg"}
   for name in "df":
     assert len(results[name]) == 40_000_000 and results[name].all()
-
-
-def test_what_a_dead_node_was_at_is_done_by_another(cluster, tmp_path):
-  third = cluster.add_node(num_cpus=1, object_store_memory=STORE)
-
-  def began():
-    """The node and the process that each item was begun by."""
-    marks = [tmp_path / name for name in names]
-    return [tuple(m.read_text().split()) for m in marks if m.exists()]
-
-  def kill():
-    while third.node_id not in dict(began()):
-      time.sleep(0.05)
-    process = int(dict(began())[third.node_id])
-    cluster.remove_node(third, allow_graceful=False)
-    with suppress(ProcessLookupError):  # which may have noticed by itself
-      os.kill(process, signal.SIGKILL)
-    (tmp_path / KILLED).touch()
-
-  names = "abcdef"
-  killer = threading.Thread(target=kill)
-  killer.start()
-  with opened(cluster, tmp_path) as workers:
-    items = [(name, "waits") for name in names]
-    results = dict(workers.work(items, lambda frames: None))
-  killer.join()
-  assert results == {item: item[0] for item in items}
-  assert third.node_id not in dict(began())
 
 
 def test_a_worker_that_cannot_be_made_ends_the_command(cluster):
