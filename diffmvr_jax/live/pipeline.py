@@ -166,5 +166,6 @@ def _is_sound(picture: bytes) -> bool:
   try:
     with Image.open(io.BytesIO(picture), formats=["JPEG"]) as header:
       return header.width * header.height <= _MOST_PIXELS
-  except (OSError, ValueError, Image.DecompressionBombError):
+  # Ultralytics, once it is imported, looks for a package that reads HEIF.
+  except (OSError, ValueError, ImportError, Image.DecompressionBombError):
     return False

@@ -21,6 +21,9 @@ from tests.engines.fragile import STORE, Unopened, opened
 from tests.hostile import made
 from tests.hostile.running import ended
 
+# Ray forks before it runs another program, and tests before have used JAX.
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+
 
 @pytest.fixture
 def engine(cluster):

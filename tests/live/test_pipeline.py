@@ -108,6 +108,21 @@ def test_the_newest_frame_wins_and_broken_pictures_are_dropped(run):
   assert shown.dropped == 14 - len(levels)
 
 
+def test_a_picture_that_another_program_would_open_is_dropped(run, monkeypatch):
+  """As Ultralytics' `Image.open` does, which asks for one more package."""
+
+  def missing(*args, **kwargs):
+    raise ModuleNotFoundError("pi_heif")
+
+  pipeline, shown = run
+  monkeypatch.setattr("diffmvr_jax.live.pipeline.Image.open", missing)
+  pipeline.put(Arrival(b"no picture", time.monotonic()))
+  time.sleep(0.3)
+  monkeypatch.undo()
+  feed(pipeline, shown, [scene.FREE])
+  assert shown.dropped == 1
+
+
 def test_frames_of_another_size_end_the_pipeline(run):
   pipeline, shown = run
   feed(pipeline, shown, [scene.FREE])
