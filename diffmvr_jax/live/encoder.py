@@ -115,6 +115,7 @@ class VirtualCamera:
 
   def __init__(self, size: tuple[int, int]):
     try:
+      # An extra that tests do not install.
       import pyvirtualcam  # pyright: ignore[reportMissingImports]
     except ImportError as error:
       raise InputError(
