@@ -63,6 +63,7 @@ setup(
     "scipy>=1.17.1",
     "tensorboardX>=2.6.5",
     "tensorflow-datasets>=4.9.10",
+    "threadpoolctl>=3.8",
     "tqdm>=4.70.1",
   ],
   extras_require={

@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from data_prep.dataset.part import write_part
@@ -127,7 +128,10 @@ _after_frame: Callable[[], None]
 
 def _start_worker(counter, stop, parent: int) -> None:
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-  cv2.setNumThreads(1)  # the processes share the cores already
+  # The processes share the cores already. With as many threads of BLAS in each
+  # as there are cores, 16 workers on 16 cores are slower than one.
+  cv2.setNumThreads(1)
+  threadpool_limits(1)
 
   global _after_frame
 

@@ -23,6 +23,8 @@ def check(config: Config) -> None:
     InputError: the first of them, naming the keys.
   """
   check_bounds(config)
+  if config.data.in_memory:
+    _check_in_memory(config)
   if config.data.encoded is not None:
     _check_encoded(config)
   if config.diffusion_stage.objective == "consistency":
@@ -84,6 +86,14 @@ def bounds_of(hint: Any) -> list[Bound]:
   own = [x for x in getattr(hint, "__metadata__", ()) if isinstance(x, Bound)]
   inner = [bounds_of(part) for part in typing.get_args(hint)]
   return sum(inner, own)
+
+
+def _check_in_memory(config: Config) -> None:
+  if config.data.encoded or config.diffusion_stage.prior:
+    raise InputError(
+      "data.in_memory keeps images of one data set: leave out data.encoded and "
+      "diffusion_stage.prior"
+    )
 
 
 def _check_encoded(config: Config) -> None:

@@ -189,7 +189,9 @@ class DataConfig:
   """Which records, and how they are cut into windows.
 
   `encoded` is a folder of `diffmvr_jax.encode`: the diffusion stage then reads
-  latents and CLIP tokens from there, and runs no frozen encoder.
+  latents and CLIP tokens from there, and runs no frozen encoder. `in_memory`
+  decodes all windows before the first update, for accelerators that are faster
+  than decoding.
   """
 
   path: str = "data"
@@ -199,6 +201,7 @@ class DataConfig:
   stride: Frames = 1
   flip: bool = True
   threads: Annotated[int, Bounds(0, 1024)] = 2
+  in_memory: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from diffmvr_jax.checkpoints.fingerprint import encoder_fingerprint
 from diffmvr_jax.checkpoints.training_state import Checkpoints, TrainState
 from diffmvr_jax.config import Config
 from diffmvr_jax.data.batches import Windows, training_batches
+from diffmvr_jax.data.in_memory import InMemory
 from diffmvr_jax.data.latent_cache import EncodedWindows
 from diffmvr_jax.data.windows import WindowSource
 from diffmvr_jax.errors import InputError
@@ -118,8 +119,9 @@ def set_up(
     mesh,
   )
   rows, _ = local_part(mesh, stage.batch_size, stage.window)
+  in_memory = config.data.in_memory and isinstance(windows, WindowSource)
   data = training_batches(
-    windows,
+    InMemory(windows, config.data.threads) if in_memory else windows,
     config.data,
     batch_size=stage.batch_size,
     seed=config.seed,

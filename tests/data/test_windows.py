@@ -7,6 +7,7 @@ from data_prep.occlusion.paste import OcclusionConfig
 from data_prep.recipe import Recipe
 from diffmvr_jax.config import DataConfig
 from diffmvr_jax.data.batches import training_batches
+from diffmvr_jax.data.in_memory import InMemory
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.stack import stack_frames
@@ -236,3 +237,18 @@ def test_no_flip_is_no_flip(windows):
     batch = next(iterator)
     plain = windows[by_id[int(batch["window_id"][0])]]
     np.testing.assert_array_equal(batch["frame"][0], plain["frame"])
+
+
+def test_windows_in_memory_are_those_of_the_records(aligned):
+  kept = InMemory(aligned, threads=2)
+  assert len(kept) == len(aligned)
+  order, flips = [3, 0, 3], [False, True, True]
+  ours, theirs = kept.read(order, flips), aligned.read(order, flips)
+  assert ours.keys() == theirs.keys()
+  for name, value in theirs.items():
+    np.testing.assert_array_equal(ours[name], value, err_msg=name)
+  # What was handed out is nobody else's.
+  ours["frame"][:] = 0
+  np.testing.assert_array_equal(
+    kept.read(order, flips)["frame"], theirs["frame"]
+  )
