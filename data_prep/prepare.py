@@ -152,6 +152,7 @@ def prepare(
   lookahead: int = LOOKAHEAD,
   aligned: Aligned = "sources",
   flow_prior: FlowPrior | None = None,
+  flow_side: int | None = None,
   overlap: bool = False,
 ) -> Iterator[FrameRecord | SkippedFrame]:
   """Yields the records of a clip, frame by frame.
@@ -167,6 +168,7 @@ def prepare(
       the occluder stay open as well.
     aligned: how much of the aligned guidance the records hold.
     flow_prior: how faces move, which helps to propagate; None if unknown.
+    flow_side: see `AlignedGuidance`.
     overlap: whether frames are read, and faces and occluders found in them, in
       a thread that works a frame ahead.
 
@@ -178,7 +180,7 @@ def prepare(
   """
   find_one_face = FaceFinder(find_face, which_face)
   choose_past_frame = PastFrameChooser()
-  align = AlignedGuidance(aligned, flow_prior)
+  align = AlignedGuidance(aligned, flow_prior, flow_side)
   pasted: Occlusion | SpriteOcclusion | None = None
   resting: tuple[np.ndarray, np.ndarray] | None = None  # on a still
   free: np.ndarray | None = None  # crop of the past frame

@@ -83,6 +83,8 @@ class Recipe:
       `data_prep.faces.aligned`.
     flow_prior: name of a prior of how faces move, which helps to propagate, as
       `open_flow_prior` takes it.
+    flow_side: side in pixels to which crops are shrunk for the search of flow;
+      None means that they are not, up to 320 pixels.
     overlap: whether faces are found in a thread of their own, see `prepare`.
     fps: frames per second that are taken of videos, and that stills get; None
       takes every frame of a video.
@@ -102,6 +104,7 @@ class Recipe:
   seed: int = 0
   aligned: Aligned = "sources"
   flow_prior: str = "faces"
+  flow_side: int | None = None
   overlap: bool = False
   fps: float | None = None
   still_seconds: float = 0.0
@@ -319,6 +322,7 @@ class Recipe:
       lookahead=self.lookahead,
       aligned=self.aligned,
       flow_prior=self._load_flow_prior(),
+      flow_side=self.flow_side,
       overlap=self.overlap,
     ):
       if isinstance(item, FrameRecord):

@@ -1,10 +1,9 @@
 r"""Restores a video.
 
-  python -m diffmvr_jax.restore VIDEO --out FILE
+  python -m diffmvr_jax.restore VIDEO --out FILE [--region frame]
   python -m diffmvr_jax.restore VIDEO --checkpoint DIR --out FILE \
     [sampling.steps=10 …]
-  python -m diffmvr_jax.restore VIDEO --method propagation --out FILE \
-    [--region frame]
+  python -m diffmvr_jax.restore VIDEO --method propagation --out FILE
 
 Finds face and hands, builds the guidance, fills what is occluded and pastes
 it back. Frames without occlusion pass through untouched; elsewhere only
@@ -17,8 +16,8 @@ Without `--checkpoint` the model that comes with the package is used.
 
 With `--method propagation` no model is needed: what was seen earlier is
 carried to where it is covered now, and what nobody has seen stays as filmed.
-With `--region frame` the occluder is taken out of the whole picture, and no
-face is needed.
+With `--region frame` the occluder is taken out of the whole picture by
+propagation; faces are the model's, if there is one, and none is needed.
 
 VIDEO may also be a folder of videos, or a list: a .txt file with a path in each
 line. Then --out is a folder, where every video gets the same path, and
@@ -164,7 +163,7 @@ def _parser() -> ArgumentParser:
     "--region",
     choices=["face", "frame"],
     default="face",
-    help="the face, or the whole picture (with --method propagation)",
+    help="the face, or the whole picture, around the face by propagation",
   )
   finding.add_argument(
     "--mask",

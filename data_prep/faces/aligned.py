@@ -6,7 +6,7 @@ import numpy as np
 
 from data_prep.faces.flow_prior import FlowPrior
 from data_prep.faces.propagated import SOURCES, Look, Propagated
-from data_prep.faces.propagation import Propagator
+from data_prep.faces.propagation import PropagationConfig, Propagator
 from diffmvr_jax.data.record_codec import SOURCES_PER_FRAME
 
 # Nothing; the propagated image and its confidence; beside these the frames
@@ -22,12 +22,24 @@ class AlignedGuidance:
   Args:
     wanted: how much of it.
     prior: how faces move, see `data_prep.faces.flow_prior`; None if unknown.
+    flow_side: side in pixels to which crops are shrunk for the search of flow;
+      None means that of `PropagationConfig`.
   """
 
-  def __init__(self, wanted: Aligned, prior: FlowPrior | None = None):
+  def __init__(
+    self,
+    wanted: Aligned,
+    prior: FlowPrior | None = None,
+    flow_side: int | None = None,
+  ):
     assert len(SOURCES) == SOURCES_PER_FRAME
+    config = PropagationConfig()
+    if flow_side is not None:
+      config = PropagationConfig(flow_side=flow_side)
     self._wanted = wanted
-    self._propagate = Propagator(prior=prior, with_looks=wanted == "sources")
+    self._propagate = Propagator(
+      config, prior=prior, with_looks=wanted == "sources"
+    )
 
   def __call__(
     self, image: np.ndarray, mask: np.ndarray, index: int

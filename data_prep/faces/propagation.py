@@ -241,8 +241,8 @@ class Propagator:
       paint = _paint(
         np.where(now.visible[..., None] > 0, now.small, small), seen
       )
-      smooth = enlarge(paint, image.shape[1::-1], box)
-      filling += holes[..., None] * (smooth - filling)
+      # Enlarged shares have the rest of the weight already.
+      filling += holes[..., None] * enlarge(paint, image.shape[1::-1], box)
     out = image.copy()
     out[part] = np.where(
       covered[part][..., None] > 0, np.clip(filling.round(), 0, 255), out[part]

@@ -355,6 +355,11 @@ def _check_sampling(config: Config) -> None:
       "sampling.region=mask does not go with model.unet.query_position: "
       "positions are learned for the whole crop"
     )
+  if sampling.detail > 1 and config.diffusion.anchor == "none":
+    raise InputError(
+      "sampling.detail above 1 comes from propagation, and needs a "
+      "diffusion.anchor"
+    )
   if sampling.region == "mask":
     if config.diffusion.anchor == "fused":
       raise InputError(

@@ -134,8 +134,6 @@ def _refuse_misfits(request: Request) -> None:
     own_prior = request.finding.get("flow_prior") not in _COMMON_PRIORS
     if own_prior and request.region == "frame":
       raise InputError("--flow-prior knows faces only, not --region frame")
-  elif request.region == "frame":
-    raise InputError("--region frame works only with --method propagation")
 
 
 def _refuse_misfits_of_archive(request: Request) -> None:
@@ -225,6 +223,7 @@ def _restorer(request: Request) -> Restorer:
   return Restorer.from_checkpoint(
     request.checkpoint,
     request.overrides,
+    region=request.region,
     decoder=request.decoder,
     **request.finding,
   )

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from fractions import Fraction
+from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,7 @@ from diffmvr_jax.data.record_codec import FrameRecord, blank_record
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.crop_filling import CropFiller
 from diffmvr_jax.inference.crop_restorer import CropRestorer
+from diffmvr_jax.inference.fine_filling import FineFiller
 from diffmvr_jax.inference.occluder import OccluderNetwork
 from diffmvr_jax.inference.previews import PreviewPaths
 from diffmvr_jax.inference.propagation import PropagationFiller
@@ -24,7 +26,7 @@ from diffmvr_jax.inference.stream import (
   StreamOptions,
   restore_stream,
 )
-from diffmvr_jax.inference.whole_frame import clear_frames
+from diffmvr_jax.inference.whole_frame import clear_frames, with_faces
 from diffmvr_jax.inference.written_video import (
   Outcome,
   provenance,
@@ -51,9 +53,12 @@ class Restorer:
     filler: fills the occluded part of crops.
     recipe: says how faces and occlusions are found.
     region: "face", or "frame": the occluder is taken out of the whole picture
-      by propagation, and no face is needed.
+      by propagation, and no face is needed; those that are there are filled.
     occluder: finds what covers a face in its crop, in place of the recipe's
       detector; None means that the recipe's does.
+
+  Raises:
+    InputError: the occluder does not go with the region.
 
   Example:
     >>> from diffmvr_jax import Restorer
@@ -69,6 +74,11 @@ class Restorer:
     region: Literal["face", "frame"] = "face",
     occluder: OccluderNetwork | None = None,
   ):
+    if region == "frame" and occluder is not None:
+      raise InputError(
+        "--region frame needs masks of whole pictures, which --occluder "
+        "learned does not give: use mediapipe, yolo:… or masks:…"
+      )
     self._filler, self._region, self._occluder = filler, region, occluder
     self._recipe = dataclasses.replace(recipe, aligned=filler.aligned)
 
@@ -95,11 +105,6 @@ class Restorer:
     filler = PropagationFiller(crop_size=crop_size)
     wanted, occluder = finding.pop("occluder", None), None
     if wanted == LEARNED:
-      if region == "frame":
-        raise InputError(
-          "--region frame needs masks of whole pictures, which --occluder "
-          "learned does not give: use mediapipe, yolo:… or masks:…"
-        )
       where = f"{pretrained.PREFIX}{pretrained.DEFAULT}"
       occluder = OccluderNetwork.from_checkpoint(where)
     recipe = Recipe(
@@ -116,6 +121,7 @@ class Restorer:
     workdir: str | Path,
     overrides: Sequence[str] = (),
     *,
+    region: Literal["face", "frame"] = "face",
     decoder: str | Path | None = None,
     **finding: Any,
   ) -> "Restorer":
@@ -125,6 +131,8 @@ class Restorer:
       workdir: directory of the training run, or another name that
         `open_model` knows.
       overrides: settings of the sampling, such as `sampling.steps=10`.
+      region: "face", or "frame": around the face, the occluder is taken out by
+        propagation.
       decoder: file of a TAESD decoder, see `CropRestorer`.
       finding: the attributes `face`, `which_face`, `occluder`, `as_boxes`,
         `dilation`, `lookahead`, `models` and `flow_prior` of
@@ -136,16 +144,22 @@ class Restorer:
     """
     from data_prep.recipe import Recipe
 
-    filler = CropRestorer.from_checkpoint(workdir, overrides, decoder=decoder)
+    network = CropRestorer.from_checkpoint(workdir, overrides, decoder=decoder)
+    detail = network.config.sampling.detail
+    filler = network if detail == 1 else FineFiller(network, detail)
     wanted, occluder = finding.pop("occluder", None), None
-    if wanted == LEARNED or (wanted is None and filler.has_occluder):
+    if wanted is None and network.has_occluder and region == "face":
+      wanted = LEARNED
+    if wanted == LEARNED:
       occluder = OccluderNetwork.from_checkpoint(workdir)
     recipe = Recipe(
       size=filler.crop_size,
+      flow_side=None if detail == 1 else network.crop_size,
+      growth=_GROWTH if region == "frame" else 0.0,
       occluder=_detector_name(wanted, occluder),
       **finding,
     )
-    return cls(filler, recipe, occluder=occluder)
+    return cls(filler, recipe, region=region, occluder=occluder)
 
   @classmethod
   def from_pretrained(
@@ -322,7 +336,7 @@ class Restorer:
     from data_prep.sources import source_clip
 
     options, in_face = options or StreamOptions(), self._region == "face"
-    if in_face:
+    if in_face or not self._only_propagates:
       self._recipe.check_detectors([Path(source.name)])
     else:
       self._recipe.check_occluder()
@@ -365,13 +379,26 @@ class Restorer:
     if self._region == "face":
       frames = self._observed(self._recipe, clip, time_base, masks)
       return restore_stream(self._filler, frames, options)
-    masked = (
-      (SourceFrame(frame.image, int(frame.time / time_base), None), mask)
-      for frame, mask in self._recipe.frames_and_masks(clip, masks)
+    ours, theirs, again = tee(self._recipe.frames_and_masks(clip, masks), 3)
+    cleared = clear_frames(
+      (
+        (SourceFrame(frame.image, int(frame.time / time_base), None), mask)
+        for frame, mask in ours
+      ),
+      softness=options.softness,
+      with_spread=options.samples > 1,
     )
-    return clear_frames(
-      masked, softness=options.softness, with_spread=options.samples > 1
-    )
+    if self._only_propagates:
+      return cleared
+    same = dataclasses.replace(clip, frames=lambda: (f for f, _ in theirs))
+    # The masks are as they should be already.
+    recipe = dataclasses.replace(self._recipe, dilation=0, as_boxes=False)
+    frames = self._observed(recipe, same, time_base, (m for _, m in again))
+    return with_faces(cleared, restore_stream(self._filler, frames, options))
+
+  @property
+  def _only_propagates(self) -> bool:
+    return isinstance(self._filler, PropagationFiller)
 
   def _observed(
     self,

@@ -1,6 +1,7 @@
 """Takes occluders out of whole frames, wherever the background was seen."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -56,4 +57,37 @@ def clear_frames(
       image=composite(frame.image, result.image, alpha),
       alpha=alpha,
       spread=spread,
+    )
+
+
+def with_faces(
+  cleared: Iterable[RestoredFrame], faces: Iterable[RestoredFrame]
+) -> Iterator[RestoredFrame]:
+  """Puts restored faces into frames that were cleared around them.
+
+  Args:
+    cleared: frames as `clear_frames` gives them.
+    faces: the same frames, of which only the faces were restored.
+
+  Yields:
+    Every frame, in order.
+  """
+  for whole, face in zip(cleared, faces, strict=True):
+    if face.alpha is None or whole.alpha is None:
+      yield face if whole.alpha is None else replace(whole, past=face.past)
+      continue
+    # A face's frame is its fill over what was filmed. What shines through it
+    # becomes what was cleared.
+    rest = 1 - face.alpha
+    filmed = whole.source.image.astype(np.float32)
+    image = face.image + rest[..., None] * (whole.image - filmed)
+    spread = whole.spread
+    if face.spread is not None and whole.spread is not None:
+      spread = np.where(face.alpha > rest, face.spread, whole.spread)
+    yield RestoredFrame(
+      source=face.source,
+      image=np.clip(np.round(image), 0, 255).astype(np.uint8),
+      alpha=1 - rest * (1 - whole.alpha),
+      spread=spread,
+      past=face.past,
     )

@@ -89,6 +89,10 @@ def test_bad_override_is_one_line(override, said):
       "0 steps need a diffusion.anchor",
     ),
     (["data.encoded=x", "data.flip=False"], "frozen encoders"),
+    (
+      ["diffusion.anchor=none", "model.decoding=plain", "sampling.detail=2"],
+      "detail above 1 comes from propagation",
+    ),
     (["data.in_memory=True", "data.encoded=x"], "leave out data.encoded"),
     (["sampling.region=mask"], "region=mask does not go with diffusion.anchor"),
     (["model.fusion.blocks=(1,)"], "one entry per channels"),

@@ -84,7 +84,7 @@ CASES = [
   ),
   restored("seed=1", said="no such file"),
   restored("--checkpoint=x", "--method=propagation", said="leave out"),
-  restored("--region=frame", said="only with --method propagation"),
+  restored("--region=frame", "--occluder=masks:nowhere", said="nowhere"),
   restored("--flow-prior=nowhere", said="no such file"),
   refused("restore", restore.main, said="are required: "),
   refused("restore", restore.main, "clip.mp4", said="are required: --out"),

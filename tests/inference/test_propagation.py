@@ -9,19 +9,23 @@ import numpy as np
 import pytest
 
 from data_prep.faces.flow_prior import FlowPrior
+from data_prep.faces.propagation import PropagationConfig, Propagator
 from data_prep.procedural import SIZE
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import PROPAGATED, read_frames
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.baselines import BASELINES
 from diffmvr_jax.inference.crop_filling import CropFiller
+from diffmvr_jax.inference.paste import composite
 from diffmvr_jax.inference.propagation import PropagationFiller
 from diffmvr_jax.inference.restorer import Restorer
 from diffmvr_jax.inference.stream import (
+  RestoredFrame,
   SourceFrame,
   StreamOptions,
   restore_stream,
 )
+from diffmvr_jax.inference.whole_frame import with_faces
 from diffmvr_jax.media.video import TimedFrame, VideoInfo
 from diffmvr_jax.media.video import read_frames as frames_of
 from diffmvr_jax.media.video_writer import VideoWriter
@@ -137,6 +141,82 @@ def test_an_occluder_is_taken_out_of_the_whole_frame():
   np.testing.assert_array_equal(late, frames[3:4])
 
 
+def test_a_face_is_put_into_the_frame_that_was_cleared_around_it():
+  source = SourceFrame(np.full((4, 6, 3), 100, np.uint8), 0, None)
+  whole = np.zeros((4, 6), np.float32)
+  whole[:, :4] = 1
+  cleared = RestoredFrame(
+    source=source,
+    image=np.where(whole[..., None] > 0, np.uint8(20), source.image),
+    alpha=whole,
+    spread=np.full((4, 6), 3, np.float32),
+  )
+  alpha = np.zeros((4, 6), np.float32)
+  alpha[:, 2], alpha[:, 3] = 0.5, 1
+  face = RestoredFrame(
+    source=source,
+    image=composite(source.image, np.full((4, 6, 3), 60, np.uint8), alpha),
+    alpha=alpha,
+    spread=np.full((4, 6), 7, np.float32),
+  )
+  free = RestoredFrame(source=source, image=source.image)
+  both, alone, empty = with_faces([cleared, cleared, free], [face, free, free])
+  # Cleared, cleared, half of each, the face, and as filmed.
+  assert both.image[0, :, 0].tolist() == [20, 20, 40, 60, 100, 100]
+  assert both.alpha[0].tolist() == [1, 1, 1, 1, 0, 0]
+  assert both.spread[0].tolist() == [3, 3, 3, 7, 3, 3]
+  np.testing.assert_array_equal(alone.image, cleared.image)
+  assert empty.image is source.image
+
+
+RED = np.array([200, 0, 0], np.uint8)
+
+
+class RedFiller:
+  """Fills crops with a colour."""
+
+  crop_size, window, aligned, provenance = 64, 4, "none", {}
+
+  def fill(self, window, frame_index, seed, *, previous=None):
+    return np.broadcast_to(RED, window["frame"].shape).copy()
+
+  def confidence(self, window):
+    return None
+
+
+def test_with_a_filler_faces_and_frames_are_restored():
+  """Where both are filled, the face is the filler's."""
+  recipe = CentredRecipe(size=64)
+  truth = np.stack(drawn(3)[0][:6])
+  masks = np.zeros(truth.shape[:3], bool)
+  masks[3:5, 70:110, :95] = True  # from the frame's border into the face
+  frames = np.where(masks[..., None], np.uint8(0), truth)
+
+  def restored(filler, region):
+    return Restorer(filler, recipe, region=region)(frames, masks)
+
+  face = restored(RedFiller(), "face")
+  whole = restored(RedFiller(), "frame")
+  cleared = restored(PropagationFiller(crop_size=64), "frame")
+  beside = np.s_[3:5, 75:105, :8]
+  np.testing.assert_array_equal(face[beside], frames[beside])
+  np.testing.assert_array_equal(whole[beside], cleared[beside])
+  inside = np.s_[3:5, 85:95, 75:85]
+  np.testing.assert_array_equal(whole[inside], face[inside])
+  assert (whole[inside] == RED).all()
+
+
+def test_frames_finer_than_the_flow_have_no_edge_around_the_unseen():
+  """Half of what is covered was seen; the flow's grid is half as fine."""
+  grey = np.full((64, 64, 3), 160, np.uint8)
+  propagate = Propagator(PropagationConfig(flow_side=32))
+  for left in (20, 20, 26):
+    mask = np.zeros((64, 64), np.uint8)
+    mask[20:44, left : left + 20] = 1
+    made = propagate(np.where(mask[..., None] > 0, np.uint8(9), grey), mask)
+    assert np.abs(made.image.astype(int) - 160).max() <= 3
+
+
 def test_faces_are_restored_without_a_model():
   recipe = CentredRecipe(size=64)
   restorer = Restorer(PropagationFiller(crop_size=64), recipe)
@@ -187,8 +267,10 @@ def test_the_command_needs_neither_model_nor_face(tmp_path, capsys):
   [
     (["--method", "propagation", "--checkpoint", "x"], "has no model"),
     (["--method", "propagation", "sampling.steps=2"], "has no model"),
-    (["--region", "frame", "--checkpoint", "x"], "only with --method"),
-    (["--region", "frame"], "only with --method"),
+    (
+      [*("--method", "propagation", "--region", "frame"), "--occluder=learned"],
+      "masks of whole pictures|without an occluder network",
+    ),
     (
       [*("--method", "propagation", "--region", "frame"), "--flow-prior=x"],
       "knows faces only",
