@@ -30,7 +30,9 @@ from diffmvr_jax.evaluation.summary import (
 )
 from diffmvr_jax.files import make_folder, write_atomically
 from diffmvr_jax.inference.baselines import BASELINES
+from diffmvr_jax.inference.crop_filling import restore_clip
 from diffmvr_jax.inference.crop_restorer import CropRestorer
+from diffmvr_jax.inference.fine_filling import filler_of
 from diffmvr_jax.metrics.accumulators import Measurements
 from diffmvr_jax.metrics.pretrained import load_networks
 from diffmvr_jax.runtime.processes import gather
@@ -91,7 +93,9 @@ class ClipMeasurer:
   def __init__(self, work: _Work):
     self._loaded = load_networks(work.weights, work.metrics)
     self._records = RecordSource(work.data, work.split)
-    self._methods = _open_methods(work.models, work.external, work.seed)
+    self._methods = _open_methods(
+      work.models, work.external, work.seed, size=len(self._records[0].image)
+    )
     self._against_original = work.against_original
     self.about = _About(
       names=list(self._methods.by_name),
@@ -264,17 +268,26 @@ def _open_methods(
   models: Sequence[tuple[str, Path]],
   external: Sequence[tuple[str, Path]],
   seed: int,
+  *,
+  size: int,
 ) -> _Methods:
-  """Models, external methods, and the baselines that need no training."""
+  """Models, external methods, and the baselines that need no training.
+
+  If the crops are as large as a model's `sampling.detail` makes them in video,
+  they are restored as they are there.
+  """
   methods = _Methods()
   for name, workdir in models:
-    restorer = CropRestorer.from_checkpoint(workdir)
-    sampling = restorer.config.sampling
-    methods.by_name[name] = from_function(partial(restorer, seed=seed))
-    methods.arrays.extend(restorer.arrays)
+    network = CropRestorer.from_checkpoint(workdir)
+    sampling, fine = network.config.sampling, filler_of(network)
+    filler = fine if fine.crop_size == size else network
+    restore = partial(restore_clip, filler, seed=seed)
+    methods.by_name[name] = from_function(restore)
+    methods.arrays.extend(network.arrays)
     methods.descriptions[name] = (
-      f"{restorer.checkpoint}; {restorer.config.model.dtype}, "
-      f"{sampling.steps} steps of {sampling.sampler}"
+      f"{network.checkpoint}; {network.config.model.dtype}, "
+      f"{sampling.steps} steps of {sampling.sampler}, "
+      f"crops of {filler.crop_size} px"
     )
   for name, folder in external:
     methods.by_name[name] = from_folder(folder)

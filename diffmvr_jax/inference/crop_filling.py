@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 
 from diffmvr_jax.data.windows import Window
+from diffmvr_jax.inference.paste import composite, feather
 
 Frame = TypeVar("Frame")
 Filled = TypeVar("Filled")
@@ -148,6 +149,40 @@ class SeededFilling:
       return [FilledCrop(crop) for crop in samples[0]]
     spreads = np.std(samples, axis=0).mean(-1)
     return [FilledCrop(*pair) for pair in zip(samples[0], spreads, strict=True)]
+
+
+def restore_clip(filler: CropFiller, clip: Window, seed: int = 0) -> np.ndarray:
+  """Restores a clip of crops, of any length.
+
+  Frames without occlusion are returned as they are and cost nothing; the others
+  are filled in windows of `filler.window` frames.
+
+  Args:
+    filler: fills the crops.
+    clip: arrays (frame, h, w, c) named as in the data contract.
+    seed: the same seed gives the same pixels.
+
+  Returns:
+    (frame, h, w, 3) uint8; outside of the feathered mask equal to `frame`.
+  """
+  filling = SeededFilling(filler.fill, [seed])
+
+  def fill(numbers: list[int]) -> list[FilledCrop]:
+    chosen = np.array(numbers)
+    window = {n: value[chosen] for n, value in clip.items() if n != "target"}
+    return filling(window, chosen)
+
+  restored = clip["frame"].copy()
+  for i, crop in fill_occluded(
+    range(len(restored)),
+    is_occluded=lambda i: bool(clip["mask"][i].any()),
+    fill=fill,
+    length=filler.window,
+  ):
+    if crop is not None:
+      alpha = feather(clip["mask"][i, ..., 0])
+      restored[i] = composite(clip["frame"][i], crop.image, alpha)
+  return restored
 
 
 def fill_occluded(

@@ -22,13 +22,8 @@ from diffmvr_jax.data.windows import FLAGS, SOURCES, Window
 from diffmvr_jax.diffusion.schedule import make_schedule
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import sha256
-from diffmvr_jax.inference.crop_filling import (
-  FilledCrop,
-  SeededFilling,
-  fill_occluded,
-)
+from diffmvr_jax.inference.crop_filling import restore_clip
 from diffmvr_jax.inference.past_guidance import PastFrameCache, next_power
-from diffmvr_jax.inference.paste import composite, feather
 from diffmvr_jax.inference.sampling import Region, restore_window
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.models.observation import observed
@@ -160,37 +155,8 @@ class CropRestorer:
     }
 
   def __call__(self, clip: Window, seed: int = 0) -> np.ndarray:
-    """Restores a clip of any length.
-
-    Frames without occlusion are returned as they are and cost nothing; the
-    others go through the network in windows of `sampling.window` frames.
-
-    Args:
-      clip: arrays (frame, h, w, c) named as in the data contract.
-      seed: the same seed gives the same pixels.
-
-    Returns:
-      (frame, h, w, 3) uint8; outside of the feathered mask equal to `frame`.
-    """
-    filling = SeededFilling(self.fill, [seed])
-
-    def fill(numbers: list[int]) -> list[FilledCrop]:
-      chosen = np.array(numbers)
-      names = dict.fromkeys((*self._names, "past"))
-      window = {name: clip[name][chosen] for name in names if name in clip}
-      return filling(window, chosen)
-
-    restored = clip["frame"].copy()
-    for i, crop in fill_occluded(
-      range(len(restored)),
-      is_occluded=lambda i: bool(clip["mask"][i].any()),
-      fill=fill,
-      length=self.window,
-    ):
-      if crop is not None:
-        alpha = feather(clip["mask"][i, ..., 0])
-        restored[i] = composite(clip["frame"][i], crop.image, alpha)
-    return restored
+    """Restores a clip of crops, see `restore_clip`."""
+    return restore_clip(self, clip, seed)
 
   def fill(
     self,

@@ -20,6 +20,7 @@ import numpy as np
 
 from diffmvr_jax.data.windows import Window
 from diffmvr_jax.inference.crop_filling import CropFiller
+from diffmvr_jax.inference.crop_restorer import CropRestorer
 
 _AROUND = 8  # pixels of the network's that are filled beyond the mask
 
@@ -96,6 +97,12 @@ class FineFiller:
         filling, np.sqrt(sure) * detail, dtype=cv2.CV_8U
       )
     return filled
+
+
+def filler_of(network: CropRestorer) -> CropRestorer | FineFiller:
+  """The network, in crops as fine as its `sampling.detail` says."""
+  detail = network.config.sampling.detail
+  return network if detail == 1 else FineFiller(network, detail)
 
 
 def shrunk(window: Window, factor: int) -> Window:

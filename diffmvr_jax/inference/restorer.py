@@ -16,7 +16,7 @@ from diffmvr_jax.data.record_codec import FrameRecord, blank_record
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.crop_filling import CropFiller
 from diffmvr_jax.inference.crop_restorer import CropRestorer
-from diffmvr_jax.inference.fine_filling import FineFiller
+from diffmvr_jax.inference.fine_filling import filler_of
 from diffmvr_jax.inference.occluder import OccluderNetwork
 from diffmvr_jax.inference.previews import PreviewPaths
 from diffmvr_jax.inference.propagation import PropagationFiller
@@ -145,8 +145,7 @@ class Restorer:
     from data_prep.recipe import Recipe
 
     network = CropRestorer.from_checkpoint(workdir, overrides, decoder=decoder)
-    detail = network.config.sampling.detail
-    filler = network if detail == 1 else FineFiller(network, detail)
+    filler = filler_of(network)
     wanted, occluder = finding.pop("occluder", None), None
     if wanted is None and network.has_occluder and region == "face":
       wanted = LEARNED
@@ -154,7 +153,7 @@ class Restorer:
       occluder = OccluderNetwork.from_checkpoint(workdir)
     recipe = Recipe(
       size=filler.crop_size,
-      flow_side=None if detail == 1 else network.crop_size,
+      flow_side=None if filler is network else network.crop_size,
       growth=_GROWTH if region == "frame" else 0.0,
       occluder=_detector_name(wanted, occluder),
       **finding,

@@ -1,12 +1,17 @@
 """Crops that are finer than the method that fills them."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
 
-from diffmvr_jax.inference.crop_filling import CropFiller
-from diffmvr_jax.inference.fine_filling import FineFiller, shrunk
-from tests.aligned import arrays
+from diffmvr_jax.data.records import RecordSource
+from diffmvr_jax.data.windows import read_frames
+from diffmvr_jax.inference.crop_filling import CropFiller, restore_clip
+from diffmvr_jax.inference.crop_restorer import CropRestorer
+from diffmvr_jax.inference.fine_filling import FineFiller, filler_of, shrunk
+from tests.aligned import arrays, without_unet
 
 SIDE, FACTOR = 32, 2
 MASK = np.s_[8:24, 10:20]
@@ -114,3 +119,25 @@ def test_masks_cover_what_they_touched_and_doubt_stays(window):
 def test_confidence_is_as_large_as_the_crop(window):
   found = FineFiller(Propagated(), FACTOR).confidence(window)
   assert found.shape == (2, SIDE, SIDE)
+
+
+def test_finer_records_are_restored_as_video_is(tiny_config, tiny_data):
+  """The records' crops are twice as fine as the model's."""
+  config = without_unet(
+    tiny_config, data=dataclasses.replace(tiny_config.data, image_size=16)
+  )
+  sampling = dataclasses.replace(config.sampling, detail=2)
+  network = CropRestorer(dataclasses.replace(config, sampling=sampling), {})
+  filler = filler_of(network)
+  assert isinstance(filler, FineFiller)
+  records = RecordSource(tiny_data, "test")
+  _, positions = next(records.videos())
+  clip = read_frames(records, list(positions), network.arrays)
+  clip["propagated_confidence"][:] = 255
+  made = restore_clip(filler, clip)
+  covered = clip["mask"][..., 0] > 0
+  # The network is its anchor, so that what was seen comes back whole.
+  apart = made[covered].astype(int) - clip["propagated"][covered]
+  assert np.abs(apart).max() <= 1
+  free = ~covered.any((1, 2))
+  np.testing.assert_array_equal(made[free], clip["frame"][free])
