@@ -1,6 +1,6 @@
 """Takes occluders out of whole frames, wherever the background was seen."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -62,7 +62,7 @@ def clear_frames(
 
 def with_faces(
   cleared: Iterable[RestoredFrame], faces: Iterable[RestoredFrame]
-) -> Iterator[RestoredFrame]:
+) -> Generator[RestoredFrame, None, None]:
   """Puts restored faces into frames that were cleared around them.
 
   Args:

@@ -119,9 +119,10 @@ def set_up(
     mesh,
   )
   rows, _ = local_part(mesh, stage.batch_size, stage.window)
-  in_memory = config.data.in_memory and isinstance(windows, WindowSource)
+  if config.data.in_memory and isinstance(windows, WindowSource):
+    windows = InMemory(windows, config.data.threads)
   data = training_batches(
-    InMemory(windows, config.data.threads) if in_memory else windows,
+    windows,
     config.data,
     batch_size=stage.batch_size,
     seed=config.seed,
