@@ -1,7 +1,8 @@
 r"""The shipped model on a live stream: 640×480, found, restored, composited.
 
   python -m benchmarks.live_stream [--models DIR] [--seconds 20] \
-    [--checkpoint pretrained:faces128] [--occluder learned|mediapipe]
+    [--checkpoint pretrained:faces128] [--occluder learned|mediapipe] \
+    [sampling.detail=1 …]
 
 A photograph is set in motion, and a patch moves over its face in every frame
 but the first second's. Faces and occluders are found with the detectors that
@@ -72,13 +73,18 @@ def main() -> None:
   parser.add_argument("--seconds", type=float, default=20)
   parser.add_argument("--checkpoint", default="pretrained:faces128")
   parser.add_argument("--occluder")
+  parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
   args = parser.parse_args()
   load = os.getloadavg()[0]
   keep_programs()
   with_patch(Recipe)
   start = time.perf_counter()
   restorer = Restorer.from_checkpoint(
-    args.checkpoint, lookahead=0, models=args.models, occluder=args.occluder
+    args.checkpoint,
+    args.overrides,
+    lookahead=0,
+    models=args.models,
+    occluder=args.occluder,
   )
   restorer.get_ready()
   ready = time.perf_counter() - start
