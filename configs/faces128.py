@@ -116,6 +116,6 @@ def get_config() -> Config:
       ),
     ),
     checkpoint=CheckpointConfig(every=250),
-    sampling=SamplingConfig(steps=0, detail=2),
+    sampling=SamplingConfig(steps=0),
     log_every=25,
   )

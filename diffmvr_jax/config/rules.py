@@ -355,7 +355,7 @@ def _check_sampling(config: Config) -> None:
       "sampling.region=mask does not go with model.unet.query_position: "
       "positions are learned for the whole crop"
     )
-  if sampling.detail > 1 and config.diffusion.anchor == "none":
+  if (sampling.detail or 1) > 1 and config.diffusion.anchor == "none":
     raise InputError(
       "sampling.detail above 1 comes from propagation, and needs a "
       "diffusion.anchor"

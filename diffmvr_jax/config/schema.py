@@ -251,9 +251,9 @@ class SamplingConfig:
   that follows on a restored one starts from its last frame, noised so far, and
   takes this share of the steps. With an anchor, 0 steps give the anchor alone;
   if `diffusion_stage.steps` is 0 too, the model is its anchor, without U-Net,
-  autoencoder and CLIP. With `detail` above 1, faces in video are restored in
-  crops so many times finer than the network's, which take their detail from
-  propagation, see `diffmvr_jax.inference.fine_filling`.
+  autoencoder and CLIP. Faces in video are restored in crops that are `detail`
+  times finer than the network's, with detail that was seen before, see
+  `diffmvr_jax.inference.fine_filling`.
   """
 
   sampler: Literal["ddim", "ddpm", "dpmpp_2m", "lcm"] = "ddim"
@@ -266,7 +266,8 @@ class SamplingConfig:
   start_at: ShareAboveZero = 1.0
   grid: Timesteps = 50  # timesteps that "lcm" was distilled on
   region: Literal["crop", "mask"] = "crop"
-  detail: Annotated[int, Bounds(1, 8)] = 1
+  # None: 2 with an anchor, else 1.
+  detail: Annotated[int, Bounds(1, 8)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,7 +101,9 @@ class FineFiller:
 
 def filler_of(network: CropRestorer) -> CropRestorer | FineFiller:
   """The network, in crops as fine as its `sampling.detail` says."""
-  detail = network.config.sampling.detail
+  config = network.config
+  usual = 1 if config.diffusion.anchor == "none" else 2
+  detail = config.sampling.detail or usual
   return network if detail == 1 else FineFiller(network, detail)
 
 

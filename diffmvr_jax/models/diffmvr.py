@@ -122,7 +122,7 @@ class DiffMVR(Networks):
     valid = flatten_frames(observation.symmetric_valid).astype(jnp.float32)
 
     def paint(image: jax.Array) -> jax.Array:
-      painted = self.painted(params, image, hole, symmetric, valid)
+      painted = self.painted_evenly(params, image, hole, symmetric, valid)
       share = softened(hole)
       return jnp.where(mask, image + share * (painted - image), image)
 
@@ -139,6 +139,25 @@ class DiffMVR(Networks):
     """What the painter puts into holes, see `Painter`."""
     inputs = image, hole, symmetric, symmetric_valid
     return apply_network(self.painter, params["painter"], *inputs)
+
+  def painted_evenly(
+    self,
+    params: Params,
+    image: Float[Array, "n h w 3"],
+    hole: Float[Array, "n h w 1"],
+    symmetric: Float[Array, "n h w 3"],
+    symmetric_valid: Float[Array, " n"],
+  ) -> Float[Array, "n h w 3"]:
+    """The mean of what the painter makes of a face and of its mirror image.
+
+    Both are as likely, and errors of one are not those of the other.
+    """
+    both = (
+      jnp.concatenate([x, x[:, :, ::-1]]) for x in (image, hole, symmetric)
+    )
+    valid = jnp.concatenate([symmetric_valid] * 2)
+    one, mirrored = jnp.split(self.painted(params, *both, valid), 2)
+    return (one + mirrored[:, :, ::-1]) / 2
 
   def fused(
     self, params: Params, observation: Observation

@@ -92,6 +92,27 @@ def test_only_what_nobody_has_seen_is_painted(workdir):
   )
 
 
+def test_a_mirrored_face_gets_the_mirrored_painting(workdir):
+  stored = open_for_inference(workdir)
+  model, params = DiffMVR.of(stored.config), stored.load()
+  rng = np.random.default_rng(0)
+  image, symmetric = jnp.asarray(rng.uniform(-1, 1, (2, 2, 32, 32, 3)), "f4")
+  hole = jnp.zeros((2, 32, 32, 1)).at[:, 8:24, 4:20].set(1)
+  valid = jnp.array([1.0, 0.0])
+
+  def mirrored(*images):
+    return [x[:, :, ::-1] for x in images]
+
+  faces = image, hole, symmetric
+  alone = model.painted(params, *faces, valid)
+  other = mirrored(model.painted(params, *mirrored(*faces), valid))[0]
+  assert float(jnp.abs(alone - other).mean()) > 1e-3
+  even = model.painted_evenly(params, *faces, valid)
+  np.testing.assert_allclose(even, (alone + other) / 2, atol=1e-5)
+  again = model.painted_evenly(params, *mirrored(*faces), valid)
+  np.testing.assert_allclose(*mirrored(again), even, atol=1e-5)
+
+
 def test_holes_vary_and_hide_what_would_give_them_away():
   batch = {
     "target": np.full((64, 1, 16, 16, 3), 128, np.uint8),
