@@ -41,7 +41,7 @@ if TYPE_CHECKING:
   from data_prep.recipe import Recipe
 
 # Share of the frame's longer side by which masks of detectors grow, which miss
-# fingertips that move. What was seen fills the surplus as well.
+# fingertips and the edges of what moves. What was seen fills the surplus too.
 _GROWTH = 1 / 60
 LEARNED = "learned"  # the name of the model's own occluder network
 
@@ -154,7 +154,7 @@ class Restorer:
     recipe = Recipe(
       size=filler.crop_size,
       flow_side=None if filler is network else network.crop_size,
-      growth=_GROWTH if region == "frame" else 0.0,
+      growth=_GROWTH,
       occluder=_detector_name(wanted, occluder),
       **finding,
     )
