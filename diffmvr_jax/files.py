@@ -113,6 +113,22 @@ def make_folder(path: Path) -> None:
       raise NotADirectoryError(errno.ENOTDIR, reason) from error
 
 
+@contextmanager
+def making_folder(path: Path) -> Iterator[None]:
+  """Makes a folder, as `make_folder`, for what is written meanwhile.
+
+  After an error it is removed if it was not there before and is empty.
+  """
+  was_there = path.exists()
+  make_folder(path)
+  try:
+    yield
+  except BaseException:
+    if not was_there and not any(path.iterdir()):
+      path.rmdir()
+    raise
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
   """Writes a file so that a reader sees all of it or none.
 

@@ -1,13 +1,14 @@
 """How the demos end: the report, and a failure if the model loses."""
 
-import json
 import sys
 import time
 from pathlib import Path
 
+from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluate import main as evaluate
 from diffmvr_jax.evaluation.records import MODEL
 from diffmvr_jax.evaluation.summary import losses
+from diffmvr_jax.files import read_json
 
 METRICS = ("psnr_mask", "ssim_mask")
 
@@ -20,6 +21,9 @@ def compare(checkpoint: Path, data: Path, out: Path, start: float) -> None:
     data: folder of records.
     out: folder for the report; if there is one, it is not made again.
     start: time at which the demo began, of `time.perf_counter`.
+
+  Raises:
+    InputError: the scores of an earlier run are damaged.
   """
   if (out / "report.html").exists():  # what the evaluation writes last
     print(f"{out}: already evaluated")
@@ -29,8 +33,15 @@ def compare(checkpoint: Path, data: Path, out: Path, start: float) -> None:
     )
   minutes = (time.perf_counter() - start) / 60
   say(f"done in {minutes:.1f} minutes; open {out / 'report.html'}")
-  summary = json.loads((out / "metrics.json").read_text())
-  lost = losses(MODEL, summary["methods"], METRICS)
+  scores = out / "metrics.json"
+  advice = f"delete {out / 'report.html'}, and both are made again"
+  summary = read_json(scores, advice)
+  try:
+    lost = losses(MODEL, summary["methods"], METRICS)
+  except (KeyError, TypeError, AttributeError) as error:
+    raise InputError(
+      f"{scores}: damaged (no scores of {MODEL}); {advice}"
+    ) from error
   for sentence in lost:
     say(sentence)
   if lost:

@@ -23,6 +23,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.stages import Compiled, Traced
 
+from diffmvr_jax.command_line.arguments import ArgumentParser, whole
 from diffmvr_jax.config import Config, MeshConfig, has_denoiser, load_config
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.models.diffmvr import DiffMVR
@@ -37,12 +38,12 @@ from launch.traffic import collective_bytes, kernel_bytes
 
 def main(argv: list[str]) -> None:
   """Compiles and prints a table in Markdown."""
-  parser = argparse.ArgumentParser(
+  parser = ArgumentParser(
     prog="python -m launch.compile_check", description=__doc__
   )
   parser.add_argument("--config", type=Path, required=True)
   parser.add_argument("--topology", required=True, help="such as v5e:4x4")
-  parser.add_argument("--batch-per-chip", type=int, default=1)
+  parser.add_argument("--batch-per-chip", type=whole(1, 2**16), default=1)
   parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
   arguments = parser.parse_args(argv)
   chip = find_chip(arguments.topology)

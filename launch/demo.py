@@ -8,8 +8,8 @@ The model restores them, and is compared with methods that need no training.
 Nothing is downloaded. Ends with code 1 if the model loses to one of them.
 """
 
-import argparse
 import csv
+import io
 import time
 from pathlib import Path
 
@@ -18,7 +18,10 @@ import numpy as np
 
 from data_prep.__main__ import main as prepare_data
 from data_prep.portraits import mesh_file
+from diffmvr_jax.checkpoints.model import open_for_inference
+from diffmvr_jax.command_line.arguments import ArgumentParser
 from diffmvr_jax.errors import InputError, run_command
+from diffmvr_jax.files import make_folder, write_atomically
 from diffmvr_jax.pretrained import DEFAULT, PREFIX
 from launch.compared import compare, say
 
@@ -31,17 +34,16 @@ _MESH = Path(__file__).with_name("astronaut_mesh.npy")
 
 def main(argv: list[str]) -> None:
   """Runs the demo."""
-  parser = argparse.ArgumentParser(
-    prog="python -m launch.demo", description=__doc__
-  )
+  parser = ArgumentParser(prog="python -m launch.demo", description=__doc__)
   parser.add_argument("--out", type=Path, default=Path("runs/demo"))
   parser.add_argument("--checkpoint", type=Path, default=Path(PREFIX + DEFAULT))
   arguments = parser.parse_args(argv)
   out = arguments.out
   start = time.perf_counter()
-  say("1/2 setting a photograph in motion, drawing people and hands")
+  open_for_inference(arguments.checkpoint)  # refused now, not minutes later
   portraits, data = out / "portraits", out / "data"
-  portraits.mkdir(parents=True, exist_ok=True)
+  make_folder(portraits)
+  say("1/2 setting a photograph in motion, drawing people and hands")
   write_photograph(portraits / f"{PERSON}.png")
   write_subjects(out / "subjects.csv")
   prepare_data(
@@ -72,8 +74,10 @@ def write_photograph(path: Path) -> None:
       "scikit-image is missing; pip install 'diffmvr-jax[demo]'"
     ) from error
   image = cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR)
-  path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
-  np.save(mesh_file(path), np.load(_MESH) / 32)
+  write_atomically(path, cv2.imencode(".png", image)[1].tobytes())
+  mesh = io.BytesIO()
+  np.save(mesh, np.load(_MESH) / 32)
+  write_atomically(mesh_file(path), mesh.getvalue())
 
 
 def write_subjects(path: Path) -> None:
@@ -81,8 +85,9 @@ def write_subjects(path: Path) -> None:
   names = [PERSON, *(f"{PERSON}@{i}" for i in range(1, CLIPS))]
   rows = [(name, PERSON, "test") for name in names]
   rows += [(f"procedural_{i:05d}", f"drawn {i}", "test") for i in PEOPLE]
-  with path.open("w", newline="") as file:
-    csv.writer(file).writerows([("video", "subject", "split"), *rows])
+  table = io.StringIO()
+  csv.writer(table).writerows([("video", "subject", "split"), *rows])
+  write_atomically(path, table.getvalue())
 
 
 if __name__ == "__main__":

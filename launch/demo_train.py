@@ -7,14 +7,15 @@ steps are recognised by what they wrote. Ends with code 1 if the model loses to
 a method without training.
 """
 
-import argparse
 import sys
 import time
 from pathlib import Path
 
 from data_prep.__main__ import main as prepare_data
+from diffmvr_jax.command_line.arguments import ArgumentParser
 from diffmvr_jax.config import load_config
 from diffmvr_jax.errors import run_command
+from diffmvr_jax.files import make_folder
 from diffmvr_jax.training.loop import Preempted, train
 from launch.compared import compare, say
 
@@ -24,7 +25,7 @@ PEOPLE = "procedural:0-95"
 
 def main(argv: list[str]) -> None:
   """Runs the demo."""
-  parser = argparse.ArgumentParser(
+  parser = ArgumentParser(
     prog="python -m launch.demo_train", description=__doc__
   )
   parser.add_argument("--out", type=Path, default=Path("runs/demo_train"))
@@ -37,6 +38,7 @@ def main(argv: list[str]) -> None:
   config = load_config(CONFIG, [f"data.path={data}", *arguments.overrides])
   size = str(config.data.image_size)
   start = time.perf_counter()
+  make_folder(out)
   say("1/3 data: drawing faces and hands")
   prepare_data(
     [

@@ -8,7 +8,6 @@ end parameters, averages, optimizer state and the order of the data have to be
 the same, bit for bit. Ends with code 1 where they are not.
 """
 
-import argparse
 import json
 import os
 import random
@@ -24,6 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from data_prep.__main__ import main as prepare_data
+from diffmvr_jax.command_line.arguments import ArgumentParser, seed, whole
 from diffmvr_jax.errors import InputError, run_command
 
 CONFIG = Path(__file__).parents[1] / "configs" / "drawn64.py"
@@ -44,11 +44,9 @@ SETTINGS = (
 
 def main(argv: list[str]) -> None:
   """Runs the drill."""
-  parser = argparse.ArgumentParser(
-    prog="python -m launch.drill", description=__doc__
-  )
-  parser.add_argument("--kills", type=int, default=20)
-  parser.add_argument("--seed", type=int, default=0)
+  parser = ArgumentParser(prog="python -m launch.drill", description=__doc__)
+  parser.add_argument("--kills", type=whole(1, 10_000), default=20)
+  parser.add_argument("--seed", type=seed, default=0)
   parser.add_argument("--out", type=Path, default=Path("runs/drill"))
   arguments = parser.parse_args(argv)
   out = arguments.out
@@ -111,7 +109,8 @@ def _finish(out: Path, name: str) -> None:
     check=False,
   )
   if run.returncode:
-    raise InputError(f"{out / name}: {run.stderr.strip().splitlines()[-1]}")
+    said = run.stderr.strip().splitlines() or [f"code {run.returncode}"]
+    raise InputError(f"{out / name}: {said[-1]}")
 
 
 def _kill(out: Path, kills: int, rng: random.Random) -> int:
@@ -125,12 +124,15 @@ def _kill(out: Path, kills: int, rng: random.Random) -> int:
       start_new_session=True,
     )
     (wait,) = rng.choices(moments, weights=(5, 3, 2))
-    wait(process, out / "killed", rng)
-    if process.poll() is not None:
-      print("the run ended before it could be killed again")
-      return number - 1
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+      wait(process, out / "killed", rng)
+      if process.poll() is not None:
+        print("the run ended before it could be killed again")
+        return number - 1
+    finally:  # Ctrl-C does not reach a session of its own
+      if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     print(f"kill {number}, checkpoints {_steps(out / 'killed')}", flush=True)
   return kills
 

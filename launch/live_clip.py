@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from data_prep.drawn_clips import PortraitSource, portrait_clip
+from diffmvr_jax.files import make_folder
 from launch.demo import PERSON, write_photograph
 
 WIDTH, HEIGHT, FPS = 640, 480, 25
@@ -27,7 +28,7 @@ def pictures(folder: Path, *, seed: int = 0) -> list[np.ndarray]:
   Raises:
     InputError: scikit-image is not installed.
   """
-  folder.mkdir(parents=True, exist_ok=True)
+  make_folder(folder)
   path = folder / f"{PERSON}.png"
   write_photograph(path)
   clip, _ = portrait_clip(PortraitSource(path), seed)

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from diffmvr_jax.command_line.arguments import ArgumentParser, seed, whole
 from diffmvr_jax.errors import InputError, run_command
-from diffmvr_jax.files import write_atomically
+from diffmvr_jax.files import make_folder, write_atomically
 from diffmvr_jax.metrics.definitions import DEFINITIONS
 from diffmvr_jax.metrics.pretrained import LoadedNetworks, load_networks
 from launch.paper_tables.layout import (
@@ -83,6 +84,7 @@ def make_table(
   if not any(f and (data / f).is_dir() for f in folders):
     wanted = ", ".join(f for f in folders if f)
     raise InputError(f"{data}: none of the folders of records {wanted}")
+  make_folder(out)  # refused now, not hours later
   loaded = load_networks(weights, _METRICS)
   found = _measured(table, methods, data, out, settings, loaded)
   title = f"## {table.title}"
@@ -151,7 +153,7 @@ def _measured(
 
 def main(argv: list[str]) -> None:
   """Parses the arguments and makes the table."""
-  parser = argparse.ArgumentParser(
+  parser = ArgumentParser(
     prog="python -m launch.paper",
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -161,16 +163,14 @@ def main(argv: list[str]) -> None:
   parser.add_argument("--models", type=Path, required=True, metavar="FILE.toml")
   parser.add_argument("--out", type=Path, required=True, metavar="DIR")
   parser.add_argument(
-    "--limit", type=int, help="measures only the first so many clips"
+    "--limit", type=whole(1), help="measures only the first so many clips"
   )
   parser.add_argument("--split", default="test")
-  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--seed", type=seed, default=0)
   parser.add_argument(
     "--weights", type=Path, help="folder of the metrics' networks"
   )
   arguments = parser.parse_args(argv)
-  if arguments.limit is not None and arguments.limit < 1:
-    raise InputError(f"--limit {arguments.limit}: at least 1")
   print(
     make_table(
       arguments.table,

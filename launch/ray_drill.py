@@ -8,7 +8,6 @@ and by the cluster, while workers are killed, and a node in the middle. Both
 have to be the same, byte for byte. Ends with code 1 where they are not.
 """
 
-import argparse
 import os
 import random
 import signal
@@ -16,15 +15,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import ray
-from ray.cluster_utils import Cluster
 
+from diffmvr_jax.command_line.arguments import ArgumentParser, seed, whole
 from diffmvr_jax.errors import InputError, run_command
+
+if TYPE_CHECKING:
+  from ray.cluster_utils import Cluster
 
 STORE = 100_000_000  # bytes of a node's object store
 NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": STORE}
@@ -33,50 +35,32 @@ AT_WORK = b"ray::_Actor.work"  # the name of a process
 
 def main(argv: list[str]) -> None:
   """Runs the drill."""
-  parser = argparse.ArgumentParser(
+  parser = ArgumentParser(
     prog="python -m launch.ray_drill", description=__doc__
   )
-  parser.add_argument("--videos", type=int, default=24)
-  parser.add_argument("--kills", type=int, default=4)
-  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--videos", type=whole(1, 100_000), default=24)
+  parser.add_argument("--kills", type=whole(1, 10_000), default=4)
+  parser.add_argument("--seed", type=seed, default=0)
   parser.add_argument("--out", type=Path, default=Path("runs/ray_drill"))
   arguments = parser.parse_args(argv)
   out = arguments.out
   if out.exists():
     raise InputError(f"{out}: holds a drill already; delete it first")
+  if find_spec("ray") is None:
+    raise InputError("ray is missing; pip install 'diffmvr-jax[ray]'")
   command = [
     *(sys.executable, "-m", "data_prep", "export", "--size", "128"),
     f"procedural:0-{arguments.videos - 1}",
   ]
-  subprocess.run([*command, "--out", out / "whole"], check=True)
+  if subprocess.run([*command, "--out", out / "whole"]).returncode:
+    raise InputError(f"{out / 'whole'}: the export failed; it says why above")
   print("the data set of one process is done", flush=True)
-  cluster = Cluster(
-    initialize_head=True,
-    head_node_args=NODE | {"_system_config": {"worker_niceness": 0}},
+  command += ["--out", str(out / "killed"), "--engine"]
+  code, kills, node_died = _export_and_kill(
+    command, arguments.kills, random.Random(arguments.seed)
   )
-  cluster.add_node(**NODE)
-  third = cluster.add_node(**NODE)
-  ray.init(cluster.address, log_to_driver=False)
-  full = [ray.put(np.zeros(STORE // 4, np.uint8)) for _ in range(5)]
-  export = subprocess.Popen(
-    [*command, "--out", out / "killed", "--engine", f"ray:{cluster.address}"]
-  )
-  rng = random.Random(arguments.seed)
-  kills = 0
-  while export.poll() is None and kills < arguments.kills:
-    if kills == arguments.kills // 2 and third is not None:
-      cluster.remove_node(third, allow_graceful=False)
-      third = None
-    kills += _kill_one(cluster, rng)
-    time.sleep(rng.uniform(0, 4))
-  code = export.wait()
-  del full
-  ray.shutdown()
-  cluster.shutdown()
   if (
-    code
-    or third is not None
-    or _content(out / "killed") != _content(out / "whole")
+    code or not node_died or _content(out / "killed") != _content(out / "whole")
   ):
     print(
       f"code {code}, {kills} kills; the data sets or the kills are not whole"
@@ -85,7 +69,50 @@ def main(argv: list[str]) -> None:
   print(f"{kills} kills and a dead node: every byte is equal")
 
 
-def _kill_one(cluster: Cluster, rng: random.Random) -> int:
+def _export_and_kill(
+  command: list[str], wanted: int, rng: random.Random
+) -> tuple[int, int, bool]:
+  """Exports on a cluster, and kills workers and a node meanwhile.
+
+  Args:
+    command: the export, up to its option `--engine`.
+    wanted: number of workers to kill.
+    rng: chooses whom, and when.
+
+  Returns:
+    The export's exit code, the number of killed workers, and whether the node
+    was killed.
+  """
+  import ray
+  from ray.cluster_utils import Cluster
+
+  with ExitStack() as stack:  # after Ctrl-C, too, nothing goes on
+    cluster = Cluster(
+      initialize_head=True,
+      head_node_args=NODE | {"_system_config": {"worker_niceness": 0}},
+    )
+    stack.callback(cluster.shutdown)
+    cluster.add_node(**NODE)
+    third = cluster.add_node(**NODE)
+    ray.init(cluster.address, log_to_driver=False)
+    stack.callback(ray.shutdown)
+    # Nothing else fits into the first node's store.
+    full = [ray.put(np.zeros(STORE // 4, np.uint8)) for _ in range(5)]
+    export = subprocess.Popen([*command, f"ray:{cluster.address}"])
+    stack.callback(export.kill)  # of no effect once it has ended
+    kills = 0
+    while export.poll() is None and kills < wanted:
+      if kills == wanted // 2 and third is not None:
+        cluster.remove_node(third, allow_graceful=False)
+        third = None
+      kills += _kill_one(cluster, rng)
+      time.sleep(rng.uniform(0, 4))
+    code = export.wait()
+    del full
+  return code, kills, third is None
+
+
+def _kill_one(cluster: "Cluster", rng: random.Random) -> int:
   """Kills a worker at its work; returns 0 if there is none."""
   working = sorted(_working(cluster))
   if not working:
@@ -96,7 +123,7 @@ def _kill_one(cluster: Cluster, rng: random.Random) -> int:
   return 0
 
 
-def _working(cluster: Cluster) -> Iterator[int]:
+def _working(cluster: "Cluster") -> Iterator[int]:
   """The processes of this cluster's nodes that are at a video; Linux only."""
   nodes = {
     node.all_processes["raylet"][0].process.pid

@@ -21,15 +21,17 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
+from diffmvr_jax.command_line.arguments import ArgumentParser, number, whole
+from diffmvr_jax.command_line.bounds import Bounds
 from diffmvr_jax.errors import InputError, run_command
 from launch.live_clip import FPS, covered, jpeg, pictures
 
 _SAMPLES = 12  # looks at the server
+_DURATION = Bounds(1, 10**7)  # seconds
 _GROWTH = 1.1  # of the memory, from the second third to the last
 _SLOWER = 1.25  # of the 95th percentile, likewise
 _BROKEN = b"\0\0\0\x18ftypmp42" + b"\0" * 2000
@@ -72,7 +74,7 @@ class Soak:
     """Is the camera; it dies after 40 seconds, and is back after 3."""
     number = 0
     while not self.over.is_set():
-      with connect(f"ws://{self.address}/camera") as socket:
+      with _connect(f"ws://{self.address}/camera") as socket:
         start = time.monotonic()
         while time.monotonic() - start < 40 and not self.over.is_set():
           frame = self.frames[number % len(self.frames)]
@@ -85,7 +87,7 @@ class Soak:
   def watch(self, seconds: float | None = None) -> None:
     """Is a page; the one that stays notes the latencies."""
     start = time.monotonic()
-    with connect(f"ws://{self.address}/watch", max_size=None) as socket:
+    with _connect(f"ws://{self.address}/watch", max_size=None) as socket:
       while not self.over.is_set():
         if seconds is not None and time.monotonic() - start > seconds:
           return
@@ -121,14 +123,22 @@ class Soak:
         self.over.wait(5)
 
 
+def _connect(address: str, **options: Any) -> Any:
+  try:
+    from websockets.sync.client import connect
+  except ImportError as error:
+    raise InputError(
+      "websockets is missing; pip install 'diffmvr-jax[live]'"
+    ) from error
+  return connect(address, **options)
+
+
 def main(argv: list[str]) -> None:
   """Starts the server, troubles it, and judges."""
-  parser = argparse.ArgumentParser(
-    prog="python -m launch.soak", description=__doc__
-  )
-  parser.add_argument("--seconds", type=float, default=3600)
+  parser = ArgumentParser(prog="python -m launch.soak", description=__doc__)
+  parser.add_argument("--seconds", type=number(_DURATION), default=3600)
   parser.add_argument("--out", type=Path, default=Path("runs/soak"))
-  parser.add_argument("--port", type=int, default=8765)
+  parser.add_argument("--port", type=whole(1, 2**16 - 1), default=8765)
   parser.add_argument("--models", help="folder of MediaPipe's .task files")
   args = parser.parse_args(argv)
   drawn = pictures(args.out)
@@ -142,15 +152,24 @@ def main(argv: list[str]) -> None:
       _wait_until_open(server, args.out / "server.log")
       looks = _trouble(server, args, frames)
     finally:
-      server.terminate()
-      server.wait(timeout=30)
+      _end(server)
   _report(looks, args.out)
+
+
+def _end(server: subprocess.Popen) -> None:
+  server.terminate()
+  try:
+    server.wait(timeout=30)
+  except subprocess.TimeoutExpired:
+    server.kill()
+    server.wait()
 
 
 def _wait_until_open(server: subprocess.Popen, log: Path) -> None:
   while not re.search(r"^open http", log.read_text(), re.M):
     if server.poll() is not None:
-      raise InputError(f"the server ended: {log.read_text().strip()}")
+      said = log.read_text().strip().splitlines() or ["without a word"]
+      raise InputError(f"the server ended: {said[-1]}")
     time.sleep(0.2)
 
 
@@ -166,15 +185,17 @@ def _trouble(
   for thread in threads:
     thread.start()
   looks = []
-  for _ in range(_SAMPLES):
-    before = len(soak.latencies)
-    soak.over.wait(args.seconds / _SAMPLES)
-    recent = soak.latencies[before:]
-    if soak.over.is_set() or not recent:
-      break
-    looks.append(_look(server.pid, recent))
-    print(looks[-1], f"{len(recent)} frames", flush=True)
-  soak.over.set()
+  try:
+    for _ in range(_SAMPLES):
+      before = len(soak.latencies)
+      soak.over.wait(args.seconds / _SAMPLES)
+      recent = soak.latencies[before:]
+      if soak.over.is_set() or not recent:
+        break
+      looks.append(_look(server.pid, recent))
+      print(looks[-1], f"{len(recent)} frames", flush=True)
+  finally:
+    soak.over.set()
   for thread in threads:
     thread.join(timeout=60)
   if failures or len(looks) < _SAMPLES:
@@ -188,7 +209,7 @@ def _noting(
   def run() -> None:
     try:
       task()
-    except (Exception, ConnectionClosed) as error:
+    except Exception as error:
       if not soak.over.is_set():
         failures.append(error)
         soak.over.set()

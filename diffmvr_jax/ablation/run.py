@@ -13,7 +13,12 @@ from diffmvr_jax.config import Config, to_json
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluation.clips import evaluate_clips, from_function
-from diffmvr_jax.files import make_folder, read_json, write_atomically
+from diffmvr_jax.files import (
+  make_folder,
+  making_folder,
+  read_json,
+  write_atomically,
+)
 from diffmvr_jax.inference.crop_restorer import CropRestorer
 from diffmvr_jax.metrics.accumulators import Measurements, Scores
 from diffmvr_jax.metrics.clip_metrics import MetricNetworks
@@ -50,7 +55,8 @@ def run_sweep(
     "jax_compilation_cache_dir", str((workdir / "programs").absolute())
   )
   loaded = load_networks(weights, sweep.metrics)
-  results = run_variants(sweep, workdir, loaded.networks)
+  with making_folder(workdir):
+    results = run_variants(sweep, workdir, loaded.networks)
   if jax.process_index():
     return ""
   lines = [write_tables(sweep, results, workdir, name)]
@@ -166,10 +172,16 @@ def _agreed(found: bool) -> bool:
 
 
 def _read_scores(path: Path, config: Config) -> Scores:
-  content = read_json(path, "remove it, and it is measured again")
+  advice = "remove it, and it is measured again"
+  content = read_json(path, advice)
   if content.get("config") != json.loads(to_json(config)):
     raise InputError(
       f"{path}: measured with another configuration; give another --workdir, "
       "or remove the file's folder"
     )
-  return content["average"]
+  average = content.get("average")
+  if not isinstance(average, dict) or not all(
+    isinstance(value, int | float) for value in average.values()
+  ):
+    raise InputError(f"{path}: damaged (no scores); {advice}")
+  return average

@@ -3,14 +3,17 @@
 A sweep's config file is a Python file with `get_sweep() -> Sweep`.
 """
 
+import argparse
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from diffmvr_jax.command_line.arguments import whole
 from diffmvr_jax.command_line.bounds import FileName
 from diffmvr_jax.config import Config, call, completed, override
+from diffmvr_jax.config.overrides import build
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.metrics.definitions import DEFINITIONS
 
@@ -132,10 +135,12 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
       changes the sweep.
 
   Raises:
-    InputError: there is no such file, no `get_sweep` in it, a wrong override,
-      two variants of one name, or a claim about a variant that is not there.
+    InputError: there is no such file, no `get_sweep` in it, a value of a wrong
+      type, a wrong override, two variants of one name, or a claim about a
+      variant that is not there.
   """
-  sweep = call(path, "get_sweep", Sweep)
+  # Python does not refuse values of a wrong type; this does.
+  sweep = build(Sweep, dataclasses.asdict(call(path, "get_sweep", Sweep)))
   for assignment in overrides:
     if assignment.startswith("seeds="):
       sweep = dataclasses.replace(sweep, seeds=_seeds(assignment))
@@ -149,8 +154,8 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
 def _seeds(assignment: str) -> tuple[int, ...]:
   text = assignment.partition("=")[2].strip("()[] ,")
   try:
-    return tuple(int(part) for part in text.split(","))
-  except ValueError as error:
+    return tuple(whole(high=2**63 - 1)(part) for part in text.split(","))
+  except argparse.ArgumentTypeError as error:
     raise InputError(f"{assignment}: give numbers, as in seeds=0,1") from error
 
 
@@ -160,8 +165,9 @@ def _check(sweep: Sweep, path: str | Path) -> None:
     wrong = FileName().wrong(name)
     if wrong is not None:
       raise InputError(f"{path}: the variant {wrong}")
-  if not names or not sweep.seeds:
-    raise InputError(f"{path}: needs a variant and a seed at least")
+  for part in ("variants", "seeds", "splits", "metrics"):
+    if not getattr(sweep, part):
+      raise InputError(f"{path}: {part} is empty")
   if len(set(names)) < len(names):
     raise InputError(f"{path}: two variants have one name")
   for claim in sweep.claims:
@@ -174,7 +180,14 @@ def _check(sweep: Sweep, path: str | Path) -> None:
       raise InputError(
         f"{path}: no metric {name}; there are {', '.join(DEFINITIONS)}"
       )
+  for split in sweep.splits:  # scores are kept under it
+    wrong = FileName().wrong(split)
+    if wrong is not None:
+      raise InputError(f"{path}: the split {wrong}")
+  if len(set(sweep.seeds)) < len(sweep.seeds):
+    raise InputError(f"{path}: a seed is given twice")
   for variant in sweep.variants:  # refused now, not hours later
+    _check_checkpoint(variant, path)
     for assignment in variant.overrides if variant.checkpoint else ():
       if not assignment.startswith("sampling."):
         raise InputError(
@@ -183,3 +196,13 @@ def _check(sweep: Sweep, path: str | Path) -> None:
         )
     for seed in sweep.seeds:
       sweep.config_of(variant, seed, None)
+
+
+def _check_checkpoint(variant: Variant, path: str | Path) -> None:
+  try:
+    (variant.checkpoint or "").format(seed=0)
+  except (KeyError, ValueError, IndexError, AttributeError) as error:
+    raise InputError(
+      f"{path}: {variant.name}: checkpoint {variant.checkpoint!r}: of names in "
+      "braces there is only {seed}"
+    ) from error

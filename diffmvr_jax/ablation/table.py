@@ -45,7 +45,8 @@ def write_tables(
   for split, by_variant in results.items():
     text += [f"### {sweep.splits[split]}", markdown(sweep, split, by_variant)]
     text += ["\n".join(verdicts(sweep, by_variant))]
-    plot(sweep, split, by_variant, workdir / f"{name}-{split}.png")
+    if _measured(sweep, by_variant):
+      plot(sweep, split, by_variant, workdir / f"{name}-{split}.png")
   whole = "\n\n".join(part for part in text if part) + "\n"
   write_atomically(workdir / f"{name}.md", whole)
   write_atomically(workdir / f"{name}.csv", table_csv(sweep, results))

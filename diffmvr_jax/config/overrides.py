@@ -116,6 +116,14 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
   if origin is tuple:
     if isinstance(value, (list, tuple)):
       return tuple(_convert(arguments[0], item, path) for item in value)
+  elif origin is Mapping:
+    if isinstance(value, Mapping):
+      return {
+        _convert(arguments[0], key, path): _convert(
+          arguments[1], item, f"{path}[{key!r}]"
+        )
+        for key, item in value.items()
+      }
   elif hint is float and type(value) is int:
     return float(value)
   elif type(value) is hint:

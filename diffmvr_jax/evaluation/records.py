@@ -28,7 +28,8 @@ from diffmvr_jax.evaluation.summary import (
   summarise,
   verdict,
 )
-from diffmvr_jax.files import make_folder, write_atomically
+from diffmvr_jax.evaluation.video_pairs import find_video
+from diffmvr_jax.files import making_folder, write_atomically
 from diffmvr_jax.inference.baselines import BASELINES
 from diffmvr_jax.inference.crop_filling import restore_clip
 from diffmvr_jax.inference.crop_restorer import CropRestorer
@@ -216,14 +217,17 @@ def evaluate_records(
     metrics=metrics,
     against_original=against_original,
   )
-  with open_workers(
-    partial(ClipMeasurer, work), engine, computes=True
-  ) as workers:
+  for _, folder in external:  # refused now, not after the models' work
+    for (video, _), _ in items:
+      find_video(folder, video)
+  with (
+    making_folder(out),
+    open_workers(partial(ClipMeasurer, work), engine, computes=True) as workers,
+  ):
     about: _About = workers.about
     first = about.names[0]
     measurements: dict[str, dict[str, Measurements]]
     measurements = {name: {} for name in about.names}
-    make_folder(out)
     with ReportMedia(first, out / "restored.mp4") as media:
       results = workers.work(items, lambda frames: None, in_order=True)
       for _, measured in progress_bar(
@@ -302,9 +306,10 @@ def _open_methods(
 def _described(folder: Path) -> str:
   """The folder, and what its PROTOCOL.txt says of how it was made."""
   note = folder / "PROTOCOL.txt"
-  return (
-    f"{folder}: {note.read_text().strip()}" if note.is_file() else f"{folder}"
-  )
+  if not note.is_file():
+    return f"{folder}"
+  said = note.read_text("utf-8", errors="backslashreplace")
+  return f"{folder}: {said.strip()}"
 
 
 def _refuse_like_names(given: Sequence[tuple[str, Path]]) -> None:

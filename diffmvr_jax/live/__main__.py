@@ -13,14 +13,18 @@ has the token that is printed. Nothing is stored unless it is recorded.
 import argparse
 import secrets
 import socket
+import ssl
 import sys
+from contextlib import ExitStack, closing
 from pathlib import Path
 
+from diffmvr_jax.command_line.arguments import ArgumentParser, whole
 from diffmvr_jax.command_line.terminal import add_verbose_option
 from diffmvr_jax.errors import InputError, run_command
+from diffmvr_jax.files import refuse_special
 from diffmvr_jax.inference.restorer import Restorer
 from diffmvr_jax.live.guard import is_loopback
-from diffmvr_jax.live.sources import BROWSER, choices
+from diffmvr_jax.live.sources import BROWSER, check_source, choices
 from diffmvr_jax.pretrained import DEFAULT, PREFIX
 from diffmvr_jax.runtime.compiled import keep_programs
 from diffmvr_jax.runtime.cpu_memory import share_memory
@@ -45,59 +49,74 @@ def main(argv: list[str]) -> None:
   out = None if args.out is None else Reopened(opener(args.out))
   names = args.source or [BROWSER]
   _refuse_misfits(args, names)
-  listener = _listen(args.host, args.port)
   token = None if is_loopback(args.host) else secrets.token_urlsafe(24)
-  share_memory()
-  keep_programs()
-  _say("getting ready …")
   finding = {"models": args.models, "face": args.face}
   finding["occluder"] = args.occluder
-  live = Restorer.from_checkpoint(args.checkpoint, lookahead=0, **finding)
-  live.get_ready()
-  whole = Restorer.from_checkpoint(args.checkpoint, **finding)
-  session = Session(live, choices(names), out)
-  uploads = Uploads(whole, session.meter, args.max_upload * 2**20)
-  config = uvicorn.Config(
-    make_app(session, uploads, token),
-    log_level="warning",
-    access_log=False,
-    server_header=False,
-    ws_max_size=_LARGEST_PICTURE,
-    timeout_graceful_shutdown=3,
-    ssl_certfile=args.certificate,
-    ssl_keyfile=args.key,
-  )
-  listener.listen()  # whoever comes before the loop runs has to wait
-  _say(f"open {_address(args, listener, token)} — Ctrl-C ends it")
-  uvicorn.Server(config).run(sockets=[listener])
+  with ExitStack() as opened:
+    listener = opened.enter_context(closing(_listen(args.host, args.port)))
+    share_memory()
+    keep_programs()
+    _say("getting ready …")
+    live = Restorer.from_checkpoint(args.checkpoint, lookahead=0, **finding)
+    live.get_ready()
+    restorer = Restorer.from_checkpoint(args.checkpoint, **finding)
+    # The application closes both as well, but only once it has begun.
+    session = Session(live, choices(names), out)
+    opened.callback(session.close)
+    uploads = Uploads(restorer, session.meter, args.max_upload * 2**20)
+    opened.callback(uploads.close)
+    config = uvicorn.Config(
+      make_app(session, uploads, token),
+      log_level="warning",
+      access_log=False,
+      server_header=False,
+      ws_max_size=_LARGEST_PICTURE,
+      timeout_graceful_shutdown=3,
+      ssl_certfile=args.certificate,
+      ssl_keyfile=args.key,
+    )
+    listener.listen()  # whoever comes before the loop runs has to wait
+    _say(f"open {_address(args, listener, token)} — Ctrl-C ends it")
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 def _refuse_misfits(args: argparse.Namespace, names: list[str]) -> None:
-  if not 0 <= args.port < 2**16:
-    raise InputError(f"--port {args.port}: expected a number below 65536")
-  if args.max_upload < 1:
-    raise InputError(f"--max-upload {args.max_upload}: expected 1 or more")
   if (args.certificate is None) != (args.key is None):
     raise InputError("--certificate and --key belong together")
-  for path in (args.certificate, args.key):
-    if path is not None and not path.is_file():
-      raise InputError(f"{path}: no such file")
+  if args.certificate is not None:
+    _check_certificate(args.certificate, args.key)
   for name in names:
-    is_file = name != BROWSER and ":" not in name
-    if is_file and not Path(name).exists():
-      raise InputError(f"{name}: no such file")
+    check_source(name)
+
+
+def _check_certificate(certificate: Path, key: Path) -> None:
+  for path in (certificate, key):
+    refuse_special(path)
+  try:
+    # An encrypted key would be asked for at the terminal.
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+      certificate, key, password=""
+    )
+  except (ssl.SSLError, OSError, ValueError) as error:
+    raise InputError(
+      f"--certificate {certificate} --key {key}: no certificate and its key, "
+      "in PEM files without a password"
+    ) from error
 
 
 def _listen(host: str, port: int) -> socket.socket:
+  if not host:  # the system would take it for all addresses
+    raise InputError("--host: give an address, such as 127.0.0.1")
   family = socket.AF_INET6 if ":" in host else socket.AF_INET
   listener = socket.socket(family)
   listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
   try:
     listener.bind((host, port))
-  except OSError as error:
+  except (OSError, ValueError) as error:  # ValueError: no name at all
     listener.close()
+    reason = getattr(error, "strerror", None) or "it is no address"
     raise InputError(
-      f"--host {host} --port {port}: cannot listen there ({error.strerror})"
+      f"--host {host} --port {port}: cannot listen there ({reason})"
     ) from error
   return listener
 
@@ -118,8 +137,8 @@ def _say(line: str) -> None:
   print(line, file=sys.stderr, flush=True)
 
 
-def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
+def _parser() -> ArgumentParser:
+  parser = ArgumentParser(
     prog="python -m diffmvr_jax.live",
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -137,7 +156,9 @@ def _parser() -> argparse.ArgumentParser:
     help=f"the model ({PREFIX}{DEFAULT})",
   )
   parser.add_argument("--host", default="127.0.0.1", help="(127.0.0.1)")
-  parser.add_argument("--port", type=int, default=8000, help="(8000)")
+  parser.add_argument(
+    "--port", type=whole(0, 2**16 - 1), default=8000, help="(8000)"
+  )
   parser.add_argument("--certificate", type=Path, help="for https: PEM file")
   parser.add_argument("--key", type=Path, help="for https: PEM file")
   parser.add_argument(
@@ -146,7 +167,10 @@ def _parser() -> argparse.ArgumentParser:
     help="where the restored stream is passed on to",
   )
   parser.add_argument(
-    "--max-upload", type=int, default=512, help="MiB of a video (512)"
+    "--max-upload",
+    type=whole(1, 2**20),
+    default=512,
+    help="MiB of a video (512)",
   )
   parser.add_argument(
     "--face", default="mediapipe", help="or yolo:WEIGHTS.pt[#CLASS][@SCORE]"

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import av
 import av.error
@@ -49,7 +49,7 @@ class Encoder:
   """
 
   def __init__(self, address: str | Path, size: tuple[int, int]):
-    live = _RTSP.match(str(address)) is not None
+    live = self._live = _RTSP.match(str(address)) is not None
     try:
       self._output = av.open(
         str(address),
@@ -94,13 +94,22 @@ class Encoder:
       raise InputError(f"the stream broke off ({error})") from error
 
   def close(self) -> None:
-    """Ends the stream; a file is complete then."""
-    try:
-      self._output.mux(self._stream.encode(None))
-    except (av.error.FFmpegError, OSError):
-      pass  # the server has gone
-    finally:
-      self._output.close()
+    """Ends the stream; a file is complete then.
+
+    Raises:
+      InputError: the disk does not take the file's end. A server may have gone.
+    """
+    problem = None
+    for end in (self._end_stream, self._output.close):
+      try:
+        end()
+      except (av.error.FFmpegError, OSError) as error:
+        problem = problem or error
+    if problem is not None and not self._live:
+      raise InputError(f"the video is not complete ({problem.strerror})")
+
+  def _end_stream(self) -> None:
+    self._output.mux(self._stream.encode(None))
 
 
 class VirtualCamera:
@@ -115,14 +124,7 @@ class VirtualCamera:
 
   def __init__(self, size: tuple[int, int]):
     try:
-      # An extra that tests do not install.
-      import pyvirtualcam  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-      raise InputError(
-        "pyvirtualcam is missing; pip install 'diffmvr-jax[virtual-camera]'"
-      ) from error
-    try:
-      self._camera = pyvirtualcam.Camera(*size, 25)
+      self._camera = _cameras().Camera(*size, 25)
     except (RuntimeError, OSError) as error:
       raise InputError(
         f"no virtual camera can be opened ({error}); docs/live.md says how to "
@@ -142,6 +144,17 @@ class VirtualCamera:
     self._camera.close()
 
 
+def _cameras() -> Any:
+  try:
+    # An extra that tests do not install.
+    import pyvirtualcam  # pyright: ignore[reportMissingImports]
+  except ImportError as error:
+    raise InputError(
+      "pyvirtualcam is missing; pip install 'diffmvr-jax[virtual-camera]'"
+    ) from error
+  return pyvirtualcam
+
+
 def opener(name: str) -> Callable[[tuple[int, int]], Outlet]:
   """Returns what opens an outlet once the frames' size is known.
 
@@ -149,9 +162,10 @@ def opener(name: str) -> Callable[[tuple[int, int]], Outlet]:
     name: `rtsp://…` or `virtual-camera`.
 
   Raises:
-    InputError: it is neither.
+    InputError: it is neither, or pyvirtualcam is not installed.
   """
   if name == "virtual-camera":
+    _cameras()  # refused now, not with the first frame
     return VirtualCamera
   if _RTSP.match(name):
     return lambda size: Encoder(name, size)

@@ -88,7 +88,7 @@ class Guard:
     if self._token is None and _without_port(host) not in _HERE:
       return "only this machine is answered"
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and _host_of(origin) != host:
       return "another page has made the request"
     if self._token is None or _OPEN.fullmatch(scope["path"]):
       return None
@@ -101,6 +101,13 @@ class Guard:
       if protocol.strip().startswith(_TOKEN_PREFIX):
         given = protocol.strip().removeprefix(_TOKEN_PREFIX)
     return hmac.compare_digest(given.encode(), self._token.encode())
+
+
+def _host_of(origin: str) -> str | None:
+  try:
+    return urlsplit(origin).netloc
+  except ValueError:  # such as of http://[
+    return None
 
 
 def _without_port(host: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,9 +21,10 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 
 from diffmvr_jax import __version__
-from diffmvr_jax.errors import InputError
+from diffmvr_jax.errors import InputError, described
 from diffmvr_jax.live.guard import Guard
 from diffmvr_jax.live.session import Session
 from diffmvr_jax.live.uploads import (
@@ -34,6 +36,8 @@ from diffmvr_jax.live.uploads import (
 from diffmvr_jax.live.viewers import CameraDesk, watch
 
 _PAGE = Path(__file__).parent / "page"
+_LOG = logging.getLogger("diffmvr.live")
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _VIDEO: dict[int | str, dict[str, Any]] = {
   200: {"content": {"video/mp4": {}}, "description": "the video"}
 }
@@ -101,6 +105,8 @@ def make_app(session: Session, uploads: Uploads, token: str | None) -> Guard:
     responses={401: {"model": Problem}, 403: {"model": Problem}},
   )
   app.exception_handler(InputError)(_refuse)
+  app.exception_handler(OSError)(_refuse_for_the_disk)
+  app.exception_handler(ClientDisconnect)(_answer_nobody)
   app.mount("/page", StaticFiles(directory=_PAGE), name="page")
   _add_watching(app, session, uploads)
   _add_restoring(app, uploads)
@@ -112,6 +118,22 @@ async def _refuse(request: Request, error: Exception) -> JSONResponse:
   del request
   codes = {TooLargeError: 413, TooManyError: 429}
   return JSONResponse({"detail": str(error)}, codes.get(type(error), 422))
+
+
+async def _refuse_for_the_disk(
+  request: Request, error: Exception
+) -> JSONResponse:
+  """Tells the user the reason, and the server's terminal the place too."""
+  del request
+  assert isinstance(error, OSError)
+  _LOG.error("%s", described(error))
+  reason = error.strerror or "it fails"
+  return JSONResponse({"detail": f"the server's disk: {reason}"}, 507)
+
+
+async def _answer_nobody(request: Request, error: Exception) -> Response:
+  del request, error
+  return Response(status_code=499)
 
 
 def _add_watching(app: FastAPI, session: Session, uploads: Uploads) -> None:
@@ -189,6 +211,7 @@ def _add_restoring(app: FastAPI, uploads: Uploads) -> None:
       413: {"model": Problem, "description": "the file is too large"},
       422: {"model": Problem, "description": "it is no video, or damaged"},
       429: {"model": Problem, "description": "too many wait"},
+      507: {"model": Problem, "description": "the server's disk is full"},
     },
     openapi_extra={
       "requestBody": {
@@ -204,7 +227,8 @@ def _add_restoring(app: FastAPI, uploads: Uploads) -> None:
   ) -> Response:
     length = request.headers.get("content-length")
     name = await uploads.take(
-      request.stream(), int(length) if length and length.isdigit() else None
+      request.stream(),
+      int(length) if length and _NUMBER.fullmatch(length) else None,
     )
     upload = uploads.get(name)
     if not wait:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from diffmvr_jax.errors import InputError
@@ -107,13 +108,22 @@ class Session:
       self._recorded = path
 
   def stop_recording(self) -> Path | None:
-    """Ends the recording; returns its file, or None if no frame had come."""
+    """Ends the recording; returns its file, or None if no frame had come.
+
+    Raises:
+      InputError: the disk does not take it; then there is no file.
+    """
     with self._lock:
       encoder, path = self._recording, self._recorded
       self._recording = self._recorded = None
       if encoder is None:
         return None
-      encoder.close()
+      try:
+        encoder.close()
+      except InputError:
+        if path is not None:
+          path.unlink(missing_ok=True)
+        raise
       return path
 
   @property
@@ -124,7 +134,8 @@ class Session:
   def close(self) -> None:
     """Ends all threads."""
     self._stop_source()
-    self.stop_recording()
+    with suppress(InputError):  # nobody fetches it any more
+      self.stop_recording()
     if self._out is not None:
       self._out.close()
 

@@ -61,6 +61,26 @@ def choices(names: list[str]) -> list[Choice]:
   return found
 
 
+def check_source(name: str) -> None:
+  """Refuses what can never be watched.
+
+  A camera or an address may begin to answer later; that is waited for.
+
+  Raises:
+    InputError: a camera without a number, standard input, or a file that is not
+      there or is no video.
+  """
+  if name == BROWSER or _URL.match(name):
+    return
+  if name.startswith("camera:"):
+    if not name.removeprefix("camera:"):
+      raise InputError(f"{name}: expected camera:INDEX")
+  elif name in ("", "-"):
+    raise InputError(f"--source {name!r}: name a camera, an address or a file")
+  else:
+    open_source(name)
+
+
 class Feed:
   """Reads a source in a thread, and opens it again if it breaks off.
 

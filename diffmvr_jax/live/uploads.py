@@ -5,6 +5,7 @@ been fetched or given up, an hour after that at the latest, and when the server
 ends.
 """
 
+import errno
 import queue
 import secrets
 import shutil
@@ -25,6 +26,8 @@ from diffmvr_jax.runtime.cpu_memory import return_memory
 
 _MOST = 4  # videos that wait or are restored
 _KEPT = 3600.0  # seconds
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_DAMAGED = "the video is damaged"
 # How files of the common containers begin. Playlists, which would make FFmpeg
 # read other files, are not among them.
 _BEGINNINGS = (
@@ -129,8 +132,8 @@ class Uploads:
     name = secrets.token_urlsafe(16)
     upload = Upload(self._folder / name)
     self._uploads[name] = upload
-    upload.folder.mkdir()
     try:
+      upload.folder.mkdir()
       await self._store(chunks, upload.source)
       upload.state = "waiting"
     except BaseException as error:
@@ -204,8 +207,14 @@ class Uploads:
         named = str(error).replace(str(upload.source), "the video")
         upload.state, upload.complaint = "failed", named
         outcome = "cancelled" if upload.cancelled else "failed"
+      except OSError as error:
+        disk = error.errno in _OF_THE_DISK
+        upload.complaint = (
+          f"the server's disk: {error.strerror}" if disk else _DAMAGED
+        )
+        upload.state, outcome = "failed", "failed"
       except Exception:  # whatever a decoder does to a hostile file
-        upload.state, upload.complaint = "failed", "the video is damaged"
+        upload.state, upload.complaint = "failed", _DAMAGED
         outcome = "failed"
       upload.source.unlink(missing_ok=True)
       self._meter.uploads.labels(outcome).inc()

@@ -1,12 +1,13 @@
-"""Reads one picture file, by whatever name, through OpenCV."""
+"""Reads and writes picture files, by whatever name, through OpenCV."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.files import refuse_special
+from diffmvr_jax.files import make_folder, refuse_special, replacing, writing
 
 
 def read_picture(
@@ -40,6 +41,24 @@ def read_bytes(path: str | Path) -> bytes:
     return Path(path).read_bytes()
   except OSError as error:
     raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def write_pictures(folder: Path, images: Iterable[np.ndarray]) -> None:
+  """Writes a folder of PNG files, `00000.png` and so on, whole or not at all.
+
+  Args:
+    folder: the folder; it must not exist, or be empty.
+    images: (h, w, 3) RGB or (h, w, 1), uint8.
+
+  Raises:
+    OSError: the disk does not take it; names the folder.
+  """
+  make_folder(folder.parent)
+  with writing(folder), replacing(folder) as partial:
+    partial.mkdir()
+    for number, image in enumerate(images):
+      _, data = cv2.imencode(".png", image[..., ::-1])
+      (partial / f"{number:05}.png").write_bytes(data.tobytes())
 
 
 def decode_picture(

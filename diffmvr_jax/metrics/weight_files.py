@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import MissingModelFileError, find_model_file
 
 
@@ -90,7 +91,12 @@ def find_weight_files(
   Args:
     folder: folder that the user names, if any.
     metrics: names of metrics; those that need no file are not looked at.
+
+  Raises:
+    InputError: the folder that the user names is not there.
   """
+  if folder is not None and not folder.is_dir():
+    raise InputError(f"{folder}: no such folder; --weights names one")
   files: dict[str, list[Path]] = {}
   missing: dict[str, str] = {}
   for metric, needed in NEEDED_BY.items():

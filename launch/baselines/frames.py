@@ -8,21 +8,23 @@ white on the occlusion. The scripts beside this file run a method on them;
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
-import cv2
-
+from diffmvr_jax.command_line.arguments import ArgumentParser
 from diffmvr_jax.command_line.terminal import progress_bar
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import read_frames
-from diffmvr_jax.errors import InputError, run_command
+from diffmvr_jax.errors import run_command
+from diffmvr_jax.media.pictures import write_pictures
 
 
 def write_clips(data: Path, split: str, out: Path) -> None:
   """Writes frames and masks of every clip.
 
   Raises:
-    InputError: no such records, or a picture cannot be written.
+    InputError: no such records.
+    OSError: the disk does not take them; the clips before are complete.
   """
   records = RecordSource(data, split)
   for name, positions in progress_bar(
@@ -30,20 +32,17 @@ def write_clips(data: Path, split: str, out: Path) -> None:
   ):
     clip = read_frames(records, list(positions))
     for kind, images in (
-      ("frames", clip["frame"][..., ::-1]),
+      ("frames", clip["frame"]),
       ("masks", clip["mask"] * 255),
     ):
       folder = out / kind / name
-      folder.mkdir(parents=True, exist_ok=True)
-      for number, image in enumerate(images):
-        path = folder / f"{number:05}.png"
-        if not cv2.imwrite(str(path), image):
-          raise InputError(f"{path}: cannot be written")
+      shutil.rmtree(folder, ignore_errors=True)  # of an earlier export
+      write_pictures(folder, images)
 
 
 def main(argv: list[str]) -> None:
   """Parses the arguments and writes the pictures."""
-  parser = argparse.ArgumentParser(
+  parser = ArgumentParser(
     prog="python -m launch.baselines.frames",
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,

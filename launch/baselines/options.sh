@@ -14,9 +14,14 @@
 checkout='' clips='' out='' dry_run='' as_given=''
 while (($#)); do
   case $1 in
-    --checkout) checkout=$2; shift 2 ;;
-    --clips) clips=$2; shift 2 ;;
-    --out) out=$2; shift 2 ;;
+    --checkout | --clips | --out)
+      if (($# < 2)); then
+        echo "error: $1 needs a folder" >&2
+        exit 2
+      fi
+      printf -v "${1#--}" %s "$2"
+      shift 2
+      ;;
     --as-given) as_given=1; shift ;;
     --dry-run) dry_run=1; shift ;;
     *) echo "error: unknown option $1" >&2; exit 2 ;;

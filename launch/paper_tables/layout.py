@@ -9,6 +9,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
+from diffmvr_jax.files import replacing, writing
 from diffmvr_jax.metrics.definitions import DEFINITIONS
 from launch.paper_tables.comparison import (
   Values,
@@ -190,7 +191,8 @@ def plot(table: Table, ours: Values, path: Path) -> None:
   panels[0, 0].set_yticks(range(len(names)), list(names.values()), fontsize=8)
   panels[0, 0].invert_yaxis()
   figure.suptitle(f"{table.title}; blue ours, grey the paper's", fontsize=10)
-  figure.savefig(path, dpi=120)
+  with writing(path), replacing(path, keeps_suffix=True) as partial:
+    figure.savefig(partial, dpi=120)
 
 
 def _named(table: Table, ours: Mapping[str, object]) -> dict[str, str]:

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from diffmvr_jax.data.records import RecordSource
@@ -27,9 +26,10 @@ from diffmvr_jax.evaluation.clips import (
 )
 from diffmvr_jax.evaluation.summary import device
 from diffmvr_jax.evaluation.video_pairs import read_video
-from diffmvr_jax.files import write_atomically
+from diffmvr_jax.files import make_folder, read_json, write_atomically
 from diffmvr_jax.inference.baselines import BASELINES
 from diffmvr_jax.inference.crop_restorer import CropRestorer
+from diffmvr_jax.media.pictures import write_pictures
 from diffmvr_jax.metrics.accumulators import Measurements
 from diffmvr_jax.metrics.pretrained import LoadedNetworks
 from launch.paper_tables.methods_file import MethodEntry
@@ -128,7 +128,7 @@ def measure(
     "weights": loaded.digests,
     "device": device(),
   }
-  path.parent.mkdir(parents=True, exist_ok=True)
+  make_folder(path.parent)
   write_atomically(path, json.dumps(content, indent=2))
   shutil.rmtree(unfinished, ignore_errors=True)
   return measured
@@ -167,9 +167,9 @@ def _kept(
 ) -> Callable[[str, Window], np.ndarray]:
   """The method, which keeps each clip that it has restored as pictures."""
   note = folder / "facts.json"
-  if not note.is_file() or json.loads(note.read_text()) != facts:
+  if not note.is_file() or read_json(note, f"delete {folder}") != facts:
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    make_folder(folder)
     write_atomically(note, json.dumps(facts, indent=2))
 
   def restore(name: str, clip: Window) -> np.ndarray:
@@ -177,12 +177,7 @@ def _kept(
     if done.is_dir():
       return read_video(done)
     restored = method(name, clip)
-    partly = folder / f"{name}.partial"
-    shutil.rmtree(partly, ignore_errors=True)
-    partly.mkdir()
-    for number, image in enumerate(restored):
-      cv2.imwrite(str(partly / f"{number:05}.png"), image[..., ::-1])
-    partly.rename(done)
+    write_pictures(done, restored)
     return restored
 
   return restore
@@ -194,13 +189,17 @@ def _read(
   """What is measured already; None if it is to be measured (again)."""
   if not path.is_file():
     return None
-  content = json.loads(path.read_text())
+  advice = "remove it, and it is measured again"
+  content = read_json(path, advice)
   for name, value in facts.items():
-    if content[name] != value:
+    if content.get(name) != value:
       raise InputError(
         f"{path}: measured with another {name}; remove the file, or give "
         "another --out"
       )
-  if content["weights"] != weights:  # other metrics can be computed now
+  if content.get("weights") != weights:  # other metrics can be computed now
     return None
-  return Measured(**content["measured"])
+  try:
+    return Measured(**content["measured"])
+  except (KeyError, TypeError) as error:
+    raise InputError(f"{path}: damaged ({error}); {advice}") from error

@@ -26,6 +26,7 @@ from typing import Any
 from diffmvr_jax import pretrained
 from diffmvr_jax.command_line.bounds import FileName
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.files import refuse_special
 from diffmvr_jax.inference.baselines import BASELINES
 
 _KINDS = ("checkpoint", "results", "baseline")
@@ -54,10 +55,12 @@ def read_methods(path: Path) -> dict[str, MethodEntry]:
   Raises:
     InputError: there is no such file, or a section says something else.
   """
+  refuse_special(path)
   try:
-    sections = tomllib.loads(path.read_text())
-  except (OSError, tomllib.TOMLDecodeError) as error:
-    raise InputError(f"{path}: not readable ({error})") from error
+    sections = tomllib.loads(path.read_text("utf-8"))
+  except (OSError, ValueError, RecursionError) as error:
+    reason = " ".join(str(error).split())
+    raise InputError(f"{path}: not readable ({reason})") from error
   if not sections:
     raise InputError(f"{path}: names no method")
   return {name: _entry(path, name, s) for name, s in sections.items()}
@@ -88,8 +91,20 @@ def _entry(path: Path, name: str, section: Any) -> MethodEntry:
     raise InputError(
       f"{path}: [{name}] baseline {where!r}; there are {', '.join(BASELINES)}"
     )
+  if kind == "results":
+    _check_braces(path, name, where)
   if kind != "baseline" and not where.startswith(pretrained.PREFIX):
     where = str(path.parent / where)
   return MethodEntry(
     name=name, kind=kind, where=where, overrides=tuple(overrides)
   )
+
+
+def _check_braces(path: Path, name: str, where: str) -> None:
+  try:
+    where.format(data="records")
+  except (KeyError, ValueError, IndexError, AttributeError) as error:
+    raise InputError(
+      f"{path}: [{name}] results = {where!r}: of names in braces there is "
+      "only {data}"
+    ) from error

@@ -234,6 +234,31 @@ def test_a_full_disk_ends_a_restoration(name, out, mounted, tmp_path):
   assert content(tmp_path) == before
 
 
+def test_a_full_disk_ends_an_export(mounted, tmp_path):
+  videos = tmp_path / "videos"
+  videos.mkdir()
+  made.clip(videos / "a.mkv")
+  (mounted / "filled").write_bytes(bytes(84 * 1024))
+  arguments = ["export", videos, "--out", mounted / "data", "--size", "96"]
+  how = ended(made.prepared, arguments)
+  one_line(how, "No space left", "make room", "finished videos are kept")
+  kept = [path for path in (mounted / "data").rglob("*") if path.is_file()]
+  assert {path.name for path in kept} <= {"settings.json"}
+
+
+def test_a_full_disk_ends_an_annotation(mounted, tmp_path):
+  videos = tmp_path / "videos"
+  videos.mkdir()
+  made.clip(videos / "a.mkv")
+  (mounted / "filled").write_bytes(bytes(92 * 1024))
+  arguments = ["annotate", videos, "--out", mounted / "data", "--every", "1"]
+  one_line(ended(made.prepared, arguments), "No space left", "make room")
+  kept = [path for path in (mounted / "data").rglob("*") if path.is_file()]
+  pictures = {path.stem for path in kept if path.suffix == ".jpg"}
+  labels = {path.stem for path in kept if path.suffix == ".txt"}
+  assert pictures >= labels and not [p for p in kept if "partial" in p.name]
+
+
 @pytest.mark.parametrize("out", ["out.mkv", "out"])
 def test_a_disk_that_is_read_only(out, mounted, tmp_path):
   made.plain(tmp_path)

@@ -56,6 +56,29 @@ NUMBERED = [
   for value in outside(hint)[:2]
 ]
 
+# As people write them, whatever the declared range says.
+ZEROS = [
+  *("checkpoint.every", "log_every", "data.window", "data.image_size"),
+  *("diffusion.steps", "autoencoder_stage.batch_size"),
+  *("fusion_stage.batch_size", "diffusion_stage.batch_size"),
+  *("diffusion_stage.optimizer.accumulate", "mesh.data"),
+]
+WRITTEN = [
+  *(
+    trained(f"{key}=0", rf"config key {key}: 0 is not ", f"{key}=0")
+    for key in ZEROS
+  ),
+  trained("window of -1", "data.window: -1 is not", "data.window=-1"),
+  trained("size of -64", "image_size: -64 is not", "data.image_size=-64"),
+  *(
+    trained(f"share of {value}", said, f"diffusion.noise_share={value}")
+    for value, said in [
+      ("1e999", "inf is not a finite number"),
+      ("-1e999", "-inf is not a finite number"),
+      ("nan", "noise_share: "),
+    ]
+  ),
+]
 OTHERS = [
   trained("no such key", "unknown config key sed", "sed=1"),
   trained("no value", "not of the form key=value", "seed"),
@@ -155,7 +178,11 @@ OTHERS = [
     )
     for name, more, said in [
       ("../x", "", "is not a plain name"),
-      ("a", "seeds=()", "needs a variant and a seed"),
+      ("a", "seeds=()", "seeds is empty"),
+      ("a", "metrics=()", "metrics is empty"),
+      ("a", "splits={}", "splits is empty"),
+      ("a", "splits={'../x': 'y'}", "the split '../x' is not a plain name"),
+      ("a", "seeds=(0, 0)", "a seed is given twice"),
       ("a", "seeds=(0, 2**70)", "config key seed"),
       ("a", "metrics=('x',)", "no metric x"),
     ]
@@ -164,7 +191,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(
-  "case", [*NUMBERED, *OTHERS], ids=lambda case: case.name[:60]
+  "case", [*NUMBERED, *WRITTEN, *OTHERS], ids=lambda case: case.name[:60]
 )
 def test_a_setting_that_cannot_be_used(case, tmp_path):
   judge(case, tmp_path)

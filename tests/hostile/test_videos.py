@@ -240,3 +240,18 @@ def test_raw_frames_that_do_not_come(given, said, out, tmp_path, monkeypatch):
   assert content(tmp_path) == before
   if stdin is not None:
     stdin.detach()
+
+
+def test_a_pipe_in_a_folder_of_videos_costs_itself_alone(tmp_path):
+  videos = tmp_path / "videos"
+  videos.mkdir()
+  made.clip(videos / "a.mkv")
+  made.fifo(videos / "pipe.mkv")
+  how = ended(
+    made.prepared,
+    ["export", videos, "--out", tmp_path / "data", "--size", "96"],
+  )
+  said = "\n".join(how.lines)
+  assert how.code == 1 and "pipe.mkv: a pipe or device" in said, said
+  assert "Traceback" not in said
+  assert (tmp_path / "data" / "manifest.json").is_file()

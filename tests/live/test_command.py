@@ -15,8 +15,11 @@ from diffmvr_jax.live.guard import is_loopback
     (["--source", "missing.mp4"], "missing.mp4: no such file"),
     (["--out", "http://here"], "--out http://here: expected rtsp"),
     (["--key", "missing.pem"], "belong together"),
-    (["--port", "99999"], "--port 99999: expected"),
-    (["--max-upload", "0"], "--max-upload 0: expected"),
+    (
+      ["--port", "99999"],
+      "argument --port: 99999 is not at least 0 and at most 65535",
+    ),
+    (["--max-upload", "0"], "argument --max-upload: 0 is not at least 1"),
   ],
 )
 def test_bad_arguments_get_one_line(arguments, words):
