@@ -31,8 +31,6 @@ def compare(checkpoint: Path, data: Path, out: Path, start: float) -> None:
     evaluate(
       ["--checkpoint", str(checkpoint), "--data", str(data), "--out", str(out)]
     )
-  minutes = (time.perf_counter() - start) / 60
-  say(f"done in {minutes:.1f} minutes; open {out / 'report.html'}")
   scores = out / "metrics.json"
   advice = f"delete {out / 'report.html'}, and both are made again"
   summary = read_json(scores, advice)
@@ -42,6 +40,8 @@ def compare(checkpoint: Path, data: Path, out: Path, start: float) -> None:
     raise InputError(
       f"{scores}: damaged (no scores of {MODEL}); {advice}"
     ) from error
+  minutes = (time.perf_counter() - start) / 60
+  say(f"done in {minutes:.1f} minutes; open {out / 'report.html'}")
   for sentence in lost:
     say(sentence)
   if lost:

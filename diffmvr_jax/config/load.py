@@ -107,7 +107,8 @@ def call(path: str | Path, function: str, kind: type[T]) -> T:
     spec.loader.exec_module(module)
     value = getattr(module, function)()
   except (Exception, SystemExit) as error:
-    raise InputError(f"{path}: {type(error).__name__}: {error}") from error
+    reason = " ".join(str(error).split())
+    raise InputError(f"{path}: {type(error).__name__}: {reason}") from error
   if not isinstance(value, kind):
     raise InputError(
       f"{path}: {function}() must return a diffmvr_jax {kind.__name__}"

@@ -9,6 +9,7 @@ A TFRecord is: length (uint64), masked CRC-32C of it, data, masked CRC-32C of
 the data, all little-endian.
 """
 
+import glob
 import json
 import os
 import struct
@@ -195,7 +196,7 @@ class RecordSource:
     folder = Path(folder)
     if not folder.is_dir():
       raise InputError(f"{folder}: no such data folder")
-    pattern = f"{DATASET}-{split}.tfrecord-?????-of-?????"
+    pattern = f"{DATASET}-{glob.escape(split)}.tfrecord-?????-of-?????"
     self.shards = sorted(folder.glob(pattern))
     if not self.shards:
       raise InputError(
