@@ -50,12 +50,12 @@ def run_sweep(
     FloatingPointError: a loss is not finite.
     Preempted: SIGTERM arrived; the state is saved.
   """
-  # A resumed sweep finds its programs here, and one seed those of another.
-  jax.config.update(
-    "jax_compilation_cache_dir", str((workdir / "programs").absolute())
-  )
   loaded = load_networks(weights, sweep.metrics)
   with making_folder(workdir):
+    # A resumed sweep finds its programs here, and one seed those of another.
+    jax.config.update(
+      "jax_compilation_cache_dir", str((workdir / "programs").absolute())
+    )
     results = run_variants(sweep, workdir, loaded.networks)
   if jax.process_index():
     return ""

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import pytest
 
 from diffmvr_jax import encode, evaluate, sweep
@@ -241,6 +242,14 @@ CASES = [
     for n in ("0", "-1", "nan", "1.5", "٣", "65537", "")
   ),
 ]
+
+
+@pytest.fixture(autouse=True)
+def compiled():
+  """Keeps the place of compiled programs, which a sweep changes."""
+  before = jax.config.jax_compilation_cache_dir
+  yield
+  jax.config.update("jax_compilation_cache_dir", before)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name[:70])
