@@ -6,8 +6,8 @@ r"""Which guidance helps: the paper's Table 3, and two questions beyond it.
 
 Every variant is the network of `drawn64.py`, and all train for the same number
 of updates. With three seeds the sweep takes about an hour on two CPU cores.
-`docs/results.md` has the result on thirteen real people. The paper's rows are
-of iCOPEvid at 512 px, and stand beside ours for the order of the variants.
+The paper's rows are of iCOPEvid at 512 px, and stand beside ours for the order
+of the variants.
 """
 
 import dataclasses
