@@ -6,8 +6,7 @@ r"""What the motion loss does: the paper's Table 4, and its variants.
 
 If the workdir is that of `ablation_guidance.py`, the two sweeps share the
 variants `dual` and `past`. A training of 400 updates takes four to seven
-minutes on two CPU cores. `docs/results.md` has a result on thirteen real
-people.
+minutes on two CPU cores.
 """
 
 import dataclasses

@@ -1,6 +1,7 @@
 r"""Restores a stream as it is filmed, and shows it on a page.
 
-  python -m diffmvr_jax.live [--source camera:0|rtsp://…|FILE|browser]
+  python -m diffmvr_jax.live [--source camera:0|rtsp://…|FILE|browser] \
+    [sampling.detail=1 …]
 
 Open the address that it prints. The page shows the source and its restoration
 side by side. What is restored is outlined, because it is an estimate. Videos
@@ -57,9 +58,10 @@ def main(argv: list[str]) -> None:
     share_memory()
     keep_programs()
     _say("getting ready …")
-    live = Restorer.from_checkpoint(args.checkpoint, lookahead=0, **finding)
+    chosen = args.checkpoint, args.overrides
+    live = Restorer.from_checkpoint(*chosen, lookahead=0, **finding)
     live.get_ready()
-    restorer = Restorer.from_checkpoint(args.checkpoint, **finding)
+    restorer = Restorer.from_checkpoint(*chosen, **finding)
     # The application closes both as well, but only once it has begun.
     session = Session(live, choices(names), out)
     opened.callback(session.close)
@@ -154,6 +156,9 @@ def _parser() -> ArgumentParser:
     default=f"{PREFIX}{DEFAULT}",
     metavar="DIR|pretrained:NAME",
     help=f"the model ({PREFIX}{DEFAULT})",
+  )
+  parser.add_argument(
+    "overrides", nargs="*", metavar="KEY=VALUE", help="sampling.KEY=VALUE"
   )
   parser.add_argument("--host", default="127.0.0.1", help="(127.0.0.1)")
   parser.add_argument(
