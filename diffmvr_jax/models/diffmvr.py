@@ -152,11 +152,18 @@ class DiffMVR(Networks):
 
     Both are as likely, and errors of one are not those of the other.
     """
-    both = (
-      jnp.concatenate([x, x[:, :, ::-1]]) for x in (image, hole, symmetric)
+
+    def both(x: jax.Array) -> jax.Array:
+      return jnp.concatenate([x, x[:, :, ::-1]])
+
+    painted = self.painted(
+      params,
+      image=both(image),
+      hole=both(hole),
+      symmetric=both(symmetric),
+      symmetric_valid=jnp.concatenate([symmetric_valid] * 2),
     )
-    valid = jnp.concatenate([symmetric_valid] * 2)
-    one, mirrored = jnp.split(self.painted(params, *both, valid), 2)
+    one, mirrored = jnp.split(painted, 2)
     return (one + mirrored[:, :, ::-1]) / 2
 
   def fused(
