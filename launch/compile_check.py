@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
   )
   parser.add_argument("--config", type=Path, required=True)
   parser.add_argument("--topology", required=True, help="such as v5e:4x4")
-  parser.add_argument("--batch-per-chip", type=whole(1, 2**16), default=1)
+  parser.add_argument("--batch-per-chip", type=whole(1, 2**20), default=1)
   parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
   arguments = parser.parse_args(argv)
   chip = find_chip(arguments.topology)

@@ -109,7 +109,9 @@ def test_the_anchor_restores_alone_and_refuses_to_sample(
 def test_a_pretrained_model_is_found_by_its_name(anchor, monkeypatch):
   monkeypatch.setattr(pretrained, "FOLDER", anchor.parent)
   restorer = Restorer.from_pretrained("faces8", which_face=1)
-  assert restorer._filler.crop_size == 32
+  assert restorer._filler.crop_size == 2 * 32
+  plain = Restorer.from_pretrained("faces8", ["sampling.detail=1"])
+  assert plain._filler.crop_size == 32
   assert restorer._recipe.which_face == 1
   for unknown in ("faces9", "faces_flow_prior"):
     with pytest.raises(InputError, match=f"pretrained:{unknown}: no such mod"):
