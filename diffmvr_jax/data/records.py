@@ -155,7 +155,8 @@ def read_index(shard: Path) -> ShardIndex:
   wrong = _wrong_in_index(content)
   if wrong is not None:
     raise InputError(f"{path}: damaged ({wrong}); export the video again")
-  return ShardIndex(**content)
+  shares = [float(x) for x in content.pop("occlusion")]  # JSON has whole ones
+  return ShardIndex(occlusion=shares, **content)
 
 
 def _wrong_in_index(content: dict[str, Any]) -> str | None:
@@ -176,6 +177,8 @@ def _wrong_in_index(content: dict[str, Any]) -> str | None:
     lowest = -1 if name == "past_index" else 0
     if not all(lowest <= x < _LARGEST for x in content[name]):
       return f"{name} has a negative or impossible number"
+  if not all(0 <= x <= 1 for x in content["occlusion"]):
+    return "occlusion has a number that is no share"
   return None
 
 

@@ -7,6 +7,7 @@ that a file brings along.
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,10 +168,14 @@ def _open_pickle(path: Path) -> dict[str, Tensor]:
       "use a .safetensors file"
     ) from error
   try:
-    # Mapped from disk where the file's format allows it.
-    loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")  # what PyTorch thinks of sparse tensors
+      # Mapped from disk where the file's format allows it.
+      loaded = torch.load(
+        path, map_location="cpu", weights_only=True, mmap=True
+      )
   except Exception as error:
-    reason = str(error).splitlines()[0]
+    reason = (str(error) or type(error).__name__).splitlines()[0]
     raise InputError(
       f"{path}: not readable as plain weights ({reason})"
     ) from error

@@ -212,7 +212,7 @@ LYING = {
   "no transform": (numbers("crop_transform"), "no 2 × 3"),
   "nan": (numbers("crop_transform", *[float("nan")] * 6), "no 2 × 3"),
   "odd landmarks": (numbers("landmarks", 1, 2, 3), "no rows of 2"),
-  "a future past": (integers("past_index", 2), "2 is not in the past"),
+  "a future past": (integers("past_index", 2), "its index says something"),
   "no example": (changed(lambda feature: b"\xff" * 9), "not a tf.train.Exam"),
   "nothing": (changed(lambda feature: b""), "is missing"),
 }
