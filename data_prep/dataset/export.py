@@ -19,7 +19,7 @@ from data_prep.dataset.workers import write_parts
 from data_prep.recipe import Recipe
 from data_prep.sources import VideoSource, expand, frame_estimate, id_of
 from diffmvr_jax.command_line.terminal import progress_bar
-from diffmvr_jax.errors import InputError
+from diffmvr_jax.errors import InputError, described
 from diffmvr_jax.files import make_folder, read_json, write_atomically
 
 
@@ -83,10 +83,8 @@ def export(
         "command without --shard"
       )
   except OSError as error:
-    raise InputError(
-      f"{error.filename or out}: cannot be written ({error.strerror}); make "
-      "room and run the command again, finished videos are kept"
-    ) from error
+    error.filename = error.filename or str(out)
+    raise InputError(f"{described(error)}; finished videos are kept") from error
   return [f"{source}: {error}" for source, error in failed.items()]
 
 
