@@ -128,8 +128,8 @@ _after_frame: Callable[[], None]
 
 def _start_worker(counter, stop, parent: int) -> None:
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-  # The processes share the cores already. With as many threads of BLAS in each
-  # as there are cores, 16 workers on 16 cores are slower than one.
+  # The processes share the cores already. With the libraries' own choice of
+  # threads, 16 workers on 16 cores made a sixteenth of the frames per second.
   cv2.setNumThreads(1)
   threadpool_limits(1)
 

@@ -112,6 +112,7 @@ def _close_before_exit(graph: Graph) -> None:
   global _hooked
   _open.add(graph)
   if not _hooked:
+    # Not public, and the only one that is early enough.
     threading._register_atexit(_close_all)  # pyright: ignore
     _hooked = True
 

@@ -31,6 +31,7 @@ class CutFinder:
       cv2.resize(x, size, interpolation=cv2.INTER_AREA)
       for x in (now.grey, before.grey, now.visible, before.known)
     )
+    # OpenCV's stubs lack that the output may be None, and be made.
     flow = self._search.calc(a, b, None)  # pyright: ignore
     where = targets(flow)
     both = (v > 0.99) & (sample(u, where) > 0.99)

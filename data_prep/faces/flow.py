@@ -41,6 +41,7 @@ class FlowSearcher:
 
   def __call__(self, now: np.ndarray, then: np.ndarray) -> np.ndarray:
     """The flow between (h, w) uint8 pictures, (h, w, 2) float32, in pixels."""
+    # OpenCV's stubs lack that the output may be None, and be made.
     return self._search.calc(now, then, None)  # pyright: ignore
 
 

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -193,13 +194,18 @@ MODELS = {
 }
 
 
+def _clip(folder: Path) -> None:
+  made.clip(folder / "clip.mkv")
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_file_that_is_none(name, tmp_path):
   make, said = MODELS[name]
-  arguments = ["clip.mkv", "--checkpoint", "{folder}/w.safetensors"]
-  clip = lambda folder: made.clip(folder / "clip.mkv")  # noqa: E731
-  arguments = ["{folder}/clip.mkv", *arguments[1:], "--out", "{folder}/o.mkv"]
-  judge(Case(name, restore.main, arguments, said, making(clip, make)), tmp_path)
+  run, out = "{folder}/w.safetensors", "{folder}/o.mkv"
+  arguments = ["{folder}/clip.mkv", "--checkpoint", run, "--out", out]
+  judge(
+    Case(name, restore.main, arguments, said, making(_clip, make)), tmp_path
+  )
 
 
 RUNS = {
@@ -225,7 +231,6 @@ RUNS = {
 @pytest.mark.parametrize("command", ["restore", "export"])
 def test_a_run_that_is_none(command, name, tmp_path):
   make, said = RUNS[name]
-  clip = lambda folder: made.clip(folder / "clip.mkv")  # noqa: E731
   run, out = "{folder}/run", "{folder}/o.mkv"
   main, arguments = {
     "restore": (
@@ -234,7 +239,7 @@ def test_a_run_that_is_none(command, name, tmp_path):
     ),
     "export": (convert.main, ["export", run, "--out", out]),
   }[command]
-  judge(Case(name, main, arguments, said, making(clip, make)), tmp_path)
+  judge(Case(name, main, arguments, said, making(_clip, make)), tmp_path)
 
 
 PRIORS = {
