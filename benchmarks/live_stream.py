@@ -25,6 +25,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from data_prep.detections import NOTHING, Detections, Detector, bounding_box
@@ -52,7 +53,7 @@ class Patch:
   def __call__(self, image: np.ndarray, index: int) -> Detections:
     """Lets the detector look, and returns where the patch is."""
     self._detector(image, index)
-    mask = (image == SKIN).all(-1).astype(np.uint8)
+    mask = cv2.inRange(image, SKIN, SKIN) >> 7
     if not mask.any():
       return NOTHING
     return Detections(

@@ -169,8 +169,8 @@ def prepare(
     aligned: how much of the aligned guidance the records hold.
     flow_prior: how faces move, which helps to propagate; None if unknown.
     flow_side: see `AlignedGuidance`.
-    overlap: whether frames are read, and faces and occluders found in them, in
-      a thread that works a frame ahead.
+    overlap: whether frames are read and occluders found in one thread, and
+      faces in another, each of which works a frame ahead.
 
   Yields:
     Every frame of the clip, in order: its record, or why it has none.
@@ -185,6 +185,8 @@ def prepare(
   resting: tuple[np.ndarray, np.ndarray] | None = None  # on a still
   free: np.ndarray | None = None  # crop of the past frame
   masked = with_masks(clip.frames(), occlusion, causal=lookahead == 0)
+  if overlap:
+    masked = ahead(masked)
   observed = (
     ((frame, mask), find_one_face(frame.image, frame.index))
     for frame, mask in masked

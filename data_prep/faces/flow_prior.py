@@ -25,14 +25,17 @@ What the components do not explain is carried a little way under the mask:
   (5)  F = Φ c + (G ∗ w (f − Φ c)) / max(G ∗ w, ε).
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
+from threadpoolctl import ThreadpoolController
 
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import refuse_special, write_atomically
@@ -144,7 +147,8 @@ class FlowPrior:
     )
     trust = np.ascontiguousarray(coarse[..., 2])
     known = coarse[..., :2] / np.maximum(trust * side, 1e-6)[..., None]
-    mean = self._mean(known, _evidence(trust))
+    with _one_thread():
+      mean = self._mean(known, _evidence(trust))
     left = cv2.merge([trust[..., None] * (known - mean), trust])
     left = cv2.GaussianBlur(left, (0, 0), _SPREAD * grid[0])
     mean += left[..., :2] / np.maximum(left[..., 2:], _LEAST)
@@ -164,8 +168,9 @@ class FlowPrior:
     height, width = weights.shape
     grid = self.components.shape[2:0:-1]
     trust = cv2.resize(weights, grid, interpolation=cv2.INTER_AREA)
-    inner, _ = self._inner(_evidence(trust).ravel())
-    spread = self._basis @ np.linalg.inv(inner)
+    with _one_thread():
+      inner, _ = self._inner(_evidence(trust).ravel())
+      spread = self._basis @ np.linalg.inv(inner)
     cells = (spread * self._basis).sum(1).reshape(*trust.shape, 2).sum(-1)
     cells *= self._noise * np.float32(max(height, width)) ** 2
     return cv2.resize(cells, (width, height))
@@ -212,6 +217,20 @@ def open_flow_prior(name: str) -> FlowPrior | None:
   if name == "none":
     return None
   return FlowPrior.load(flow_prior_file() if name == "faces" else name)
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+  """Has NumPy's matrix products done by the calling thread alone.
+
+  They are small here. Further threads gain nothing, and go on waiting at full
+  load, which takes a third of a live stream's processor time.
+  """
+  return _threads().limit(limits=1, user_api="blas")
+
+
+@cache
+def _threads() -> ThreadpoolController:
+  return ThreadpoolController()
 
 
 def _evidence(trust: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ _SHOWN = 0.5  # share of a pixel that has to be replaced to be outlined
 # From unsure to sure, RGB; told apart by the colour-blind as well.
 _UNSURE, _SURE = (230, 97, 0), (26, 133, 255)
 _OPACITY = 170
+_OVERLAY_SIDE = 128  # pixels; the confidence has no finer detail
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +77,14 @@ def message_of(done: RestoredFrame, number: int, numbers: Numbers) -> bytes:
     header["outline"] = _outline(done.alpha)
     parts.append(_jpeg(done.image[top : top + high, left : left + wide]))
     if record.propagated_confidence is not None:
-      header["crop"] = _canvas_transform(record.crop_transform)
-      parts.append(_overlay(record.propagated_confidence, record.mask))
+      step = max(1, len(record.mask) // _OVERLAY_SIDE)
+      header["crop"] = _canvas_transform(record.crop_transform, step)
+      parts.append(
+        _overlay(
+          record.propagated_confidence[::step, ::step],
+          record.mask[::step, ::step],
+        )
+      )
   header["parts"] = [len(part) for part in parts]
   text = json.dumps(header, separators=(",", ":")).encode()
   return b"".join([len(text).to_bytes(4, "big"), text, *parts])
@@ -118,8 +125,10 @@ def _overlay(confidence: np.ndarray, mask: np.ndarray) -> bytes:
   return cv2.imencode(".png", layers, options)[1].tobytes()
 
 
-def _canvas_transform(transform: np.ndarray) -> list[float]:
-  """The map from crop to frame, as a canvas's `setTransform` takes it.
+def _canvas_transform(transform: np.ndarray, step: int) -> list[float]:
+  """The map from each `step`-th pixel of the crop to the frame.
+
+  It is what a canvas's `setTransform` takes.
 
   Canvases count from edges, and our transforms from the middles of pixels.
   """
@@ -127,4 +136,5 @@ def _canvas_transform(transform: np.ndarray) -> list[float]:
   a, b, x = np.linalg.inv(whole)[0]
   c, d, y = np.linalg.inv(whole)[1]
   x, y = x + 0.5 - (a + b) / 2, y + 0.5 - (c + d) / 2
+  a, b, c, d = (step * value for value in (a, b, c, d))
   return [round(float(value), 5) for value in (a, c, b, d, x, y)]

@@ -38,6 +38,7 @@ from jaxtyping import Array, Float
 
 from diffmvr_jax.config import FusionConfig
 from diffmvr_jax.models.cell_unet import CellUNet, Residual, convolution
+from diffmvr_jax.models.kernels.once import computed_once
 from diffmvr_jax.models.sightings import Sightings
 from diffmvr_jax.models.warping import (
   carried,
@@ -152,20 +153,15 @@ def look(
 
   Elsewhere they are the propagated image.
   """
-
-  def one(of_source: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-    picture, there, way, valid = of_source
-    warped = warp(jnp.concatenate([picture, there], -1), way)
-    known = (warped[..., 3:] > 0.99) * valid[:, None, None, None]
-    return jnp.where(known > 0, warped[..., :3], seen.propagated), known
-
-  # One source at a time. All at once, XLA's CPU backend would compute the
-  # interpolation anew wherever a pixel of the result is used.
-  given = seen.sources, seen.known, flow, seen.valid
-  images, known = jax.lax.map(
-    one, jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), given)
-  )
-  return jnp.moveaxis(images, 0, 1), jnp.moveaxis(known[..., 0], 0, -1)
+  every = jnp.concatenate([seen.sources, seen.known], -1)
+  warped = computed_once(
+    warp,
+    every.reshape(-1, *every.shape[2:]),
+    flow.reshape(-1, *flow.shape[2:]),
+  ).reshape(*flow.shape[:-1], -1)
+  known = (warped[..., 3:] > 0.99) * seen.valid[:, :, None, None, None]
+  images = jnp.where(known > 0, warped[..., :3], seen.propagated[:, None])
+  return images, jnp.moveaxis(known[..., 0], 1, -1)
 
 
 def mismatch(
