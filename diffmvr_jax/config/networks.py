@@ -149,12 +149,13 @@ class OccluderConfig:
   `channels` and `blocks` are those of the coarse U-Net, level by level.
   """
 
+  reach: Annotated[int, Bounds(1, 16)] = 3  # of `models.local_search`
   cell: Annotated[int, Bounds(2, 64)] = 4  # pixels, of the coarse U-Net
   channels: tuple[Channels, ...] = (48, 72, 96, 128)
   blocks: tuple[Layers, ...] = (1, 2, 2, 2)
   features: Channels = 16  # that the coarse U-Net hands to the fine stage
   fine_channels: Channels = 20
-  fine_blocks: Annotated[int, Bounds(0, 256)] = 1
+  fine_blocks: Annotated[int, Bounds(0, 256)] = 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,10 @@
 """Tells what covers a face, from its crop and the last one that was free.
 
 Where there has been no free crop yet, it tells from the one picture alone. The
-two crops are not aligned to a pixel, since heads move: a coarse U-Net over
-cells compares them and knows what faces look like, and a fine stage at half
-the resolution follows outlines.
+two crops are not aligned to a pixel, since heads move: what the crop shows is
+looked for near the same place of the free one, which gives how much it differs
+from what is found. A coarse U-Net over cells knows what faces look like, and a
+fine stage at half the resolution follows outlines.
 """
 
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from diffmvr_jax.config import OccluderConfig
 from diffmvr_jax.models.cell_unet import CellUNet, Residual, convolution
+from diffmvr_jax.models.local_search import STEP, found_again
 from diffmvr_jax.models.warping import depth_to_space, enlarge, space_to_depth
 
 
@@ -52,22 +54,30 @@ class Occluder(nn.Module):
       crop.dtype
     )
     seen = jnp.concatenate([crop, apart], -1)
+    found = jnp.where(there, found_again(crop, free, config.reach), 0)
     cell = config.cell
     cells = CellUNet(
       config.channels, config.blocks, self.dtype, normed=True, name="coarse"
     )(
       jnp.concatenate(
-        [space_to_depth(seen, cell), known[:, ::cell, ::cell]], -1
+        [
+          space_to_depth(seen, cell),
+          known[:, ::cell, ::cell],
+          space_to_depth(found, cell // STEP),
+        ],
+        -1,
       )
     )
     told = convolution(config.features, 1, self.dtype, name="tell")(cells)
     x = convolution(config.fine_channels, 1, self.dtype, name="fine_in")(
-      jnp.concatenate([space_to_depth(seen, 2), enlarge(told, cell // 2)], -1)
+      jnp.concatenate(
+        [space_to_depth(seen, STEP), enlarge(told, cell // STEP), found], -1
+      )
     )
     for i in range(config.fine_blocks):
       x = Residual(
         config.fine_channels, self.dtype, normed=True, name=f"fine_{i}"
       )(x)
-    fine = convolution(4, 1, jnp.float32, name="fine_out")(nn.silu(x))
+    fine = convolution(STEP**2, 1, jnp.float32, name="fine_out")(nn.silu(x))
     rough = convolution(cell**2, 1, jnp.float32, name="rough")(cells)
-    return depth_to_space(fine, 2) + depth_to_space(rough, cell)
+    return depth_to_space(fine, STEP) + depth_to_space(rough, cell)
