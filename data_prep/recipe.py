@@ -293,7 +293,7 @@ class Recipe:
     clip = file_clip(source)
     if fps is None or fps == clip.fps:
       return clip
-    if self.paste is None and (self.occluder or "").startswith("masks:"):
+    if self.paste is None and self.occluder and not self.searches:
       raise InputError(
         f"{source}: --fps does not go with masks:PATH, which are of the "
         "video's own frames; convert video and masks to that rate first"
@@ -305,6 +305,11 @@ class Recipe:
     # The face with that number from the left has to be among them.
     wanted = 1 if isinstance(self.which_face, str) else self.which_face + 1
     return open_face_detector(self.face, self.models, wanted=wanted)
+
+  @property
+  def searches(self) -> bool:
+    """Whether a detector looks for occluders, which may overlook parts."""
+    return not (self.occluder or "masks:").startswith("masks:")
 
   def occluder_detector(self, video: Path) -> Detector:
     """Opens the detector of occluders for one video."""

@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from fractions import Fraction
-from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +25,7 @@ from diffmvr_jax.inference.stream import (
   StreamOptions,
   restore_stream,
 )
-from diffmvr_jax.inference.whole_frame import clear_frames, with_faces
+from diffmvr_jax.inference.whole_frame import whole_frames
 from diffmvr_jax.inference.written_video import (
   Outcome,
   provenance,
@@ -378,22 +377,23 @@ class Restorer:
     if self._region == "face":
       frames = self._observed(self._recipe, clip, time_base, masks)
       return restore_stream(self._filler, frames, options)
-    ours, theirs, again = tee(self._recipe.frames_and_masks(clip, masks), 3)
-    cleared = clear_frames(
-      (
-        (SourceFrame(frame.image, int(frame.time / time_base), None), mask)
-        for frame, mask in ours
-      ),
-      softness=options.softness,
-      with_spread=options.samples > 1,
-    )
-    if self._only_propagates:
-      return cleared
-    same = dataclasses.replace(clip, frames=lambda: (f for f, _ in theirs))
     # The masks are as they should be already.
     recipe = dataclasses.replace(self._recipe, dilation=0, as_boxes=False)
-    frames = self._observed(recipe, same, time_base, (m for _, m in again))
-    return with_faces(cleared, restore_stream(self._filler, frames, options))
+
+    def faces(
+      clip: "Clip", masks: Iterable[np.ndarray]
+    ) -> Iterator[RestoredFrame]:
+      frames = self._observed(recipe, clip, time_base, masks)
+      return restore_stream(self._filler, frames, options)
+
+    return whole_frames(
+      self._recipe,
+      clip,
+      time_base,
+      options,
+      masks=masks,
+      restore_faces=None if self._only_propagates else faces,
+    )
 
   @property
   def _only_propagates(self) -> bool:

@@ -1,8 +1,12 @@
 """Takes occluders out of whole frames, wherever the background was seen."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
+from fractions import Fraction
+from itertools import tee
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from diffmvr_jax.inference.paste import (
@@ -14,8 +18,87 @@ from diffmvr_jax.inference.paste import (
 from diffmvr_jax.inference.stream import (
   RestoredFrame,
   SourceFrame,
+  StreamOptions,
   spread_of_confidence,
 )
+
+if TYPE_CHECKING:
+  from data_prep.clip import Clip, Frame
+  from data_prep.recipe import Recipe
+
+# Restores the faces of a clip, given the mask of each frame.
+RestoreFaces = Callable[["Clip", Iterable[np.ndarray]], Iterable[RestoredFrame]]
+
+
+def whole_frames(
+  recipe: "Recipe",
+  clip: "Clip",
+  time_base: Fraction,
+  options: StreamOptions,
+  *,
+  masks: Iterable[np.ndarray] | None = None,
+  restore_faces: RestoreFaces | None = None,
+) -> Generator[RestoredFrame, None, None]:
+  """Takes what covers anything out of the whole frames of a clip.
+
+  What a detector has found grows over what has changed beside it, such as the
+  arm of a hand, but not within faces, which change by themselves.
+
+  Args:
+    recipe: says how occluders are found.
+    clip: the video.
+    time_base: seconds per unit of the timestamps of what is yielded.
+    options: softness, and whether to tell how sure each pixel is.
+    masks: masks of shape (h, w), one for each frame; None means that the
+      occluder is searched for.
+    restore_faces: restores the faces; None means that they are frame like the
+      rest of it.
+
+  Returns:
+    Every frame, in order.
+  """
+  from data_prep.detectors.changed import with_what_changed
+
+  searched = masks is None and recipe.searches
+  ours, own, theirs, again = tee(recipe.frames_and_masks(clip, masks), 4)
+  covered: Iterator[tuple[Frame, np.ndarray]] = ours
+  if searched:
+    covered = with_what_changed(ours, causal=recipe.lookahead == 0)
+  faces = None
+  if restore_faces is not None:
+    same = replace(clip, frames=lambda: (frame for frame, _ in theirs))
+    faces, seen = tee(restore_faces(same, (mask for _, mask in again)))
+    if searched:
+      covered = _outside_faces(covered, (mask for _, mask in own), seen)
+  cleared = clear_frames(
+    (
+      (SourceFrame(frame.image, int(frame.time / time_base), None), mask)
+      for frame, mask in covered
+    ),
+    softness=options.softness,
+    with_spread=options.samples > 1,
+  )
+  return cleared if faces is None else with_faces(cleared, faces)
+
+
+def _outside_faces(
+  grown: Iterable[tuple["Frame", np.ndarray]],
+  found: Iterable[np.ndarray],
+  faces: Iterable[RestoredFrame],
+) -> Iterator[tuple["Frame", np.ndarray]]:
+  """Takes the masks as they were found within faces, and grown elsewhere."""
+  from data_prep.faces import crop
+  from data_prep.faces.landmarks import oval
+
+  for (frame, mask), own, face in zip(grown, found, faces, strict=True):
+    record = face.source.record
+    if record is not None and len(record.landmarks):
+      to_frame = crop.invert(record.crop_transform)
+      outline = crop.apply(to_frame, oval(record.landmarks))
+      hull = cv2.convexHull(outline.round().astype(np.int32))
+      within = cv2.fillConvexPoly(np.zeros_like(mask), hull, 1)
+      mask = np.where(within > 0, own, mask)
+    yield frame, mask
 
 
 def clear_frames(

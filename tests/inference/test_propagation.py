@@ -30,7 +30,7 @@ from diffmvr_jax.media.video import TimedFrame, VideoInfo
 from diffmvr_jax.media.video import read_frames as frames_of
 from diffmvr_jax.media.video_writer import VideoWriter
 from diffmvr_jax.restore import main as restore
-from tests.data_prep.clips import CentredRecipe, drawn
+from tests.data_prep.clips import CentredRecipe, drawn, masked
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +204,39 @@ def test_with_a_filler_faces_and_frames_are_restored():
   inside = np.s_[3:5, 85:95, 75:85]
   np.testing.assert_array_equal(whole[inside], face[inside])
   assert (whole[inside] == RED).all()
+
+
+class HandFound(CentredRecipe):
+  """Finds a part of what covers the picture, as hands are found, not arms."""
+
+  def occluder_detector(self, video):
+    return masked(self.part(), overlooks=True)
+
+  @staticmethod
+  def part():
+    hand = np.zeros((SIZE, SIZE), np.uint8)
+    hand[80:100, 30:50] = 1
+    return [hand if i >= 8 else None for i in range(14)]
+
+
+def test_an_arm_goes_with_its_hand_but_a_face_is_left_alone():
+  truth = np.stack(drawn(3)[0][:14])
+  frames = truth.copy()
+  # From the frame's border into the face; the detector finds its middle.
+  frames[8:, 82:98, :90] = 0
+  recipe = HandFound(size=64, lookahead=0)
+  whole = Restorer(RedFiller(), recipe, region="frame")(frames)
+  arm = np.s_[9:, 84:96, :25]
+  assert frames[arm].max() == 0
+  assert np.abs(whole[arm].astype(int) - truth[arm]).mean() < 15
+  face = np.s_[9:, 85:95, 75:85]
+  np.testing.assert_array_equal(whole[face], frames[face])
+  # Masks that somebody has made are taken as they are.
+  made = [np.zeros((SIZE, SIZE)) if m is None else m for m in recipe.part()]
+  given = Restorer(RedFiller(), recipe, region="frame")(frames, np.stack(made))
+  np.testing.assert_array_equal(
+    given[arm][..., :10, :], frames[arm][..., :10, :]
+  )
 
 
 def test_frames_finer_than_the_flow_have_no_edge_around_the_unseen():

@@ -1,0 +1,95 @@
+"""Masks grow over what came with an occluder, and over nothing else."""
+
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from data_prep.clip import Frame
+from data_prep.detectors.changed import with_what_changed
+
+SHAPE = (120, 160)
+BEFORE = 10  # frames before the arm comes in
+UNSEEN = 2  # frames in which it is there, and the hand is not found yet
+COUNT = 24
+
+
+def scene(index):
+  """A textured room that a camera looks at, and which sways a little."""
+  noise = np.random.default_rng(0).normal(size=(160, 200, 3))
+  picture = np.clip(
+    cv2.GaussianBlur(noise, (0, 0), 3) * 300 + 110, 0, 255
+  ).astype(np.uint8)
+  x = 20 + round(2 * np.sin(index / 3))
+  return picture[20 : 20 + SHAPE[0], x : x + SHAPE[1]].copy()
+
+
+def arm(index):
+  """The whole occluder, and the hand alone, which a detector would find."""
+  whole, hand = np.zeros((2, *SHAPE), np.uint8)
+  if index >= BEFORE:
+    tip = (60 + index, 50)
+    cv2.line(whole, (30, 119), tip, 1, 16)
+    cv2.circle(hand, tip, 12, 1, -1)
+  return whole | hand, hand
+
+
+def clip(*, lamp=False):
+  frames = []
+  for index in range(COUNT):
+    image, (whole, hand) = scene(index), arm(index)
+    image[whole > 0] = (250, 205, 180)
+    if lamp and index >= BEFORE:
+      cv2.circle(image, (140, 20), 10, (255, 255, 255), -1)
+    found = hand if index >= BEFORE + UNSEEN else np.zeros_like(hand)
+    frames.append((Frame(image, index, Fraction(index, 25)), found))
+  return frames
+
+
+def overlap(a, b):
+  return (a & b).sum() / max((a | b).sum(), 1)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_arm_of_a_hand_is_masked(causal):
+  grown = list(with_what_changed(clip(), causal=causal))
+  assert [frame.index for frame, _ in grown] == list(range(COUNT))
+  for index in range(BEFORE + UNSEEN, COUNT):
+    whole, hand = arm(index)
+    assert overlap(hand, whole) < 0.5
+    assert overlap(grown[index][1], whole) > 0.7, index
+    # With a rim, nothing of it is left.
+    assert grown[index][1][whole > 0].mean() > 0.99
+  for index in range(BEFORE):
+    assert not grown[index][1].any()
+
+
+def test_what_comes_in_is_masked_before_it_is_found():
+  ahead = [mask for _, mask in with_what_changed(clip(), causal=False)]
+  late = [mask for _, mask in with_what_changed(clip(), causal=True)]
+  for index in range(BEFORE, BEFORE + UNSEEN):
+    assert overlap(ahead[index], arm(index)[0]) > 0.7
+    assert not late[index].any()
+
+
+def test_what_has_changed_elsewhere_stays():
+  for _, mask in with_what_changed(clip(lamp=True), causal=False):
+    assert not mask[5:35, 125:155].any()
+
+
+def test_without_a_free_frame_masks_stay_as_they_are():
+  covered = clip()[BEFORE + UNSEEN :]
+  for (_, found), (_, mask) in zip(
+    covered, with_what_changed(covered, causal=False), strict=True
+  ):
+    np.testing.assert_array_equal(found, mask)
+
+
+def test_another_scene_is_not_masked():
+  frames = clip()[: BEFORE + UNSEEN]
+  other = np.random.default_rng(5).integers(0, 255, (*SHAPE, 3), np.uint8)
+  hand = arm(BEFORE)[1]
+  frames.append((Frame(other, len(frames), Fraction(1)), hand))
+  *_, (_, mask) = with_what_changed(frames, causal=True)
+  assert mask.mean() < 2 * hand.mean()
