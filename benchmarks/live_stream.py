@@ -53,7 +53,7 @@ class Patch:
   def __call__(self, image: np.ndarray, index: int) -> Detections:
     """Lets the detector look, and returns where the patch is."""
     self._detector(image, index)
-    mask = cv2.inRange(image, SKIN, SKIN) >> 7
+    mask = np.asarray(cv2.inRange(image, SKIN, SKIN)) // 255
     if not mask.any():
       return NOTHING
     return Detections(
