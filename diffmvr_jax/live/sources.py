@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.live.pipeline import Arrival
-from diffmvr_jax.media.sources import open_source
+from diffmvr_jax.media.sources import check_address, open_source
 
 BROWSER = "browser"
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -67,12 +67,14 @@ def check_source(name: str) -> None:
   A camera or an address may begin to answer later; that is waited for.
 
   Raises:
-    InputError: a camera without a number, standard input, or a file that is not
-      there or is no video.
+    InputError: a camera without a number, standard input, an address of an
+      unknown kind, or a file that is not there or is no video.
   """
-  if name == BROWSER or _URL.match(name):
+  if name == BROWSER:
     return
-  if name.startswith("camera:"):
+  if _URL.match(name):
+    check_address(name)
+  elif name.startswith("camera:"):
     if not name.removeprefix("camera:"):
       raise InputError(f"{name}: expected camera:INDEX")
   elif name in ("", "-"):

@@ -30,6 +30,7 @@ IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 # So many frames of a live source may wait; then the oldest one is dropped.
 _LIVE_QUEUE = 8
 _SILENCE = 10.0  # seconds after which a live source has broken off
+_BRIEF = 0.2  # seconds for an address that leads nowhere
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _CAMERAS = {
   "linux": ("v4l2", "/dev/video{}"),
@@ -96,6 +97,24 @@ def open_source(
     estimate=video.frame_estimate(path),
     streams=path,
   )
+
+
+def check_address(url: str) -> None:
+  """Refuses an address of a kind that FFmpeg does not know.
+
+  Raises:
+    InputError: it is of such a kind.
+
+  Example:
+    >>> check_address("rtsp://camera.ward/1")
+  """
+  kind = url.partition("://")[0]
+  try:
+    av.open(f"{kind}://", timeout=_BRIEF).close()
+  except av.error.ProtocolNotFoundError:
+    raise InputError(f"{url}: FFmpeg here does not know {kind}://") from None
+  except (av.error.FFmpegError, OSError, ValueError):
+    pass  # of course: it names nothing
 
 
 def _checked_size(

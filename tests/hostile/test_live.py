@@ -66,6 +66,7 @@ CASES = [
       ("", "name a camera, an address or a file"),
       ("-", "name a camera, an address or a file"),
       ("camera:", "expected camera:INDEX"),
+      ("foo://x", "foo://x: FFmpeg here does not know foo://"),
       ("/nowhere.mp4", "/nowhere.mp4: no such file"),
       ("nowhere:mp4", "nowhere:mp4: no such file"),
       ("{folder}", "no picture in this folder"),
