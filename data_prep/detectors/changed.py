@@ -3,8 +3,9 @@
 Detectors of hands know no forearm, no sleeve and no shadow, and overlook what
 is blurred. All of that came into the picture together with the hand. So each
 covered frame x is compared with r, the last frame before anything was found,
-carried to the present pose by the flow of what surrounds it. Where the two
-agree but for a shift of s pixels, nothing has changed:
+carried to the present pose by the flow of what surrounds it, and brought up to
+date wherever it is visible. Where the two agree but for a shift of s pixels,
+nothing has changed:
 
   (1)  e(p) = max(0, x(p) − max_near r, min_near r − x(p)),
 
@@ -93,7 +94,8 @@ class _Growth:
   def __init__(self):
     self._search = FlowSearcher()
     # The last frames in which nothing was found. The newest of them may show
-    # the occluder all the same, and the oldest is what others are compared to.
+    # the occluder all the same, and the oldest is what others are compared to,
+    # brought up to date where they are visible.
     self._free: deque[np.ndarray] = deque(maxlen=_REACH + 1)
     self._last: np.ndarray | None = None  # the mask of the frame before
     self._since = 0  # frames since something was found
@@ -101,18 +103,14 @@ class _Growth:
   def look(self, now: _Looked, waiting: Sequence[_Looked]) -> None:
     """Takes the next frame, while some before it wait."""
     if now.mask.any():
-      first, self._since = self._last is None, 0
-      now.grown = self._grown(now, now.found, self._last)
-      seeds = now.grown
-      for earlier in reversed(waiting) if first else ():
-        seeds = earlier.grown = self._grown(earlier, seeds, None)
-        if not seeds.any():
-          break
-      self._last = now.grown
+      if self._last is None:
+        self._look_back(now, waiting)
+      now.grown = self._last = self._grown(now, now.found, update=True)
+      self._since = 0
       return
     self._since += 1
     if self._last is not None and self._since <= _REACH:
-      now.grown = self._last = self._grown(now, self._last, None)
+      now.grown = self._last = self._grown(now, self._last, update=True)
       return
     self._last = None
     self._free.append(now.small)
@@ -125,15 +123,32 @@ class _Growth:
     whole = cv2.resize(done.grown, size, interpolation=cv2.INTER_LINEAR)
     return done.frame, done.mask | whole
 
+  def _look_back(self, now: _Looked, waiting: Sequence[_Looked]) -> None:
+    """Masks what is found now in the frames before it."""
+    seeds = self._grown(now, now.found, update=False)
+    for earlier in reversed(waiting):
+      seeds = earlier.grown = self._grown(earlier, seeds, update=False)
+      if not seeds.any():
+        return
+
   def _grown(
-    self, now: _Looked, seeds: np.ndarray, last: np.ndarray | None
+    self, now: _Looked, seeds: np.ndarray, *, update: bool
   ) -> np.ndarray:
-    """The mask of a frame, and what has changed and touches the seeds."""
+    """The mask of a frame, and what has changed and touches the seeds.
+
+    Args:
+      now: the frame.
+      seeds: (i, j) uint8.
+      update: whether later frames are compared with what is visible of it.
+    """
     if not self._free:
       return now.found
-    hidden = seeds if last is None else seeds | last
-    changed = _changed(self._search, now.small, hidden, self._free[0])
-    return now.found | _touching(changed, seeds)
+    hidden = seeds if self._last is None else seeds | self._last
+    changed, before = _changed(self._search, now.small, hidden, self._free[0])
+    grown = now.found | _touching(changed, seeds)
+    if update:
+      self._free[0] = cv2.copyTo(before, grown, now.small.copy())
+    return grown
 
 
 def _small(image: np.ndarray) -> np.ndarray:
@@ -150,8 +165,8 @@ def _shrunk(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _changed(
   search: FlowSearcher, now: np.ndarray, hidden: np.ndarray, then: np.ndarray
-) -> np.ndarray:
-  """Where equation (1) is above the threshold, (i, j) uint8.
+) -> tuple[np.ndarray, np.ndarray]:
+  """Where equation (1) is above the threshold, (i, j) uint8, and r, uint8.
 
   Args:
     search: finds flow.
@@ -172,7 +187,8 @@ def _changed(
   x, y = cv2.split(flow)
   wide = spread(cv2.merge([weights * x, weights * y, weights]), _SMOOTH * side)
   steady = wide[..., :2] / (wide[..., 2:] + np.float32(1e-6))
-  before = sample(then, targets(steady)).astype(np.float32)
+  carried = sample(then, targets(steady))
+  before = carried.astype(np.float32)
   present = cv2.GaussianBlur(now.astype(np.float32), (0, 0), 1)
   light = np.clip(present - before, -_MOST_LIGHT, _MOST_LIGHT)
   light = spread(light * visible[..., None], _LIGHT * side)
@@ -184,8 +200,8 @@ def _changed(
   changed = (np.maximum(above, below).max(-1) > _CHANGE).astype(np.uint8)
   changed = cv2.medianBlur(changed, 2 * _NEAR + 1)
   if changed.mean() > _ELSEWHERE:
-    return np.zeros_like(hidden)
-  return changed
+    changed[:] = 0
+  return changed, carried
 
 
 def _touching(changed: np.ndarray, seeds: np.ndarray) -> np.ndarray:

@@ -78,6 +78,21 @@ def test_what_has_changed_elsewhere_stays():
     assert not mask[5:35, 125:155].any()
 
 
+def test_what_was_seen_to_change_is_not_masked_once_a_hand_is_near():
+  frames = []
+  for index in range(BEFORE + 8):
+    image, hand = scene(index), np.zeros(SHAPE, np.uint8)
+    if index >= BEFORE + 3:
+      cv2.circle(image, (120, 50), 12, (255, 255, 255), -1)
+    if index >= BEFORE:
+      left = 50 if index < BEFORE + 7 else 98  # it comes near in the last frame
+      cv2.circle(hand, (left, 50), 12, 1, -1)
+    image[hand > 0] = (250, 205, 180)
+    frames.append((Frame(image, index, Fraction(index, 25)), hand))
+  *_, (_, mask) = with_what_changed(frames, causal=True)
+  assert not mask[40:60, 118:130].any()
+
+
 def test_without_a_free_frame_masks_stay_as_they_are():
   covered = clip()[BEFORE + UNSEEN :]
   for (_, found), (_, mask) in zip(
