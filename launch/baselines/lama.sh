@@ -16,19 +16,28 @@ quoted() {
 }
 
 protocol 'LaMa (big-lama), frame by frame, masks as given'
+# LaMa also looks for its pictures by a pattern, in which brackets mean something.
+# So it gets links in a temporary folder, which has a plain name.
+work=/tmp/lama
+if [[ ! $dry_run ]]; then
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
+fi
+run mkdir -p "$out"
+run ln -s "$checkout/big-lama" "$work/big-lama"
 for frames in "$clips"/frames/*/; do
   name=$(basename "$frames")
-  pairs=$out/.work/$name
-  run mkdir -p "$pairs" "$out/$name"
+  run mkdir "$work/in" "$work/out"
   # LaMa pairs X.png with X_mask001.png, and names its result like the mask.
   for frame in "$frames"*.png; do
     number=$(basename "$frame" .png)
-    run ln -sf "$frame" "$pairs/$number.png"
-    run ln -sf "$clips/masks/$name/$number.png" "$pairs/${number}_mask001.png"
+    run ln -s "$frame" "$work/in/$number.png"
+    run ln -s "$clips/masks/$name/$number.png" "$work/in/${number}_mask001.png"
   done
   run_there TORCH_HOME="$checkout" PYTHONPATH="$checkout" \
-    "$python" bin/predict.py "model.path=$(quoted "$checkout/big-lama")" \
-    "indir=$(quoted "$pairs")" "outdir=$(quoted "$out/$name")" \
+    "$python" bin/predict.py "model.path=$(quoted "$work/big-lama")" \
+    "indir=$(quoted "$work/in")" "outdir=$(quoted "$work/out")" \
     dataset.img_suffix=.png
+  run rm -rf "${out:?}/$name" "$work/in"
+  run mv -T "$work/out" "$out/$name"
 done
-run rm -rf "$out/.work"

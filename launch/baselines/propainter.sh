@@ -19,6 +19,7 @@ else
   settings=(--mask_dilation 4 --neighbor_length 20)
 fi
 run mkdir -p "$out"
+run rm -rf "$out/.work" # of a run that was stopped
 for frames in "$clips"/frames/*/; do
   name=$(basename "$frames")
   # It takes a folder whose name ends in mp4, mov or avi for a file.
