@@ -19,6 +19,8 @@ LIVE = [
 ]
 # Clusters; no other version was tried.
 RAY = ["ray>=2.60"]
+# gs:// and s3://.
+BUCKETS = ["gcsfs>=2026.9", "s3fs>=2026.9"]
 # For prompts, and for weights that are pickles; safetensors need neither.
 CONVERT = ["torch>=2.13", "transformers>=5.23"]
 
@@ -45,6 +47,7 @@ setup(
     "einops>=0.8.2",
     "etils>=1.15",
     "flax>=0.12.8",
+    "fsspec>=2026.9",
     "google-crc32c>=1.9",
     "grain>=0.2.18",
     # tensorflow-datasets imports it without declaring it.
@@ -69,6 +72,7 @@ setup(
   extras_require={
     "cuda": ["jax[cuda13]>=0.10.2"],
     "tpu": ["jax[tpu]>=0.10.2"],
+    "buckets": BUCKETS,
     "convert": CONVERT,
     "demo": DEMO,
     "data-prep": DATA_PREP,
@@ -78,6 +82,7 @@ setup(
     "virtual-camera": ["pyvirtualcam>=0.15"],
     "yolo": YOLO,
     "test": [
+      *BUCKETS,
       *CONVERT,
       *DATA_PREP,
       *DEMO,
@@ -96,6 +101,10 @@ setup(
       # Asks the live server, and opens its page in Chromium.
       "httpx>=0.28.1",
       "playwright>=1.65",
+      # A server of buckets.
+      "flask>=3.1.3",
+      "flask-cors>=6.0.5",
+      "moto[s3]>=5.2.5",
       "import-linter>=2.17",
       "pyright[nodejs]>=1.1.414",
       "pytest>=9.2",

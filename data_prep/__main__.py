@@ -26,6 +26,7 @@ from data_prep.occlusion.paste import OcclusionConfig
 from data_prep.portraits.fit_flow_prior import fit_flow_prior
 from data_prep.recipe import Recipe
 from data_prep.sources import expand
+from diffmvr_jax.buckets import place
 from diffmvr_jax.command_line.arguments import (
   ArgumentParser,
   add_engine_option,
@@ -278,11 +279,11 @@ def _add_recipe(command) -> None:
     "videos",
     nargs="+",
     metavar="VIDEO",
-    help="files, folders, stills:DIR for still images of different people, "
-    "portraits:DIR for clips drawn from still portraits, or "
-    "procedural:FIRST-LAST for drawn faces",
+    help="files, folders (of export also in gs:// and s3://), stills:DIR for "
+    "still images of different people, portraits:DIR for clips drawn from "
+    "still portraits, or procedural:FIRST-LAST for drawn faces",
   )
-  command.add_argument("--out", type=Path, required=True)
+  command.add_argument("--out", type=place, required=True, metavar="DIR")
   command.add_argument(
     "--occlusion",
     choices=["synthetic", "real"],

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from etils import epath
 
 from data_prep.clip import Clip, Frame
 from data_prep.detections import CropOccluder, Detector
@@ -40,6 +41,7 @@ from data_prep.prepare import (
 )
 from data_prep.sources import VideoSource, at_rate, file_clip
 from data_prep.stills import OnceDetector, StillSource, still_clip
+from diffmvr_jax.buckets import copied
 from diffmvr_jax.command_line.terminal import note
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.errors import InputError
@@ -154,6 +156,12 @@ class Recipe:
     Raises:
       InputError: the video or a detector cannot be used.
     """
+    if isinstance(source, epath.Path):
+      with copied(source) as copy:
+        clip = replace(self._opened(copy), path=str(source))
+        with self.open_video(clip) as video:
+          yield from self._prepare(video)
+      return
     with self.open_video(source) as video:
       yield from self._prepare(video)
 

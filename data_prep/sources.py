@@ -4,23 +4,25 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
+from etils import epath
 
 from data_prep import portraits
 from data_prep.clip import Clip, Frame
 from data_prep.drawn_clips import PortraitSource, procedural_id
 from data_prep.procedural import FRAMES
 from data_prep.stills import StillSource
+from diffmvr_jax.buckets import files_below, in_bucket
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import sha256
 from diffmvr_jax.media import video
 from diffmvr_jax.media.sources import Source
 
-# A file, the seed of a drawn clip, a clip that is drawn from a portrait, or a
-# still image.
-VideoSource = Path | int | PortraitSource | StillSource
+# A file, one in a bucket, the seed of a drawn clip, a clip that is drawn from a
+# portrait, or a still image.
+VideoSource = Path | epath.Path | int | PortraitSource | StillSource
 
 # Bytes; file systems take 255, of which the shards' suffixes need some.
 _LONGEST_NAME = 200
@@ -112,13 +114,18 @@ def id_of(source: VideoSource) -> str:
   """Returns the `video_id` of a source's clip."""
   if isinstance(source, int):
     return procedural_id(source)
-  return source.stem if isinstance(source, Path) else source.video_id
+  return source.stem if isinstance(source, PurePath) else source.video_id
 
 
 def frame_estimate(source: VideoSource) -> int:
-  """Returns the number of frames that a header gives; 0 if it gives none."""
+  """Returns the number of frames that a header gives; 0 if it gives none.
+
+  It is 0 as well for a video in a bucket, which would have to be fetched.
+  """
   if isinstance(source, int):
     return FRAMES
+  if isinstance(source, epath.Path):
+    return 0
   if isinstance(source, PortraitSource):
     return portraits.FRAMES
   if isinstance(source, StillSource):
@@ -135,7 +142,7 @@ def expand(names: list[str], clips_per_portrait: int = 1) -> list[VideoSource]:
   Args:
     names: video files, folders of them, `portraits:DIR` or `portraits:FILE`,
       `stills:DIR` or `stills:FILE`, `procedural:SEED` or
-      `procedural:FIRST-LAST`.
+      `procedural:FIRST-LAST`; files and folders may lie in a bucket.
     clips_per_portrait: number of clips that each portrait gives.
 
   Raises:
@@ -157,6 +164,9 @@ def expand(names: list[str], clips_per_portrait: int = 1) -> list[VideoSource]:
       stills = _portraits(Path(name.removeprefix("stills:")))
       sources.extend(StillSource(path) for path in stills)
       continue
+    if in_bucket(name):
+      sources.extend(_videos_in_bucket(epath.Path(name)))
+      continue
     path = Path(name)
     if path.is_dir():
       files = sorted(
@@ -173,6 +183,17 @@ def expand(names: list[str], clips_per_portrait: int = 1) -> list[VideoSource]:
     else:
       raise InputError(f"{path}: no such file")
   return sources
+
+
+def _videos_in_bucket(path: epath.Path) -> list[epath.Path]:
+  files = [
+    p
+    for p in files_below(path)
+    if path in (p, p.parent) and p.suffix.lower() in video.SUFFIXES
+  ]
+  if not files:
+    raise InputError(f"{path}: no video here")
+  return files
 
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}

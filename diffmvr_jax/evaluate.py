@@ -11,7 +11,8 @@ and `report.html`. The second compares videos, folders of pictures, or folders
 of either. Weights of FID, FVD, LPIPS and identity are looked for in
 `--weights`, `DIFFMVR_MODELS` and `~/.cache/diffmvr`; a metric without them is
 named, with where to get them. With --engine ray the machines of a Ray cluster
-share the clips, or the videos.
+share the clips, or the videos. Folders of data, videos and results may lie in
+buckets, gs:// and s3://; models and weights may not.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import jax
 
+from diffmvr_jax.buckets import Place, place
 from diffmvr_jax.command_line.arguments import (
   ArgumentParser,
   add_engine_option,
@@ -85,9 +87,9 @@ def _parser() -> ArgumentParser:
     metavar="DIR|pretrained:NAME",
     help="directory of the training run, or a model of the package",
   )
-  parser.add_argument("--data", type=Path, help="folder of records")
+  parser.add_argument("--data", type=place, help="folder of records")
   parser.add_argument("--split", default="test")
-  parser.add_argument("--out", type=Path, help="folder for what is written")
+  parser.add_argument("--out", type=place, help="folder for what is written")
   parser.add_argument("--seed", type=seed, default=0)
   parser.add_argument(
     "--model",
@@ -111,9 +113,9 @@ def _parser() -> ArgumentParser:
     help="takes the covered frame itself for the truth of records without one, "
     "as the paper does",
   )
-  parser.add_argument("--prediction", type=Path, help="restored video(s)")
-  parser.add_argument("--target", type=Path, help="true video(s)")
-  parser.add_argument("--mask", type=Path, help="white on the occlusion")
+  parser.add_argument("--prediction", type=place, help="restored video(s)")
+  parser.add_argument("--target", type=place, help="true video(s)")
+  parser.add_argument("--mask", type=place, help="white on the occlusion")
   parser.add_argument(
     "--weights", type=Path, help="folder of the metrics' networks"
   )
@@ -128,11 +130,11 @@ def _parser() -> ArgumentParser:
   return parser
 
 
-def _name_and_folder(text: str) -> tuple[str, Path]:
+def _name_and_folder(text: str) -> tuple[str, Place]:
   name, separator, folder = text.partition("=")
   if not (separator and name and folder):
     raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR")
-  return name, Path(folder)
+  return name, place(folder)
 
 
 def _metrics(text: str) -> list[str]:

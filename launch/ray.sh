@@ -7,12 +7,14 @@
 #     restore /shared/videos --out /shared/restored
 #   launch/ray.sh kubernetes --name r1 --image REGISTRY/diffmvr:TAG --nodes 4
 #     --cpus 32 --memory 64Gi [--gpus 8] [--claim VOLUME_CLAIM] [--namespace N]
-#     [--dry-run] -- restore /data/videos --out /data/restored
+#     [--service-account A] [--dry-run] -- \
+#     restore gs://BUCKET/videos --out gs://BUCKET/restored
 #
 # CPUs, GPUs and memory are those of one node. After -- comes restore, export or
 # evaluate, with the arguments of diffmvr_jax.restore, `data_prep export` or
 # diffmvr_jax.evaluate; --engine ray is added. All nodes have this project, with
-# its extra `ray`, and the videos at the same paths.
+# its extra `ray`, and the videos at the same paths: in a bucket, with the extra
+# `buckets`, or on a shared volume, which a claim mounts at /data.
 set -euo pipefail
 
 where=${1:-}
@@ -21,7 +23,8 @@ case $where in
   *) echo "error: expected slurm or kubernetes first" >&2; exit 2 ;;
 esac
 nodes=1 cpus='' gpus=0 time=24:00:00 partition='' account=''
-name='' image='' memory='' claim='' namespace=default dry_run=''
+name='' image='' memory='' claim='' account_of_pods='' namespace=default
+dry_run=''
 while (($#)); do
   case $where$1 in
     *--nodes) nodes=$2; shift 2 ;;
@@ -35,6 +38,7 @@ while (($#)); do
     kubernetes--memory) memory=$2; shift 2 ;;
     kubernetes--claim) claim=$2; shift 2 ;;
     kubernetes--namespace) namespace=$2; shift 2 ;;
+    kubernetes--service-account) account_of_pods=$2; shift 2 ;;
     *--dry-run) dry_run=1; shift ;;
     *--) shift; break ;;
     *) echo "error: unknown option $1 for $where; the command follows --" >&2
@@ -93,7 +97,8 @@ pod() { # indentation, CPUs, GPUs
     cat <<EOF
 template:
   spec:
-    containers:
+    ${account_of_pods:+serviceAccountName: $account_of_pods
+    }containers:
     - name: ray
       image: $image
       env:

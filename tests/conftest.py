@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from jaxtyping import install_import_hook
@@ -30,6 +31,7 @@ import pytest  # noqa: E402 (the hook must precede every import)
 from data_prep.__main__ import main as data_prep  # noqa: E402 (as above)
 from diffmvr_jax.config import Config, load_config  # noqa: E402 (as above)
 from diffmvr_jax.training.loop import train  # noqa: E402 (as above)
+from tests.buckets import served  # noqa: E402 (as above)
 
 TINY = Path(__file__).parent / "tiny_config.py"
 
@@ -64,6 +66,13 @@ def tiny_checkpoint(tiny_config, tmp_path_factory) -> Path:
   workdir = tmp_path_factory.mktemp("train") / "run"
   train(tiny_config, workdir)
   return workdir
+
+
+@pytest.fixture(scope="session")
+def bucket(tmp_path_factory) -> Iterator[str]:
+  """An empty bucket on a server of this machine."""
+  with served(tmp_path_factory.mktemp("buckets") / "log") as name:
+    yield name
 
 
 @pytest.fixture(scope="session")

@@ -67,7 +67,7 @@ def test_the_wheel_names_its_extras(wheel):
   (metadata,) = [
     text.decode() for name, text in wheel.items() if name.endswith("/METADATA")
   ]
-  for extra in ("cuda", "data-prep", "live", "ray", "test", "tpu"):
+  for extra in ("buckets", "cuda", "data-prep", "live", "ray", "test", "tpu"):
     assert f"Provides-Extra: {extra}\n" in metadata
 
 

@@ -26,6 +26,7 @@ from data_prep.occlusion.sprites import SpriteOcclusion
 from data_prep.prepare import RealOcclusion, SyntheticOcclusion
 from data_prep.recipe import OpenVideo, Recipe, seed_of
 from data_prep.sources import expand
+from diffmvr_jax.buckets import in_bucket
 from diffmvr_jax.command_line.terminal import progress_bar
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.files import make_folder, write_atomically
@@ -109,6 +110,8 @@ def annotate(
     raise InputError(f"--cluttered {cluttered}: not within [0, 1]")
   if cluttered and recipe.paste is None:
     raise InputError("--cluttered would cover real hands: only synthetic ones")
+  if any(in_bucket(name) for name in (*names, out)):
+    raise InputError("annotate takes no buckets; copy the videos to a disk")
   sources = [s for s in expand(names) if isinstance(s, Path)]
   if not sources:
     raise InputError("only video files can be annotated")

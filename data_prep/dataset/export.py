@@ -18,6 +18,13 @@ from data_prep.dataset.part import read_statistics
 from data_prep.dataset.workers import write_parts
 from data_prep.recipe import Recipe
 from data_prep.sources import VideoSource, expand, frame_estimate, id_of
+from diffmvr_jax.buckets import (
+  Place,
+  copied,
+  files_below,
+  is_file,
+  uploaded,
+)
 from diffmvr_jax.command_line.terminal import progress_bar
 from diffmvr_jax.errors import InputError, described
 from diffmvr_jax.files import make_folder, read_json, write_atomically
@@ -25,7 +32,7 @@ from diffmvr_jax.files import make_folder, read_json, write_atomically
 
 def export(
   names: list[str],
-  out: Path,
+  out: Place,
   recipe: Recipe,
   splitting: Splitting,
   *,
@@ -68,10 +75,10 @@ def export(
   splitting.check()
   parts = out / "parts"
   try:
-    make_folder(parts)
-    write_atomically(
-      parts / "settings.json", json.dumps({"settings": settings})
-    )
+    if isinstance(parts, Path):
+      make_folder(parts)
+    with uploaded(parts / "settings.json") as file:
+      write_atomically(file, json.dumps({"settings": settings}))
     failed = _write_missing_parts(
       sources, parts, recipe, workers=workers, engine=engine, shard=shard
     )
@@ -97,13 +104,13 @@ def _settings(
   return json.loads(json.dumps(settings))
 
 
-def _open_folder(out: Path, settings: dict) -> dict | None:
+def _open_folder(out: Place, settings: dict) -> dict | None:
   """Returns the manifest if the data set in the folder is complete.
 
   Raises:
     InputError: there is something else.
   """
-  if out.exists() and not out.is_dir():
+  if isinstance(out, Path) and out.exists() and not out.is_dir():
     raise InputError(f"{out}: is a file, not a folder")
   manifest = _read(out / "manifest.json", "settings", "failed")
   begun = manifest or _read(out / "parts" / "settings.json", "settings")
@@ -121,21 +128,22 @@ class _Plan:
   Attributes:
     jobs: videos to write, with their parts.
     clashes: by video, why its name cannot be used.
-    done: number of frames in the parts that are there.
+    done: number of frames in the parts that are there; 0 for those in buckets.
     total: estimated number of frames in all parts.
   """
 
-  jobs: list[tuple[VideoSource, Path]]
+  jobs: list[tuple[VideoSource, Place]]
   clashes: dict[str, str]
   done: int
   total: int
 
 
 def _plan(
-  sources: Sequence[VideoSource], parts: Path, shard: tuple[int, int]
+  sources: Sequence[VideoSource], parts: Place, shard: tuple[int, int]
 ) -> _Plan:
   clashes: dict[str, str] = {}
-  jobs: list[tuple[VideoSource, Path]] = []
+  jobs: list[tuple[VideoSource, Place]] = []
+  uploads = set() if isinstance(parts, Path) else set(files_below(parts))
   source_of: dict[str, VideoSource] = {}
   done = 0
   for number, source in enumerate(sources):
@@ -148,9 +156,9 @@ def _plan(
     if number % shard[1] != shard[0]:
       continue
     part = parts / f"{name}.tfrecord"
-    if part.exists():
+    if isinstance(part, Path) and part.exists():
       done += read_statistics(part)["frames"]
-    else:
+    elif part not in uploads:
       jobs.append((source, part))
   total = done + sum(frame_estimate(source) for source, _ in jobs)
   return _Plan(jobs=jobs, clashes=clashes, done=done, total=total)
@@ -158,7 +166,7 @@ def _plan(
 
 def _write_missing_parts(
   sources: Sequence[VideoSource],
-  parts: Path,
+  parts: Place,
   recipe: Recipe,
   *,
   workers: int,
@@ -182,12 +190,13 @@ def _write_missing_parts(
   return failed
 
 
-def _read(path: Path, *keys: str) -> dict | None:
+def _read(path: Place, *keys: str) -> dict | None:
   """Reads one of the files that an export writes; None if it is not there."""
-  if not path.exists():
+  if not (path.exists() if isinstance(path, Path) else is_file(path)):
     return None
   advice = "delete the folder and export again"
-  content = read_json(path, advice)
+  with copied(path) as copy:
+    content = read_json(copy, advice)
   missing = [key for key in keys if key not in content]
   failed = content.get("failed", [])
   whole = isinstance(failed, list) and all(

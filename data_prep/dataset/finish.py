@@ -20,10 +20,10 @@ from data_prep.dataset.splits import (
   subject_in,
 )
 from data_prep.recipe import Recipe
+from diffmvr_jax.buckets import Place, copied, remove_below, uploaded
 from diffmvr_jax.data.record_codec import SOURCES_PER_FRAME
 from diffmvr_jax.data.records import (
   DATASET,
-  RecordSource,
   index_path,
   read_index,
   shard_name,
@@ -112,7 +112,7 @@ class Splitting:
 
 
 def finish(
-  out: Path,
+  out: Place,
   failed: dict[str, str],
   settings: dict,
   recipe: Recipe,
@@ -121,7 +121,8 @@ def finish(
   """Names the shards by split and writes the metadata, last the manifest.
 
   Args:
-    out: folder of the data set, with all of its `parts/`.
+    out: folder of the data set, with all of its `parts/`; if it is in a bucket,
+      all of it is copied to this machine meanwhile.
     failed: errors by source.
     settings: the export's settings, which the manifest repeats.
     recipe: the recipe that the parts were made by.
@@ -130,9 +131,32 @@ def finish(
   Raises:
     InputError: there is no part.
   """
-  parts = {p.stem: p for p in sorted((out / "parts").glob("*.tfrecord"))}
-  if not parts:
-    raise InputError(f"{out}: none of the {len(failed)} videos could be used")
+  with (
+    copied(out / "parts") as folder,
+    uploaded(out, last="manifest.json") as finished,
+  ):
+    parts = {p.stem: p for p in sorted(folder.glob("*.tfrecord"))}
+    if not parts:
+      raise InputError(f"{out}: none of the {len(failed)} videos could be used")
+    finished.mkdir(exist_ok=True)
+    counts = _finish(finished, parts, failed, settings, recipe, splitting)
+  if isinstance(out, Path):
+    shutil.rmtree(out / "parts")
+  else:
+    remove_below(out / "parts")
+  for split, frames in counts.items():
+    print(f"{out}: {split}: {frames} frames")
+
+
+def _finish(
+  out: Path,
+  parts: Mapping[str, Path],
+  failed: dict[str, str],
+  settings: dict,
+  recipe: Recipe,
+  splitting: Splitting,
+) -> dict[str, int]:
+  """Makes a data set of parts; returns the number of frames of each split."""
   facts = {name: read_statistics(part) for name, part in parts.items()}
   split_of = splitting.of(
     parts, {name: known["sha256"] for name, known in facts.items()}
@@ -149,16 +173,15 @@ def finish(
       counts[split] = [len(read_index(path).offset) for path in chosen]
   _write_tfds_metadata(out, counts, recipe)
   videos = [known | {"split": split_of[name]} for name, known in facts.items()]
+  frames = {split: sum(lengths) for split, lengths in counts.items()}
   manifest = {
     "settings": settings,
-    "frames": {split: sum(lengths) for split, lengths in counts.items()},
+    "frames": frames,
     "videos": videos,
     "failed": [{"source": s, "error": e} for s, e in sorted(failed.items())],
   }
   write_atomically(out / "manifest.json", json.dumps(manifest, indent=2))
-  shutil.rmtree(out / "parts")
-  for split in counts:
-    print(f"{out}: {split}: {RecordSource(out, split)!r}")
+  return frames
 
 
 def _link(source: Path, target: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from data_prep.prepare import SkippedFrame
 from data_prep.recipe import Recipe
 from data_prep.sources import VideoSource
+from diffmvr_jax.buckets import Place, uploaded
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.data.records import ShardWriter
 from diffmvr_jax.errors import InputError
@@ -85,7 +86,7 @@ def read_statistics(part: Path) -> dict[str, Any]:
 
 def write_part(
   source: VideoSource,
-  part: Path,
+  part: Place,
   recipe: Recipe,
   after_frame: Callable[[], object],
 ) -> str:
@@ -93,7 +94,8 @@ def write_part(
 
   Args:
     source: the video.
-    part: the shard to write; the statistics get the suffix `.json`.
+    part: the shard to write, on a disk or in a bucket; the statistics get the
+      suffix `.json`.
     recipe: how the video is prepared.
     after_frame: is called after every frame.
 
@@ -103,23 +105,32 @@ def write_part(
   Raises:
     OSError: the disk does not take it.
   """
-  statistics = VideoStatistics(video_id=part.stem, source=str(source))
   try:
-    # Closed at once after an error, and its detectors with it.
-    with closing(recipe.records(source)) as items, ShardWriter(part) as writer:
-      for item in items:
-        statistics.add(item)
-        if isinstance(item, FrameRecord):
-          writer.write(item)
-        after_frame()
-      if not statistics.exported:
-        raise InputError(
-          f"{source}: no face in any of its {statistics.frames} frames"
-        )
-      # The shard appears after its statistics, so it never lacks them.
-      write_atomically(
-        part.with_suffix(".json"), json.dumps(asdict(statistics))
-      )
+    # The shard appears after its statistics, so it never lacks them.
+    with uploaded(part.parent, last=part.name) as folder:
+      folder.mkdir(exist_ok=True)
+      _write(source, folder / part.name, recipe, after_frame)
   except InputError as error:
     return str(error).removeprefix(f"{source}: ")
   return ""
+
+
+def _write(
+  source: VideoSource,
+  part: Path,
+  recipe: Recipe,
+  after_frame: Callable[[], object],
+) -> None:
+  statistics = VideoStatistics(video_id=part.stem, source=str(source))
+  # Closed at once after an error, and its detectors with it.
+  with closing(recipe.records(source)) as items, ShardWriter(part) as writer:
+    for item in items:
+      statistics.add(item)
+      if isinstance(item, FrameRecord):
+        writer.write(item)
+      after_frame()
+    if not statistics.exported:
+      raise InputError(
+        f"{source}: no face in any of its {statistics.frames} frames"
+      )
+    write_atomically(part.with_suffix(".json"), json.dumps(asdict(statistics)))

@@ -8,7 +8,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 
 import cv2
 from threadpoolctl import threadpool_limits
@@ -17,12 +16,13 @@ from tqdm import tqdm
 from data_prep.dataset.part import write_part
 from data_prep.recipe import Recipe
 from data_prep.sources import VideoSource
+from diffmvr_jax.buckets import Place
 from diffmvr_jax.engines.workers import open_workers
 from diffmvr_jax.errors import InputError
 
 
 def write_parts(
-  jobs: Sequence[tuple[VideoSource, Path]],
+  jobs: Sequence[tuple[VideoSource, Place]],
   recipe: Recipe,
   *,
   workers: int,
@@ -71,14 +71,14 @@ class PartWriter:
     self._recipe = recipe
 
   def __call__(
-    self, job: tuple[VideoSource, Path], after_frame: Callable[[], object]
+    self, job: tuple[VideoSource, Place], after_frame: Callable[[], object]
   ) -> str:
     """Writes a part; returns what is wrong, see `write_part`."""
     return write_part(*job, self._recipe, after_frame)
 
 
 def _write_in_processes(
-  jobs: Sequence[tuple[VideoSource, Path]],
+  jobs: Sequence[tuple[VideoSource, Place]],
   recipe: Recipe,
   workers: int,
   progress: tqdm,
@@ -144,5 +144,5 @@ def _start_worker(counter, stop, parent: int) -> None:
   _after_frame = after_frame
 
 
-def _work(source: VideoSource, part: Path, recipe: Recipe) -> str:
+def _work(source: VideoSource, part: Place, recipe: Recipe) -> str:
   return write_part(source, part, recipe, _after_frame)

@@ -9,6 +9,7 @@ A TFRecord is: length (uint64), masked CRC-32C of it, data, masked CRC-32C of
 the data, all little-endian.
 """
 
+import fnmatch
 import glob
 import json
 import os
@@ -22,6 +23,13 @@ from typing import Any, TypeVar
 
 import google_crc32c
 
+from diffmvr_jax.buckets import (
+  Place,
+  copied,
+  files_below,
+  place,
+  read_bytes,
+)
 from diffmvr_jax.data.record_codec import (
   EncodedFrame,
   FrameRecord,
@@ -129,7 +137,7 @@ class ShardWriter:
       write_atomically(index_path(self._path), json.dumps(asdict(self._index)))
 
 
-def index_path(shard: Path) -> Path:
+def index_path(shard: Place) -> Place:
   """Path of a shard's index."""
   return shard.with_name(shard.name + ".index.json")
 
@@ -144,14 +152,15 @@ def shard_name(split: str, number: int, total: int) -> str:
   return f"{DATASET}-{split}.tfrecord-{number:05d}-of-{total:05d}"
 
 
-def read_index(shard: Path) -> ShardIndex:
+def read_index(shard: Place) -> ShardIndex:
   """Loads a shard's index.
 
   Raises:
     InputError: the index is missing or damaged, or it is not of this shard.
   """
   path = index_path(shard)
-  content = read_json(path, "export the video again")
+  with copied(path) as copy:
+    content = read_json(copy, "export the video again")
   wrong = _wrong_in_index(content)
   if wrong is not None:
     raise InputError(f"{path}: damaged ({wrong}); export the video again")
@@ -188,19 +197,24 @@ class RecordSource:
   Satisfies grain's `RandomAccessDataSource`.
 
   Args:
-    folder: the data set.
+    folder: the data set; in a bucket every read is a request.
     split: `train`, `validation` or `test`.
 
   Raises:
     InputError: no such folder, no shard of the split, a missing shard.
   """
 
-  def __init__(self, folder: str | Path, split: str):
-    folder = Path(folder)
-    if not folder.is_dir():
-      raise InputError(f"{folder}: no such data folder")
+  def __init__(self, folder: str | Place, split: str):
+    folder = place(folder)
     pattern = f"{DATASET}-{glob.escape(split)}.tfrecord-?????-of-?????"
-    self.shards = sorted(folder.glob(pattern))
+    self.shards: list[Place]
+    if not isinstance(folder, Path):
+      names = fnmatch.filter(map(str, files_below(folder)), f"*/{pattern}")
+      self.shards = [p for p in map(place, names) if p.parent == folder]
+    elif not folder.is_dir():
+      raise InputError(f"{folder}: no such data folder")
+    else:
+      self.shards = sorted(folder.glob(pattern))
     if not self.shards:
       raise InputError(
         f"{folder}: no {split} records here; write some with "
@@ -211,7 +225,11 @@ class RecordSource:
       raise InputError(
         f"{folder}: {len(self.shards)} of {total} {split} shards found"
       )
-    self._files = [os.open(path, os.O_RDONLY) for path in self.shards]
+    self._files = [
+      os.open(path, os.O_RDONLY)
+      for path in self.shards
+      if isinstance(path, Path)
+    ]
     weakref.finalize(self, _close_all, self._files)
     self.index = ShardIndex()
     self._shard: list[int] = []
@@ -266,10 +284,9 @@ class RecordSource:
     number = self._shard[i]
     offset, length = self.index.offset[i], self.index.length[i]
     try:
-      size = os.fstat(self._files[number]).st_size
-      if offset + length + _FRAMING > size:
+      data = self._bytes(number, offset, length + _FRAMING)
+      if len(data) < length + _FRAMING:
         raise ValueError("the shard is truncated")
-      data = os.pread(self._files[number], length + _FRAMING, offset)
       return decode(EncodedFrame(_unframe(data, length)))
     except ValueError as error:
       record = i - self._shard.index(number)
@@ -277,6 +294,15 @@ class RecordSource:
         f"{self.shards[number]}: record {record} at byte {offset}: {error}; "
         "export it again"
       ) from error
+
+  def _bytes(self, number: int, offset: int, length: int) -> bytes:
+    """What is there of a part of a shard."""
+    shard = self.shards[number]
+    if not isinstance(shard, Path):
+      return read_bytes(shard, offset, length)
+    file = self._files[number]
+    # A damaged index may ask for more than fits into memory.
+    return os.pread(file, min(length, os.fstat(file).st_size), offset)
 
   def videos(self) -> Iterator[tuple[str, range]]:
     """Every video with the positions of its frames."""

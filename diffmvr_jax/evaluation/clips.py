@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from diffmvr_jax.buckets import Place
 from diffmvr_jax.command_line.terminal import progress_bar
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import (
@@ -16,7 +16,7 @@ from diffmvr_jax.data.windows import (
   stored_arrays,
 )
 from diffmvr_jax.errors import InputError
-from diffmvr_jax.evaluation.video_pairs import find_video, read_video
+from diffmvr_jax.evaluation.video_pairs import find_videos, read_video
 from diffmvr_jax.metrics.accumulators import Measurements
 from diffmvr_jax.metrics.clip_metrics import ClipMetrics, MetricNetworks
 
@@ -30,7 +30,7 @@ def from_function(restore: Callable[[Window], np.ndarray]) -> Method:
   return lambda name, clip: restore(clip)
 
 
-def from_folder(folder: Path) -> Method:
+def from_folder(folder: Place) -> Method:
   """The method whose restored clips lie in a folder.
 
   Args:
@@ -39,7 +39,7 @@ def from_folder(folder: Path) -> Method:
   """
 
   def read(name: str, clip: Window) -> np.ndarray:
-    path = find_video(folder, name)
+    path = find_videos(folder, [name])[name]
     restored = read_video(path)
     if restored.shape != clip["frame"].shape:
       raise InputError(

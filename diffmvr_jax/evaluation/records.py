@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from diffmvr_jax.buckets import Place, copied, is_file, uploaded
 from diffmvr_jax.command_line.terminal import progress_bar
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.engines.workers import open_workers
@@ -28,7 +29,7 @@ from diffmvr_jax.evaluation.summary import (
   summarise,
   verdict,
 )
-from diffmvr_jax.evaluation.video_pairs import find_video
+from diffmvr_jax.evaluation.video_pairs import find_videos
 from diffmvr_jax.files import making_folder, write_atomically
 from diffmvr_jax.inference.baselines import BASELINES
 from diffmvr_jax.inference.crop_filling import restore_clip
@@ -49,10 +50,10 @@ ORIGINAL = (
 class _Work:
   """What is measured, and how; see `evaluate_records`."""
 
-  data: Path
+  data: Place
   split: str
   models: Sequence[tuple[str, Path]]
-  external: Sequence[tuple[str, Path]]
+  external: Sequence[tuple[str, Place]]
   seed: int
   weights: Path | None
   metrics: Collection[str]
@@ -160,13 +161,13 @@ class _Methods:
 
 def evaluate_records(
   checkpoint: Path | None,
-  data: Path,
+  data: Place,
   split: str,
-  out: Path,
+  out: Place,
   seed: int,
   *,
   models: Sequence[tuple[str, Path]] = (),
-  external: Sequence[tuple[str, Path]] = (),
+  external: Sequence[tuple[str, Place]] = (),
   weights: Path | None = None,
   metrics: Collection[str] = METRICS,
   against_original: bool = False,
@@ -179,9 +180,9 @@ def evaluate_records(
   Args:
     checkpoint: workdir of the model; None measures the other methods alone,
       and the report is about the first of them, or about propagation.
-    data: folder of records.
+    data: folder of records, on a disk or in a bucket.
     split: split of the data set.
-    out: folder for the files.
+    out: folder for the files, on a disk or in a bucket.
     seed: seed of the models' noise.
     models: names and workdirs of further models.
     external: names of other methods, and folders of what they made of the
@@ -218,8 +219,18 @@ def evaluate_records(
     against_original=against_original,
   )
   for _, folder in external:  # refused now, not after the models' work
-    for (video, _), _ in items:
-      find_video(folder, video)
+    find_videos(folder, [video for (video, _), _ in items])
+  with uploaded(out) as folder:
+    return _measured(work, items, folder, engine)
+
+
+def _measured(
+  work: _Work,
+  items: Sequence[tuple[tuple[str, range], bool]],
+  out: Path,
+  engine: str | None,
+) -> dict[str, Any]:
+  """Measures clips, and writes the four files; see `evaluate_records`."""
   with (
     making_folder(out),
     open_workers(partial(ClipMeasurer, work), engine, computes=True) as workers,
@@ -244,12 +255,13 @@ def evaluate_records(
     measurements,
     conditions={
       **about.descriptions,
-      **({"truth": ORIGINAL} if against_original else {}),
-      "data": f"{data}, split {split}: {len(measurements[first])} clips",
+      **({"truth": ORIGINAL} if work.against_original else {}),
+      "data": f"{work.data}, split {work.split}: "
+      f"{len(measurements[first])} clips",
       "device": about.device,
-      "seed": str(seed),
+      "seed": str(work.seed),
     },
-    metrics=metrics,
+    metrics=work.metrics,
     digests=about.digests,
     missing=about.missing,
   )
@@ -259,7 +271,7 @@ def evaluate_records(
     media.write_sheet(out / "sheet.png")
     write_page(
       out / "report.html",
-      title=f"{data.name}, {split}: restored by {first}",
+      title=f"{work.data.name}, {work.split}: restored by {first}",
       model=first,
       summary=summary,
       players=media.players,
@@ -270,7 +282,7 @@ def evaluate_records(
 
 def _open_methods(
   models: Sequence[tuple[str, Path]],
-  external: Sequence[tuple[str, Path]],
+  external: Sequence[tuple[str, Place]],
   seed: int,
   *,
   size: int,
@@ -303,16 +315,17 @@ def _open_methods(
   return methods
 
 
-def _described(folder: Path) -> str:
+def _described(folder: Place) -> str:
   """The folder, and what its PROTOCOL.txt says of how it was made."""
   note = folder / "PROTOCOL.txt"
-  if not note.is_file():
+  if not is_file(note):
     return f"{folder}"
-  said = note.read_text("utf-8", errors="backslashreplace")
+  with copied(note) as copy:
+    said = copy.read_text("utf-8", errors="backslashreplace")
   return f"{folder}: {said.strip()}"
 
 
-def _refuse_like_names(given: Sequence[tuple[str, Path]]) -> None:
+def _refuse_like_names(given: Sequence[tuple[str, Place]]) -> None:
   taken = set(BASELINES)
   for name, folder in given:
     if name in taken:

@@ -1,12 +1,13 @@
 """Restored videos beside their truth, some frames at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from diffmvr_jax.buckets import Place, copied, entries, is_file, is_folder
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.media.sources import IMAGES, open_source
 
@@ -30,9 +31,9 @@ class VideoPair:
   """
 
   name: str
-  prediction: Path
-  target: Path
-  mask: Path | None
+  prediction: Place
+  target: Place
+  mask: Place | None
 
   def chunks(self) -> Iterator[Chunk]:
     """Reads the videos side by side.
@@ -69,7 +70,7 @@ class VideoPair:
   def _next(
     self,
     images: Iterator[np.ndarray],
-    path: Path,
+    path: Place,
     target: list[np.ndarray],
     before: int,
   ) -> list[np.ndarray]:
@@ -88,7 +89,7 @@ class VideoPair:
 
 
 def find_pairs(
-  prediction: Path, target: Path, mask: Path | None
+  prediction: Place, target: Place, mask: Place | None
 ) -> list[VideoPair]:
   """Pairs two videos, or the videos of one name in two folders.
 
@@ -100,7 +101,7 @@ def find_pairs(
   Raises:
     InputError: a target has no prediction, or no mask.
   """
-  if not target.exists():
+  if not _exists(target):
     raise InputError(f"{target}: no such file or folder")
   if not _holds_videos(target):
     return [
@@ -109,30 +110,33 @@ def find_pairs(
       )
     ]
   targets = _by_name(target)
+  predictions = find_videos(prediction, targets)
+  masks = {} if mask is None else find_videos(mask, targets)
   return [
     VideoPair(
       name=name,
-      prediction=find_video(prediction, name),
+      prediction=predictions[name],
       target=path,
-      mask=None if mask is None else find_video(mask, name),
+      mask=masks.get(name),
     )
     for name, path in targets.items()
   ]
 
 
-def find_video(folder: Path, name: str) -> Path:
-  """The video file, or folder of pictures, that has this name.
+def find_videos(folder: Place, names: Collection[str]) -> dict[str, Place]:
+  """The video files, or folders of pictures, that have these names.
 
   Raises:
-    InputError: there is none.
+    InputError: one is not there.
   """
-  path = _by_name(folder).get(name) if folder.is_dir() else None
-  if path is None:
-    raise InputError(f"{folder / name}: no such video, or folder of pictures")
-  return path
+  found = _by_name(folder) if is_folder(folder) else {}
+  for name in names:
+    if name not in found:
+      raise InputError(f"{folder / name}: no such video, or folder of pictures")
+  return {name: found[name] for name in names}
 
 
-def read_video(path: Path) -> np.ndarray:
+def read_video(path: Place) -> np.ndarray:
   """All frames of a video or a folder of pictures, (n, h, w, 3) uint8.
 
   Raises:
@@ -144,32 +148,40 @@ def read_video(path: Path) -> np.ndarray:
   return np.stack(images)
 
 
-def _images(path: Path) -> Iterator[np.ndarray]:
-  if not path.exists():
-    raise InputError(f"{path}: no such file or folder")
-  return (frame.image for frame in open_source(path).frames)
+def _images(path: Place) -> Iterator[np.ndarray]:
+  with copied(path) as copy:
+    if not copy.exists():
+      raise InputError(f"{path}: no such file or folder")
+    for frame in open_source(copy).frames:
+      yield frame.image
 
 
-def _holds_videos(path: Path) -> bool:
-  return path.is_dir() and not any(
-    p.suffix.lower() in IMAGES for p in path.iterdir()
+def _exists(path: Place) -> bool:
+  if isinstance(path, Path):
+    return path.exists()
+  return is_file(path) or is_folder(path)
+
+
+def _holds_videos(path: Place) -> bool:
+  return is_folder(path) and not any(
+    p.suffix.lower() in IMAGES for p in entries(path)
   )
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
+def _by_name(folder: Place) -> dict[str, Place]:
   found = {
-    _name_of(path): path
-    for path in sorted(folder.iterdir())
-    if path.is_dir() or path.suffix.lower() in _VIDEOS
+    path.name if is_a_folder else path.stem: path
+    for path, is_a_folder in entries(folder).items()
+    if is_a_folder or path.suffix.lower() in _VIDEOS
   }
   if not found:
     raise InputError(f"{folder}: no video, and no picture, in this folder")
   return found
 
 
-def _name_of(path: Path) -> str:
+def _name_of(path: Place) -> str:
   """A video's name without its suffix; a folder's name may hold a dot."""
-  return path.name if path.is_dir() else path.stem
+  return path.name if is_folder(path) else path.stem
 
 
 def _binary(masks: np.ndarray) -> np.ndarray:

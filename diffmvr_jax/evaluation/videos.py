@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from diffmvr_jax.buckets import Place, uploaded
 from diffmvr_jax.engines.workers import open_workers
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluation.summary import METRICS, device, summarise
@@ -18,11 +19,11 @@ from diffmvr_jax.metrics.pretrained import load_networks
 
 
 def evaluate_videos(
-  prediction: Path,
-  target: Path,
-  mask: Path | None,
+  prediction: Place,
+  target: Place,
+  mask: Place | None,
   *,
-  out: Path | None = None,
+  out: Place | None = None,
   weights: Path | None = None,
   metrics: Collection[str] = METRICS,
   engine: str | None = None,
@@ -30,7 +31,8 @@ def evaluate_videos(
   """Scores restored videos.
 
   Args:
-    prediction: a video, a folder of pictures, or a folder of either.
+    prediction: a video, a folder of pictures, or a folder of either, on a disk
+      or in a bucket.
     target: the truth, of the same kind.
     mask: masks of the same kind, white on the occlusion; None counts every
       pixel.
@@ -70,8 +72,9 @@ def evaluate_videos(
     missing=about.missing,
   )
   if out is not None:
-    make_folder(out)
-    write_atomically(out / "metrics.json", json.dumps(summary, indent=2))
+    with uploaded(out) as folder:
+      make_folder(folder)
+      write_atomically(folder / "metrics.json", json.dumps(summary, indent=2))
   return summary
 
 

@@ -15,17 +15,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diffmvr_jax import pretrained
+from diffmvr_jax.buckets import copied, in_bucket, place, uploaded
 from diffmvr_jax.engines.workers import open_workers
 from diffmvr_jax.errors import InputError, PartlyDoneError
 from diffmvr_jax.inference.archive import (
-  Job,
   Manifest,
   Row,
   begun_row,
-  find_jobs,
-  is_archive,
   restore_archive,
 )
+from diffmvr_jax.inference.archive_videos import Job, find_jobs, is_archive
 from diffmvr_jax.inference.previews import PreviewPaths
 from diffmvr_jax.inference.restorer import LEARNED, Restorer
 from diffmvr_jax.inference.stream import StreamOptions
@@ -93,6 +92,8 @@ def carry_out(request: Request) -> Iterator[str]:
   if is_archive(request.video):
     _refuse_misfits_of_archive(request)
     lines = _restored_archive(chosen)
+  elif in_bucket(request.out):
+    raise InputError(f"{request.out}: buckets take the results of a folder")
   elif request.engine is not None:
     raise InputError("--engine is for several videos: give a folder or a list")
   else:
@@ -137,15 +138,15 @@ def _refuse_misfits(request: Request) -> None:
 
 
 def _refuse_misfits_of_archive(request: Request) -> None:
-  if request.out == "-" or Path(request.out).suffix:
+  if request.out == "-" or place(request.out).suffix:
     raise InputError(f"{request.out}: several videos need a folder for --out")
   if request.previews != PreviewPaths():
     raise InputError("previews are files of one video; name one")
   if request.size is not None or request.fps is not None:
     raise InputError("--size and --fps are not for videos")
   # Refused before a model is loaded.
-  find_jobs(Path(request.video), Path(request.out))
-  Manifest(Path(request.out))
+  find_jobs(place(request.video), place(request.out))
+  Manifest(place(request.out))
 
 
 def _restored_archive(request: Request) -> Iterator[str]:
@@ -158,8 +159,8 @@ def _restored_archive(request: Request) -> Iterator[str]:
     computes=learned or not propagates,
   ) as workers:
     yield from restore_archive(
-      Path(request.video),
-      Path(request.out),
+      place(request.video),
+      place(request.out),
       workers,
       checkpoint=_checkpoint_name(request),
     )
@@ -192,13 +193,14 @@ class ArchiveWorker:
       OSError: the disk does not take the result.
     """
     begun, start = begun_row(job, self.about), time.monotonic()
-    outcome = self._restorer.video(
-      open_source(job.source),
-      job.out,
-      options=self._request.options,
-      lossless=self._request.lossless,
-      on_frame=after_frame,
-    )
+    with copied(job.source) as source, uploaded(job.out) as out:
+      outcome = self._restorer.video(
+        open_source(source),
+        out,
+        options=self._request.options,
+        lossless=self._request.lossless,
+        on_frame=after_frame,
+      )
     blind = ""
     if outcome.faces is not None:
       blind = f"{1 - outcome.faces / outcome.frames:.4f}"

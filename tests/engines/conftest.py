@@ -15,7 +15,7 @@ SOON = {
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def cluster(bucket):  # whose environment the nodes' processes inherit
   node = {"num_cpus": 1, "object_store_memory": STORE}
   started = Cluster(
     initialize_head=True,

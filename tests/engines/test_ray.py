@@ -17,6 +17,7 @@ from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluate import main as evaluate
 from diffmvr_jax.models.diffmvr import DiffMVR
 from tests.aligned import anchor_alone
+from tests.buckets import content, put
 from tests.engines.fragile import STORE, Unopened, opened
 from tests.hostile import made
 from tests.hostile.running import ended
@@ -68,6 +69,27 @@ def test_an_archive_is_restored_as_by_one_process(engine, tmp_path):
     return found, rows, lines, how.out.replace(out, "")
 
   assert restore("there", "--engine", engine) == restore("here")
+
+
+def test_an_archive_in_a_bucket_is_restored_to_one(engine, bucket, tmp_path):
+  (tmp_path / "videos").mkdir()
+  for name in "abc":
+    made.clip(tmp_path / "videos" / f"{name}.mkv")
+  made.mask(tmp_path / "mask.png")
+  put(tmp_path / "videos", f"{bucket}/ray")
+  arguments = [
+    *("--method", "propagation", "--region", "frame"),
+    *("--occluder", f"masks:{tmp_path / 'mask.png'}"),
+  ]
+  for source, out, *options in (
+    (tmp_path / "videos", tmp_path / "here"),
+    (f"{bucket}/ray", f"{bucket}/there", "--engine", engine),
+  ):
+    how = ended(made.restored, [source, "--out", out, *arguments, *options])
+    assert how.code == 0, how.lines
+  found, here = content(f"{bucket}/there"), files(tmp_path / "here")
+  assert found.pop("manifest.csv") and here.pop("manifest.csv")
+  assert found == here and len(found) == 3
 
 
 def test_a_data_set_is_the_same(engine, tmp_path):

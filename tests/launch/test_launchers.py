@@ -221,6 +221,22 @@ def test_ray_is_a_job_of_kuberay(gpus, command):
     assert volume["persistentVolumeClaim"] == {"claimName": "c"}
 
 
+@pytest.mark.parametrize("account", [None, "bucket-user"])
+def test_ray_pods_may_use_a_bucket(account):
+  options = ["--service-account", account] if account else []
+  archive = ["gs://b/videos", "--out", "s3://b/out"]
+  run = launch(
+    "ray.sh", *ON_KUBERNETES, *options, training=["restore", *archive]
+  )
+  spec = yaml.safe_load(run.stdout)["spec"]
+  assert words(spec["entrypoint"])[3:] == [*archive, "--engine", "ray"]
+  cluster = spec["rayClusterSpec"]
+  for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+    pod = group["template"]["spec"]
+    assert pod.get("serviceAccountName") == account
+    assert "volumes" not in pod and len(pod["containers"]) == 1
+
+
 def test_ray_runs_only_what_it_can():
   run = launch("ray.sh", *ON_SLURM, training=["train", "--config", "x"])
   assert run.returncode == 2 and "expected restore, export or" in run.stderr
