@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 STORE = 100_000_000  # bytes of a node's object store
 NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": STORE}
+# Workers are not behind all other work, and a disk that is nearly full does not
+# matter: what is stored is small.
+_SETTINGS = {"worker_niceness": 0, "local_fs_capacity_threshold": 1.0}
 AT_WORK = b"ray::_Actor.work"  # the name of a process
 
 
@@ -89,7 +92,7 @@ def _export_and_kill(
   with ExitStack() as stack:  # after Ctrl-C, too, nothing goes on
     cluster = Cluster(
       initialize_head=True,
-      head_node_args=NODE | {"_system_config": {"worker_niceness": 0}},
+      head_node_args=NODE | {"_system_config": _SETTINGS},
     )
     stack.callback(cluster.shutdown)
     cluster.add_node(**NODE)

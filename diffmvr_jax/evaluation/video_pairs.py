@@ -1,6 +1,7 @@
 """Restored videos beside their truth, some frames at a time."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -35,16 +36,28 @@ class VideoPair:
   target: Place
   mask: Place | None
 
-  def chunks(self) -> Iterator[Chunk]:
+  def chunks(self) -> Generator[Chunk, None, None]:
     """Reads the videos side by side.
 
     Raises:
       InputError: sizes or numbers of frames differ, or one cannot be read.
     """
-    targets = _images(self.target)
-    companions = {
-      path: _images(path) for path in (self.prediction, self.mask) if path
-    }
+    with ExitStack() as stack:
+
+      def opened(path: Place) -> Iterator[np.ndarray]:
+        return stack.enter_context(closing(_images(path)))
+
+      targets = opened(self.target)
+      companions = {
+        path: opened(path) for path in (self.prediction, self.mask) if path
+      }
+      yield from self._chunks(targets, companions)
+
+  def _chunks(
+    self,
+    targets: Iterator[np.ndarray],
+    companions: Mapping[Place, Iterator[np.ndarray]],
+  ) -> Iterator[Chunk]:
     count = 0
     while target := list(islice(targets, _CHUNK)):
       shape = target[0].shape
@@ -148,7 +161,7 @@ def read_video(path: Place) -> np.ndarray:
   return np.stack(images)
 
 
-def _images(path: Place) -> Iterator[np.ndarray]:
+def _images(path: Place) -> Generator[np.ndarray, None, None]:
   with copied(path) as copy:
     if not copy.exists():
       raise InputError(f"{path}: no such file or folder")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -123,8 +124,9 @@ class PairMeasurer:
       InputError: a video cannot be read, or the two do not fit.
     """
     clip_metrics = ClipMetrics(self._networks)
-    for restored, true, covered in pair.chunks():
-      clip_metrics.add_frames(restored, true, covered)
-      for _ in true:
-        after_frame()
+    with closing(pair.chunks()) as chunks:  # copies are removed at once
+      for restored, true, covered in chunks:
+        clip_metrics.add_frames(restored, true, covered)
+        for _ in true:
+          after_frame()
     return clip_metrics.measurements

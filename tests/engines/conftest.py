@@ -11,6 +11,8 @@ SOON = {
   "health_check_period_ms": 1000,
   "health_check_failure_threshold": 5,
   "worker_niceness": 0,
+  # A disk with less room than Ray would like to see is not what is tested.
+  "local_fs_capacity_threshold": 1.0,
 }
 
 
