@@ -156,12 +156,6 @@ class Recipe:
     Raises:
       InputError: the video or a detector cannot be used.
     """
-    if isinstance(source, epath.Path):
-      with copied(source) as copy:
-        clip = replace(self._opened(copy), path=str(source))
-        with self.open_video(clip) as video:
-          yield from self._prepare(video)
-      return
     with self.open_video(source) as video:
       yield from self._prepare(video)
 
@@ -215,6 +209,12 @@ class Recipe:
     Raises:
       InputError: one of them cannot be used.
     """
+    if isinstance(source, epath.Path):  # in a bucket
+      with copied(source) as copy:
+        clip = replace(self._opened(copy), path=str(source))
+        with self.open_video(clip, masks, crop_occluder) as video:
+          yield video
+      return
     if isinstance(source, int | PortraitSource) and self.paste is None:
       name = f"procedural:{source}" if isinstance(source, int) else source
       raise InputError(f"{name}: drawn clips have only synthetic occlusion")

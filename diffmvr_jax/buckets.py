@@ -212,7 +212,9 @@ def remove_below(folder: epath.Path) -> None:
       system.rm(keys)
 
 
-def _below(made: Path, path: Place, last: str | None) -> dict[Place, Path]:
+def _below(
+  made: Path, path: epath.Path, last: str | None
+) -> dict[epath.Path, Path]:
   files = [file for file in made.rglob("*") if file.is_file()]
   files.sort(key=lambda file: (file.name == last, file))
   return {path / file.relative_to(made).as_posix(): file for file in files}

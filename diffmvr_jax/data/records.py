@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 import google_crc32c
@@ -45,6 +45,7 @@ from diffmvr_jax.files import (
 )
 
 Result = TypeVar("Result")
+AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 DATASET = "diffmvr"
 _LARGEST = 2**62
@@ -137,7 +138,7 @@ class ShardWriter:
       write_atomically(index_path(self._path), json.dumps(asdict(self._index)))
 
 
-def index_path(shard: Place) -> Place:
+def index_path(shard: AnyPath) -> AnyPath:
   """Path of a shard's index."""
   return shard.with_name(shard.name + ".index.json")
 
