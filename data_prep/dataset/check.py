@@ -76,7 +76,7 @@ def _read_all(source: RecordSource, split: str) -> tuple[list[str], str]:
       past += record.past_index >= 0
       symmetric += record.symmetric_valid
   videos = sum(1 for _ in source.videos())
-  size = sum(path.stat().st_size for path in source.shards) / 1e6
+  size = sum(source.sizes) / 1e6
   share = max(occluded, 1)
   line = (
     f"{split:<12}{videos:>8}{len(source):>9}{occluded / len(source):>10.1%}"

@@ -177,5 +177,5 @@ def describe_records(records: RecordSource) -> dict[str, Any]:
   return {
     "frames": len(records),
     "shards": [shard.name for shard in records.shards],
-    "bytes": [shard.stat().st_size for shard in records.shards],
+    "bytes": records.sizes,
   }

@@ -201,6 +201,11 @@ class RecordSource:
     folder: the data set; in a bucket every read is a request.
     split: `train`, `validation` or `test`.
 
+  Attributes:
+    shards: its files.
+    sizes: bytes of each.
+    index: what is known of all frames.
+
   Raises:
     InputError: no such folder, no shard of the split, a missing shard.
   """
@@ -208,14 +213,18 @@ class RecordSource:
   def __init__(self, folder: str | Place, split: str):
     folder = place(folder)
     pattern = f"{DATASET}-{glob.escape(split)}.tfrecord-?????-of-?????"
-    self.shards: list[Place]
+    sizes: dict[Place, int]
     if not isinstance(folder, Path):
-      names = fnmatch.filter(map(str, files_below(folder)), f"*/{pattern}")
-      self.shards = [p for p in map(place, names) if p.parent == folder]
+      sizes = {
+        path: known.bytes
+        for path, known in files_below(folder).items()
+        if path.parent == folder and fnmatch.fnmatchcase(path.name, pattern)
+      }
     elif not folder.is_dir():
       raise InputError(f"{folder}: no such data folder")
     else:
-      self.shards = sorted(folder.glob(pattern))
+      sizes = {p: p.stat().st_size for p in sorted(folder.glob(pattern))}
+    self.shards, self.sizes = list(sizes), list(sizes.values())
     if not self.shards:
       raise InputError(
         f"{folder}: no {split} records here; write some with "
