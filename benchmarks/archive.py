@@ -6,15 +6,13 @@ r"""Restores the same clips in one process, in two, and on Ray.
 Draws the clips, of a face that is covered for a second, with their masks.
 Without arguments they are restored with `--method propagation --region frame`
 and these masks. Ray has two CPUs; how long it takes to start is told beside.
-The results are compared: they have to be the same bytes. For seconds that mean
-something, nothing else may run on the machine: the load is printed. Seconds of
-CPU time are those of all processes, and of Ray's own from its start to its end.
+The results are compared: they have to be the same bytes. For a number that
+means something, nothing else may run on the machine: the load is printed.
 """
 
 import argparse
 import hashlib
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -54,11 +52,11 @@ def main() -> None:
     "Ray": [[everything, "--engine"]],  # its address follows
   }
   load, started = os.getloadavg()[0], 0.0
-  seconds, cpu, digests = {}, {}, {}
+  seconds, digests = {}, {}
   for way, commands in ways.items():
     outs = [folder / way / str(i) for i in range(len(commands))]
     shutil.rmtree(folder / way, ignore_errors=True)
-    before, start = of_children(), time.perf_counter()
+    start = time.perf_counter()
     cluster = _started() if way == "Ray" else None
     if cluster is not None:
       started = time.perf_counter() - start
@@ -72,7 +70,6 @@ def main() -> None:
     seconds[way] = time.perf_counter() - start
     if cluster is not None:
       cluster.shutdown()
-    cpu[way] = of_children() - before
     if any(codes):
       raise SystemExit(f"{way}: a command failed")
     digests[way] = {
@@ -86,21 +83,9 @@ def main() -> None:
     f"load before: {load:.1f}; Ray started in {started:.1f} s; the same bytes: "
     f"{'yes' if same else 'NO'}"
   )
-  print(
-    "| way | s | by two processes | s of CPU time | by two processes |\n"
-    "|---|---:|---:|---:|---:|"
-  )
+  print("| way | s | by two processes |\n|---|---:|---:|")
   for way, taken in seconds.items():
-    print(
-      f"| {way} | {taken:.1f} | {taken / seconds['two processes']:.2f} "
-      f"| {cpu[way]:.1f} | {cpu[way] / cpu['two processes']:.2f} |"
-    )
-
-
-def of_children() -> float:
-  """Seconds of CPU time of the processes that have ended."""
-  used = resource.getrusage(resource.RUSAGE_CHILDREN)
-  return used.ru_utime + used.ru_stime
+    print(f"| {way} | {taken:.1f} | {taken / seconds['two processes']:.2f} |")
 
 
 def _started() -> Cluster:

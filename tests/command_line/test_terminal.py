@@ -148,4 +148,5 @@ def test_detectors_end_quietly_whatever_happens(assets, end):
   else:
     assert code == 1
     assert seen.startswith("Traceback") and seen.endswith("KeyError: 'ours'\n")
-    assert seen.count("Error") == 1
+    # Python 3.13 shows the program's last line as well.
+    assert seen.replace(end, "").count("Error") == 1
