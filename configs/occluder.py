@@ -2,8 +2,9 @@ r"""The network that tells what covers a face, which comes with the package.
 
   python -m data_prep export portraits:PORTRAITS --aligned none \
     --paste sprites:HANDS,sprites:HANDS,objects --seed 11 \
-    --occlusion-ratio 0.1-0.6 --occlusion-seconds 0.25-1.5 --size 128 \
-    --validation-share 0.05 --test-share 0 --workers 2 --out data/occluder
+    --occlusion-ratio 0.06-0.6 --occlusion-seconds 0.15-1.2 --size 128 \
+    --clips-per-portrait 4 --validation-share 0.05 --test-share 0 \
+    --workers 2 --out data/occluder
   python -m diffmvr_jax.train --config configs/occluder.py \
     --workdir runs/occluder
   python -m diffmvr_jax.train --config configs/occluder.py \

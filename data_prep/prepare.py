@@ -227,13 +227,15 @@ def prepare(
     # What lies beside the face is no background either.
     guidance = align(image, mask, frame.index)
     covered = face_occlusion(mask, tracked.outline)
+    # What a network compares a crop with is to be free beside the face too.
+    beside = isinstance(occlusion, CropOcclusion) and float(mask.mean())
     if target is None and covered < MIN_OCCLUSION:
       mask = np.zeros_like(mask)
     symmetric = symmetric_image(image, mask, tracked.landmarks)
     past_index = choose_past_frame.update(
       frame.index,
       # Something that is pasted beside the face spoils the crop as well.
-      occlusion=max(covered, float(mask.mean())),
+      occlusion=max(covered, beside, float(mask.mean())),
       sharpness=sharpness(image, tracked.outline),
     )
     if choose_past_frame.index == frame.index:
