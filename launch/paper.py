@@ -134,6 +134,8 @@ def _measured(
       if measured.original:
         what += ", compared with the covered frames themselves"
       found.notes.append(what)
+    if measured.protocol:
+      found.notes.append(f"{method} ({folder}): {measured.protocol}")
     found.scores.setdefault(folder, {})[method] = measured.scores
     return measured
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffmvr_jax.buckets import Place
+from diffmvr_jax.buckets import Place, copied, is_file
 from diffmvr_jax.command_line.terminal import progress_bar
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.data.windows import (
@@ -49,6 +49,15 @@ def from_folder(folder: Place) -> Method:
     return restored
 
   return read
+
+
+def protocol_of(folder: Place) -> str:
+  """What a folder's PROTOCOL.txt says of how it was made; perhaps nothing."""
+  note = folder / "PROTOCOL.txt"
+  if not is_file(note):
+    return ""
+  with copied(note) as copy:
+    return copy.read_text("utf-8", errors="backslashreplace").strip()
 
 
 def evaluate_clips(

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from diffmvr_jax.buckets import Place, copied, is_file, uploaded
+from diffmvr_jax.buckets import Place, uploaded
 from diffmvr_jax.command_line.terminal import progress_bar
 from diffmvr_jax.data.records import RecordSource
 from diffmvr_jax.engines.workers import open_workers
@@ -20,6 +20,7 @@ from diffmvr_jax.evaluation.clips import (
   from_folder,
   from_function,
   measure_clip,
+  protocol_of,
 )
 from diffmvr_jax.evaluation.report import write_page
 from diffmvr_jax.evaluation.report_media import PLAYERS, SHOWN, ReportMedia
@@ -307,22 +308,13 @@ def _open_methods(
     )
   for name, folder in external:
     methods.by_name[name] = from_folder(folder)
-    methods.descriptions[name] = _described(folder)
+    said = protocol_of(folder)
+    methods.descriptions[name] = f"{folder}: {said}" if said else f"{folder}"
   # Alone, the methods without training are beside the best of them.
   own = sorted(BASELINES, key=lambda name: name != "propagation")
   for name in BASELINES if methods.by_name else own:
     methods.by_name[name] = from_function(BASELINES[name])
   return methods
-
-
-def _described(folder: Place) -> str:
-  """The folder, and what its PROTOCOL.txt says of how it was made."""
-  note = folder / "PROTOCOL.txt"
-  if not is_file(note):
-    return f"{folder}"
-  with copied(note) as copy:
-    said = copy.read_text("utf-8", errors="backslashreplace")
-  return f"{folder}: {said.strip()}"
 
 
 def _refuse_like_names(given: Sequence[tuple[str, Place]]) -> None:

@@ -23,6 +23,13 @@ from launch.paper_tables.comparison import (
 from launch.paper_tables.printed import Table
 
 _DASH = "–"
+_LATEX = {character: rf"\{character}" for character in "%&_#${}"} | {
+  "~": r"\textasciitilde{}",
+  "^": r"\textasciicircum{}",
+  "▲": r"$\blacktriangle$",
+  "▼": r"$\blacktriangledown$",
+  _DASH: "--",
+}
 # Ours, which the paper's averages are shown beside.
 _OWN = ("psnr_mask", "ssim_mask", "tc_mask", "fid", "fvd", "ssim", "tc")
 Row = tuple[str, list[str]]
@@ -77,7 +84,7 @@ def markdown(table: Table, ours: Values) -> str:
     "|---|" + "---:|" * len(heads),
   ]
   lines += [
-    f"| {name} | " + " | ".join(cells) + " |"
+    f"| {_cell(name)} | " + " | ".join(cells) + " |"
     for name, cells in rows_of(table, ours)
   ]
   return "\n".join(lines)
@@ -106,7 +113,7 @@ def own_definitions(
           _number(values.get(metric), DEFINITIONS[metric].digits)
           for metric in found
         ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append(f"| {_cell(name)} | " + " | ".join(cells) + " |")
     parts.append("\n".join(lines))
   return "\n\n".join(parts)
 
@@ -135,7 +142,7 @@ def table_csv(table: Table, ours: Values) -> str:
 
 
 def latex(table: Table, ours: Values) -> str:
-  """The table for LaTeX, with the package booktabs."""
+  """The table for LaTeX, with the packages booktabs and amssymb."""
   width = len(table.metrics)
   tops = " & ".join(
     rf"\multicolumn{{{width}}}{{c}}{{{_escaped(group.title)}}}"
@@ -148,6 +155,7 @@ def latex(table: Table, ours: Values) -> str:
     for metric in table.metrics
   )
   lines = [
+    r"% \usepackage{booktabs, amssymb}",
     rf"\begin{{tabular}}{{l{'r' * width * len(table.groups)}}}",
     r"\toprule",
     rf" & {tops} \\",
@@ -188,7 +196,9 @@ def plot(table: Table, ours: Values, path: Path) -> None:
       f"{metric.name}, {table.groups[place[0]].title}", fontsize=9
     )
     panel.locator_params(axis="x", nbins=4)
-  panels[0, 0].set_yticks(range(len(names)), list(names.values()), fontsize=8)
+  panels[0, 0].set_yticks(
+    range(len(names)), list(names.values()), fontsize=8, parse_math=False
+  )
   panels[0, 0].invert_yaxis()
   figure.suptitle(f"{table.title}; blue ours, grey the paper's", fontsize=10)
   with writing(path), replacing(path, keeps_suffix=True) as partial:
@@ -218,6 +228,11 @@ def _percents(
   ]
 
 
+def _cell(name: str) -> str:
+  """A name as a cell of Markdown takes it."""
+  return name.replace("|", r"\|")
+
+
 def _number(value: float | None, digits: int | None) -> str:
   if value is None:
     return _DASH
@@ -226,13 +241,4 @@ def _number(value: float | None, digits: int | None) -> str:
 
 def _escaped(text: str) -> str:
   """Text as LaTeX takes it."""
-  for plain, escaped in (
-    ("%", r"\%"),
-    ("&", r"\&"),
-    ("_", r"\_"),
-    ("▲", r"$\blacktriangle$"),
-    ("▼", r"$\blacktriangledown$"),
-    (_DASH, "--"),
-  ):
-    text = text.replace(plain, escaped)
-  return text
+  return "".join(_LATEX.get(character, character) for character in text)

@@ -5,6 +5,7 @@ at work, the clips that it has restored lie beside that file as pictures, so a
 run that is stopped loses one clip.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from diffmvr_jax.evaluation.clips import (
   evaluate_clips,
   from_folder,
   from_function,
+  protocol_of,
 )
 from diffmvr_jax.evaluation.summary import device
 from diffmvr_jax.evaluation.video_pairs import read_video
@@ -59,6 +61,7 @@ class Measured:
     videos: number of clips.
     frames: number of frames.
     original: whether the covered frame itself was the truth.
+    protocol: how another program made its results, if it says so.
     problem: why there are no scores.
   """
 
@@ -66,6 +69,7 @@ class Measured:
   videos: int = 0
   frames: int = 0
   original: bool = False
+  protocol: str = ""
   problem: str = ""
 
 
@@ -92,9 +96,10 @@ def measure(
     InputError: the file there is of other settings.
   """
   path = out / data.name / f"{method.name}.json"
+  results = _results(method, data)
   try:
     records = RecordSource(data, settings.split)
-    description, made, arrays = _opened(method, data, settings.seed)
+    description, made, arrays = _opened(method, results, settings.seed)
   except InputError as error:
     return Measured(scores={}, problem=str(error))
   facts = _facts(method, description, records, settings)
@@ -122,6 +127,7 @@ def measure(
     videos=len(by_video),
     frames=sum(lengths),
     original=records[0].target is None,
+    protocol=protocol_of(results) if results is not None else "",
   )
   content = facts | {
     "measured": asdict(measured),
@@ -146,20 +152,34 @@ def _facts(
 
 
 def _opened(
-  method: MethodEntry, data: Path, seed: int
+  method: MethodEntry, results: Path | None, seed: int
 ) -> tuple[str, Method, tuple[str, ...]]:
   """What identifies a method, the method, and the arrays that it reads."""
   if method.kind == "checkpoint":
     restorer = CropRestorer.from_checkpoint(method.where, method.overrides)
     made = from_function(partial(restorer, seed=seed))
     return restorer.checkpoint, made, restorer.arrays
-  if method.kind == "results":
-    folder = Path(method.where.format(data=data.name))
-    if not folder.is_dir():
-      raise InputError(f"{folder}: no such folder of results")
-    return str(folder), from_folder(folder), ()
+  if results is not None:
+    if not results.is_dir():
+      raise InputError(f"{results}: no such folder of results")
+    return _state(results), from_folder(results), ()
   baseline = BASELINES[method.where]
   return method.where, from_function(baseline), (*PROPAGATED, *SOURCES)
+
+
+def _results(method: MethodEntry, data: Path) -> Path | None:
+  """The folder of another program's results; None for other methods."""
+  if method.kind != "results":
+    return None
+  return Path(method.where.format(data=data.name))
+
+
+def _state(results: Path) -> str:
+  """What changes if another program's results do: names and sizes of files."""
+  files = sorted(path for path in results.rglob("*") if path.is_file())
+  names = [f"{p.relative_to(results)} {p.stat().st_size}" for p in files]
+  digest = hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape"))
+  return f"{results}, {len(files)} files, {digest.hexdigest()}"
 
 
 def _kept(

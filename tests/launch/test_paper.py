@@ -114,6 +114,17 @@ baseline = "propagation"
   return path
 
 
+# A method without a model for each row of Tables 3 and 4.
+ROWS = {
+  "DiffMVR": "propagation",
+  "symmetric": "mirror image",
+  "past": "past frame",
+  "present": "Telea",
+  "no-motion": "warped past",
+  "past-no-motion": "do nothing",
+}
+
+
 def make(name, footage, models, out, *options):
   main(
     [
@@ -163,6 +174,67 @@ def test_a_table_is_made_and_made_again(
   capsys.readouterr()
   with pytest.raises(InputError, match="measured with another settings"):
     make("table3", footage, models, out, "--seed", "3")
+
+
+def test_every_row_of_tables_3_and_4_is_filled(footage, tmp_path):
+  models, out = tmp_path / "models.toml", tmp_path / "out"
+  models.write_text(
+    "".join(f"[{name}]\nbaseline = '{b}'\n" for name, b in ROWS.items())
+  )
+  for name in ("table3", "table4"):
+    make(name, footage, models, out)
+    table = TABLES[name]
+    lines = (out / f"{name}.csv").read_text().splitlines()
+    rows = list(csv.DictReader(lines))
+    ours = {(r["method"], r["metric"]): r["ours"] for r in rows}
+    for method in table.rows:
+      assert float(ours[method, "SSIM"]) > 0 and ours[method, "TC"]
+      assert not ours[method, "FID"]  # its network is missing
+    changed = {r["method"]: r["ours_change_percent"] for r in rows}
+    assert not changed.pop(table.reference) and all(
+      r["ours_change_percent"]
+      for r in rows
+      if r["method"] in changed and r["metric"] == "SSIM"
+    )
+  text = (out / "table4.md").read_text()
+  ssim = {m: float(ours[m, "SSIM"]) for m in ROWS if (m, "SSIM") in ours}
+  lead = 100 * (ssim["DiffMVR"] / ssim["no-motion"] - 1)
+  assert f"| Gap to baseline + dual | – | {lead:+.2f} % |" in text
+  assert "not in the models' file" not in text
+
+
+def test_image_level_takes_tc_from_videos(footage, models, tmp_path):
+  """And says how another program made its results."""
+  for name in ("stills-segmented", "stills-boxes", "hof-segmented"):
+    (footage / name).symlink_to(footage / "segmented")
+  results = tmp_path / "results"
+  for name in ("stills-segmented", "stills-boxes", "hof-segmented"):
+    shutil.copytree(results / "segmented", results / name)
+  (results / "boxes" / "PROTOCOL.txt").write_text("masks grown\n")
+  models.write_text(
+    "[ProPainter]\nresults = 'results/{data}'\n"
+    "['a_b|$c$ {d}']\nbaseline = 'Telea'\n"
+  )
+  text = make("table1", footage, models, tmp_path / "out")
+  assert "- ProPainter (boxes): masks grown" in text
+  assert r"| a_b\|$c$ {d} | – | " in text
+  latex = (tmp_path / "out" / "table1.tex").read_text()
+  assert r"a\_b|\$c\$ \{d\} & -- & " in latex
+  # A still alone has no TC, and a table's own cells come from its folders.
+  shutil.rmtree(footage / "boxes")
+  again = make("table1", footage, models, tmp_path / "out")
+  row = next(x for x in again.splitlines() if x.startswith("| ProPainter |"))
+  cells = [cell.strip() for cell in row.split("|")[2:-1]]
+  assert [c == "–" for c in cells] == [
+    *(True, False, False),
+    *(True, False, True),
+    *(True, False, False),
+  ]
+  # Other results are not taken for these.
+  first = next((results / "segmented").rglob("*.png"))
+  first.write_bytes(first.read_bytes() + b"more")
+  with pytest.raises(InputError, match="measured with another description"):
+    make("table1", footage, models, tmp_path / "out")
 
 
 def test_a_stopped_run_keeps_its_clips(footage, models, tmp_path, monkeypatch):
