@@ -3,19 +3,23 @@
   python -m diffmvr_jax.convert import SD2_INPAINTING \
     --config configs/tuned_stabilityai.py --prompt "remove hands." \
     --class-prompt "a photo of a face" --out runs/dreambooth_start
+  python -m launch.class_pictures runs/dreambooth_start --count 200 \
+    --out class_pictures
+  python -m data_prep export stills:class_pictures --test-share 0 --out CLASS
   python -m diffmvr_jax.train --config configs/tuned_stabilityai.py \
     --workdir runs/tuned_stabilityai init_from=runs/dreambooth_start \
     data.path=INSTANCE diffusion_stage.prior.path=CLASS
   python -m diffmvr_jax.evaluate \
     --model Tuned-stabilityai=runs/tuned_stabilityai --data RECORDS --out DIR
 
-INSTANCE are records of the ten still images that the paper trains on, and CLASS
-those of other people's faces, which keep the model from forgetting what a face
-is (`data_prep export stills:DIR`). 10 images and 80 epochs, one image per
-update, are 800 updates. The paper prints no more; learning rate and weight are
-those of DreamBooth's usual recipe. The text tower is trained along;
-`model.train_text=False` leaves it as it is. Nobody has run this experiment at
-its size yet.
+INSTANCE are records of the ten still images that the paper trains on
+(`data_prep export stills:DIR --test-share 0`), and CLASS those of pictures that
+the untuned model paints if it is told the class prompt. They keep it from
+forgetting what a face is; pictures of other people do as well. 10 images and 80
+epochs, one image per update, are 800 updates. The paper prints no more;
+learning rate and weight are those of DreamBooth's usual recipe. The text tower
+is trained along; `model.train_text=False` leaves it as it is. Nobody has run
+this experiment at its size yet.
 """
 
 import dataclasses

@@ -112,6 +112,7 @@ def restore_images(
   region: Region | None = None,
   *,
   decoder: AutoencoderConfig | None = None,
+  prompt: str = "prompt",
 ) -> Float[Array, "b f h w 3"]:
   """Encodes, samples and decodes; with 0 steps the anchor alone.
 
@@ -132,6 +133,7 @@ def restore_images(
       it. The noise is cut out of the whole crop's.
     decoder: configuration of a tiny decoder for the same latents, used in
       place of the model's decoder.
+    prompt: which of `PROMPTS` a text branch is told.
   """
   model = DiffMVR(config=model_config, anchor=schedule.anchor)
   frames = observation.frame.shape[1]
@@ -139,7 +141,7 @@ def restore_images(
     anchor_image = model.anchor_image(params, observation)
     return split_frames(anchor_image, frames)
   encoded = model.observe(params, observation)
-  conditioning = model.contextualise(params, encoded)
+  conditioning = model.contextualise(params, encoded, prompt=prompt)
   context = {
     name: model.attended(params, name, tokens)
     for name, tokens in conditioning.context.items()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from launch import (
+  class_pictures,
   compared,
   compile_check,
   demo,
@@ -136,6 +137,26 @@ CASES = [
     for value in NO_COUNTS
   ),
   checked("--topology", "v5e:2x2", "seed=x", said="config key seed"),
+  *(
+    refused(class_pictures, "x", "--out", "x", f"{option}={value}", said=said)
+    for option, values, said in (
+      ("--count", NO_COUNTS, "argument --count: .* is not "),
+      ("--seed", NO_SEEDS, "argument --seed: "),
+    )
+    for value in values
+  ),
+  *(
+    refused(class_pictures, where, "--out", "{folder}/out", said=said)
+    for where, said in [
+      ("/nowhere", "no trained or imported model"),
+      ("{folder}/file", "no trained or imported model"),
+      ("pretrained:faces128", "is not told anything in words"),
+    ]
+  ),
+  refused(
+    *(class_pictures, "x", "seed=1", "--out", "x"),
+    said="seed=1: only sampling.KEY=VALUE",
+  ),
   refused(paper, said="are required: "),
   refused(paper, "table9", said="invalid choice: 'table9'"),
   *(
