@@ -147,7 +147,7 @@ class _Growth:
     changed, before = _changed(self._search, now.small, hidden, self._free[0])
     grown = now.found | _touching(changed, seeds)
     if update:
-      self._free[0] = cv2.copyTo(before, grown, now.small.copy())
+      self._free[0] = np.where(grown[..., None] > 0, before, now.small)
     return grown
 
 
