@@ -106,9 +106,7 @@ def is_file(path: Place) -> bool:
   """
   if isinstance(path, Path):
     return path.is_file()
-  with _refusals(path):
-    known = _info(path)
-    return known is not None and known["type"] == "file"
+  return _kind(path) == "file"
 
 
 def entries(folder: Place) -> dict[Place, bool]:
@@ -138,9 +136,7 @@ def is_folder(path: Place) -> bool:
   """
   if isinstance(path, Path):
     return path.is_dir()
-  with _refusals(path):
-    known = _info(path)
-    return known is not None and known["type"] != "file"
+  return _kind(path) not in (None, "file")
 
 
 def read_bytes(path: epath.Path, start: int, length: int) -> bytes:
@@ -248,6 +244,13 @@ def _info(path: PurePosixPath) -> dict[str, Any] | None:
     return system.info(_key(path))
   except FileNotFoundError:
     return None
+
+
+def _kind(path: PurePosixPath) -> str | None:
+  """What fsspec calls a file, a folder or a bucket; None if there is none."""
+  with _refusals(path):
+    known = _info(path)
+    return None if known is None else known["type"]
 
 
 def _version(known: dict[str, Any]) -> Version:

@@ -61,6 +61,14 @@ class _Looked:
     share = cv2.resize(255 * self.mask, size, interpolation=cv2.INTER_AREA)
     return (share > 0).astype(np.uint8)
 
+  def finished(self) -> tuple[Frame, np.ndarray]:
+    """The frame with its mask, which holds the one that came."""
+    if self.grown is None or not self.grown.any():
+      return self.frame, self.mask
+    size = self.mask.shape[::-1]
+    whole = cv2.resize(self.grown, size, interpolation=cv2.INTER_LINEAR)
+    return self.frame, self.mask | whole
+
 
 def with_what_changed(
   masked: Iterable[tuple[Frame, np.ndarray]], *, causal: bool
@@ -83,9 +91,9 @@ def with_what_changed(
     growth.look(now, window)
     window.append(now)
     if causal or len(window) > _REACH:
-      yield growth.finished(window.popleft())
+      yield window.popleft().finished()
   for waiting in window:
-    yield growth.finished(waiting)
+    yield waiting.finished()
 
 
 class _Growth:
@@ -114,14 +122,6 @@ class _Growth:
       return
     self._last = None
     self._free.append(now.small)
-
-  def finished(self, done: _Looked) -> tuple[Frame, np.ndarray]:
-    """A frame with its mask, which holds the one that came."""
-    if done.grown is None or not done.grown.any():
-      return done.frame, done.mask
-    size = done.mask.shape[::-1]
-    whole = cv2.resize(done.grown, size, interpolation=cv2.INTER_LINEAR)
-    return done.frame, done.mask | whole
 
   def _look_back(self, now: _Looked, waiting: Sequence[_Looked]) -> None:
     """Masks what is found now in the frames before it."""

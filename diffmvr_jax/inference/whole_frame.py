@@ -51,8 +51,8 @@ def whole_frames(
     options: softness, and whether to tell how sure each pixel is.
     masks: masks of shape (h, w), one for each frame; None means that the
       occluder is searched for.
-    restore_faces: restores the faces; None means that they are frame like the
-      rest of it.
+    restore_faces: restores the faces; None means that they are treated as the
+      rest of the frame is.
 
   Returns:
     Every frame, in order.
