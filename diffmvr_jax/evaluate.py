@@ -11,8 +11,8 @@ and `report.html`. The second compares videos, folders of pictures, or folders
 of either. Weights of FID, FVD, LPIPS and identity are looked for in
 `--weights`, `DIFFMVR_MODELS` and `~/.cache/diffmvr`; a metric without them is
 named, with where to get them. With --engine ray the machines of a Ray cluster
-share the clips, or the videos. Folders of data, videos and results may lie in
-buckets, gs:// and s3://; models and weights may not.
+share the clips, or the videos. Models, and folders of data, videos and results
+may lie in buckets, gs:// and s3://; the metrics' weights may not.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def _parser() -> ArgumentParser:
   )
   parser.add_argument(
     "--checkpoint",
-    type=Path,
+    type=place,
     metavar="DIR|pretrained:NAME",
     help="directory of the training run, or a model of the package",
   )

@@ -22,8 +22,8 @@ propagation; faces are the model's, if there is one, and none is needed.
 VIDEO may also be a folder of videos, or a list: a .txt file with a path in each
 line. Then --out is a folder, where every video gets the same path, and
 manifest.csv a row for each. The same command goes on where it was stopped. With
---engine ray the machines of a Ray cluster share the videos. Both folders may
-lie in buckets, gs://… and s3://….
+--engine ray the machines of a Ray cluster share the videos. Both folders
+and the model may lie in buckets, gs://… and s3://….
 
 VIDEO may also be a folder of pictures, `-` for raw RGB frames on standard
 input (with --size), `camera:0`, or a URL such as rtsp://…; FILE a folder, for
@@ -36,6 +36,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from diffmvr_jax.buckets import place
 from diffmvr_jax.command_line.arguments import (
   ArgumentParser,
   add_engine_option,
@@ -114,7 +115,7 @@ def _parser() -> ArgumentParser:
   )
   parser.add_argument(
     "--checkpoint",
-    type=Path,
+    type=place,
     metavar="DIR|pretrained:NAME",
     help="workdir of the model's training run, or the name of a model that "
     f"comes with the package ({PREFIX}{DEFAULT})",

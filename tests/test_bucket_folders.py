@@ -140,7 +140,7 @@ def test_a_data_set_is_the_same(bucket, tmp_path, capsys):
     *(f"parts/procedural_00000.{s}" for s in ("json", "tfrecord")),
     "parts/procedural_00000.tfrecord.index.json",
   }
-  data_prep([*names, "--out", there])
+  data_prep([*names, "--out", there, "--workers", "2"])
   assert content(there) == on_disk(tmp_path / "here")
   capsys.readouterr()
   data_prep([*names, "--out", there])

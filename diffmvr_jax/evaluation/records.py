@@ -53,7 +53,7 @@ class _Work:
 
   data: Place
   split: str
-  models: Sequence[tuple[str, Path]]
+  models: Sequence[tuple[str, Place]]
   external: Sequence[tuple[str, Place]]
   seed: int
   weights: Path | None
@@ -161,13 +161,13 @@ class _Methods:
 
 
 def evaluate_records(
-  checkpoint: Path | None,
+  checkpoint: Place | None,
   data: Place,
   split: str,
   out: Place,
   seed: int,
   *,
-  models: Sequence[tuple[str, Path]] = (),
+  models: Sequence[tuple[str, Place]] = (),
   external: Sequence[tuple[str, Place]] = (),
   weights: Path | None = None,
   metrics: Collection[str] = METRICS,
@@ -282,7 +282,7 @@ def _measured(
 
 
 def _open_methods(
-  models: Sequence[tuple[str, Path]],
+  models: Sequence[tuple[str, Place]],
   external: Sequence[tuple[str, Place]],
   seed: int,
   *,

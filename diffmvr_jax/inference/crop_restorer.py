@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffmvr_jax.buckets import Place, copied, place
 from diffmvr_jax.checkpoints.model import open_for_inference
 from diffmvr_jax.config import (
   AutoencoderConfig,
@@ -81,7 +82,7 @@ class CropRestorer:
   @classmethod
   def from_checkpoint(
     cls,
-    workdir: str | Path,
+    workdir: str | Place,
     overrides: Sequence[str] = (),
     *,
     decoder: str | Path | None = None,
@@ -90,7 +91,7 @@ class CropRestorer:
 
     Args:
       workdir: directory of the training run, or another name that `open_model`
-        knows, such as `pretrained:faces128`.
+        knows, such as `pretrained:faces128`; it may lie in a bucket.
       overrides: settings of the sampling, such as `sampling.steps=10`.
       decoder: file of a TAESD decoder for the model's latents, which is
         faster than the model's own, or "tiny", see `find_tiny_decoder`.
@@ -105,10 +106,11 @@ class CropRestorer:
           f"{assignment}: only sampling.KEY=VALUE can be set here; the rest "
           "belongs to the checkpoint"
         )
-    stored = open_for_inference(workdir, overrides)
+    with copied(place(workdir)) as local:
+      stored = open_for_inference(local, overrides)
+      params, tiny = stored.load(), None
     config = stored.config
     name = f"{config.name}, step {stored.step}, SHA-256 {stored.digest}"
-    params, tiny = stored.load(), None
     if decoder is not None:
       if config.sampling.steps == 0:
         raise InputError("--decoder: nothing is decoded with sampling.steps=0")

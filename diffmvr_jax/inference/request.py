@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diffmvr_jax import pretrained
-from diffmvr_jax.buckets import copied, in_bucket, place, uploaded
+from diffmvr_jax.buckets import Place, copied, in_bucket, place, uploaded
 from diffmvr_jax.engines.workers import open_workers
 from diffmvr_jax.errors import InputError, PartlyDoneError
 from diffmvr_jax.inference.archive import (
@@ -65,7 +65,7 @@ class Request:
   fps: Fraction | None = None
   size: tuple[int, int] | None = None
   method: Literal["model", "propagation"] = "model"
-  checkpoint: Path | None = None
+  checkpoint: Place | None = None
   overrides: Sequence[str] = ()
   decoder: str | None = None
   region: Literal["face", "frame"] = "face"

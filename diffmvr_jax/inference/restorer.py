@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from diffmvr_jax import pretrained
+from diffmvr_jax.buckets import Place, copied, place
 from diffmvr_jax.data.record_codec import FrameRecord, blank_record
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.crop_filling import CropFiller
@@ -117,7 +118,7 @@ class Restorer:
   @classmethod
   def from_checkpoint(
     cls,
-    workdir: str | Path,
+    workdir: str | Place,
     overrides: Sequence[str] = (),
     *,
     region: Literal["face", "frame"] = "face",
@@ -128,7 +129,7 @@ class Restorer:
 
     Args:
       workdir: directory of the training run, or another name that
-        `open_model` knows.
+        `open_model` knows; it may lie in a bucket.
       overrides: settings of the sampling, such as `sampling.steps=10`.
       region: "face", or "frame": around the face, the occluder is taken out by
         propagation.
@@ -143,13 +144,14 @@ class Restorer:
     """
     from data_prep.recipe import Recipe
 
-    network = CropRestorer.from_checkpoint(workdir, overrides, decoder=decoder)
-    filler = filler_of(network)
     wanted, occluder = finding.pop("occluder", None), None
-    if wanted is None and network.has_occluder and region == "face":
-      wanted = LEARNED
-    if wanted == LEARNED:
-      occluder = OccluderNetwork.from_checkpoint(workdir)
+    with copied(place(workdir)) as local:
+      network = CropRestorer.from_checkpoint(local, overrides, decoder=decoder)
+      if wanted is None and network.has_occluder and region == "face":
+        wanted = LEARNED
+      if wanted == LEARNED:
+        occluder = OccluderNetwork.from_checkpoint(local)
+    filler = filler_of(network)
     recipe = Recipe(
       size=filler.crop_size,
       flow_side=None if filler is network else network.crop_size,

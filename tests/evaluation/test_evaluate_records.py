@@ -17,6 +17,7 @@ from diffmvr_jax.evaluation.records import evaluate_records
 from diffmvr_jax.evaluation.summary import table
 from diffmvr_jax.inference.baselines import BASELINES
 from diffmvr_jax.metrics.definitions import DEFINITIONS
+from tests.buckets import content, put
 from tests.evaluation.write_video import write_video
 
 WITHOUT_NETWORKS = {"psnr", "ssim", "ssim_paper", "tc", "tc_paper", "warp"}
@@ -63,6 +64,39 @@ def test_it_writes_its_four_files(evaluated):
     "same again",
     "perfect",
   }
+
+
+def test_model_data_and_results_lie_in_a_bucket(
+  evaluated, tiny_checkpoint, tiny_data, bucket
+):
+  there = f"{bucket}/evaluated"
+  put(tiny_checkpoint, f"{there}/run")
+  put(tiny_data, f"{there}/data")
+  main(
+    [
+      *("--checkpoint", f"{there}/run", "--model", f"again={there}/run"),
+      *("--data", f"{there}/data", "--out", f"{there}/out"),
+      *("--metrics", "psnr"),
+    ]
+  )
+  found = content(f"{there}/out")
+  assert set(found) == {path.name for path in evaluated[0].iterdir()}
+  summary, expected = json.loads(found["metrics.json"]), evaluated[1]
+  values = expected["methods"]["DiffMVR"]
+  for name in ("DiffMVR", "again"):
+    for metric, measured in summary["methods"][name].items():
+      assert measured == values[metric]
+  assert summary["methods"]["again"].keys() == {"psnr", "psnr_mask"}
+  conditions = expected["conditions"]
+  assert summary["conditions"]["DiffMVR"] == conditions["DiffMVR"]
+  with pytest.raises(InputError, match=f"^{there}/none: no such file"):
+    main(
+      [
+        *("--checkpoint", f"{there}/none", "--data", f"{there}/data"),
+        *("--out", f"{there}/out2"),
+      ]
+    )
+  assert not content(f"{there}/out2")
 
 
 def test_every_number_says_what_it_is(evaluated, clip):
