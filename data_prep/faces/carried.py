@@ -128,6 +128,7 @@ def carry(
   around: Surroundings,
   trust: float,
   steps: np.ndarray | None = None,
+  expected: np.ndarray | None = None,
 ) -> Source:
   """Carries a frame to the present; equations (2) to (4).
 
@@ -139,6 +140,7 @@ def carry(
     trust: b_k.
     steps: (i, j) float32, flow steps that the pixels of `then` are old; None:
       its visible pixels alone are to be trusted, and they are fresh.
+    expected: (i, j, 2) float32, the flow that is expected, see `motion`.
   """
   side = max(now.grey.shape)
   flow = motion(
@@ -146,6 +148,7 @@ def carry(
     (now.grey, now.visible),
     (then.grey, then.visible if steps is None else then.known),
     _EXTENSION * side,
+    expected,
   )
   where = targets(flow)
   small = sample(then.small, where, cv2.INTER_CUBIC)

@@ -14,6 +14,7 @@ from data_prep.faces.flow_prior import FlowPrior
 
 # 1 / σ² of equation (1), in grey levels.
 _SHARPNESS = 1 / 16**2
+_KEPT = np.float32(0.9)  # share of the expected flow
 
 
 class FlowSearcher:
@@ -50,6 +51,7 @@ def motion(
   now: tuple[np.ndarray, np.ndarray],
   then: tuple[np.ndarray, np.ndarray],
   sigma: float,
+  expected: np.ndarray | None = None,
 ) -> np.ndarray:
   """Flow from one picture to another, extended under what covers them.
 
@@ -59,7 +61,10 @@ def motion(
     (2)  F = w f + (1 − w) (G ∗ w f) / (G ∗ w)
 
   with σ of 16 grey levels and G a Gaussian. With a prior, the completed flow
-  (`FlowPrior.complete`) takes the place of the last fraction.
+  (`FlowPrior.complete`) takes the place of the last fraction. If a flow e is
+  expected, 0.9 e is taken away before it is completed, and added again: what
+  was seen to move otherwise than its surroundings goes on doing so, and this
+  is forgotten little by little.
 
   Args:
     search: finds the flow.
@@ -68,6 +73,7 @@ def motion(
       edges pull the flow beside them along.
     then: likewise, the picture that is looked in.
     sigma: standard deviation of G, in pixels.
+    expected: (h, w, 2) float32, in pixels; it counts only with a prior.
 
   Returns:
     (h, w, 2) float32, in pixels.
@@ -79,7 +85,11 @@ def motion(
   weights *= now[1]
   weights *= sample_mask(then[1], where) > 0.99
   if search.prior is not None:
-    completed = search.prior.complete(flow, weights)
+    if expected is None:
+      completed = search.prior.complete(flow, weights)
+    else:
+      kept = _KEPT * expected
+      completed = kept + search.prior.complete(flow - kept, weights)
     return completed + weights[..., None] * (flow - completed)
   x, y = cv2.split(flow)
   # One blur for (w f, w). Whole planes, since numpy is slow across channels.
@@ -114,6 +124,24 @@ def spread(values: np.ndarray, sigma: float) -> np.ndarray:
   )
   wide = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
   return wide.reshape(values.shape)
+
+
+def composed(flow: np.ndarray, onward: np.ndarray) -> np.ndarray:
+  """The flow past a picture: first to it, then from it onward.
+
+  Args:
+    flow: (h, w, 2) float32 to the picture, in pixels.
+    onward: (h, w, 2) float32 from the picture, in pixels.
+
+  Returns:
+    (h, w, 2) float32, in pixels.
+
+  Example:
+    >>> right = np.full((8, 8, 2), (1.0, 0.0), np.float32)
+    >>> composed(right, 2 * right)[0, 0].tolist()
+    [3.0, 0.0]
+  """
+  return flow + sample(onward, targets(flow))
 
 
 def targets(flow: np.ndarray, corner: tuple[int, int] = (0, 0)) -> np.ndarray:

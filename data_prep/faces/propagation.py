@@ -10,7 +10,9 @@ a mean of sources r_k, all of them carried to the present pose by optical flow
 (`flow.motion`): the propagated frame before, c_{t−1}, whose newest pixels are
 one frame old, and the remembered frames that fit the present one best
 (`sightings`), which come straight from where they were seen and so neither
-blur nor drift. Light and colour of a source follow the visible surroundings,
+blur nor drift. If a frame was looked back at from the frame before, too, the
+flow to it is expected to go on from there. Light and colour of a source follow
+the visible surroundings,
 
   (2)  r_k ← r_k + (G ∗ v (x − r_k)) / (G ∗ v + λ),
 
@@ -35,7 +37,7 @@ from data_prep.faces.carried import (
   mean_square,
 )
 from data_prep.faces.cuts import CutFinder
-from data_prep.faces.flow import FlowSearcher, enlarge, planes, spread
+from data_prep.faces.flow import FlowSearcher, composed, enlarge, planes, spread
 from data_prep.faces.flow_prior import FlowPrior
 from data_prep.faces.propagated import (
   SOURCES,
@@ -113,6 +115,8 @@ class Propagator:
     """Forgets everything, as before the first frame."""
     self._before: Picture | None = None
     self._steps = np.zeros(0, np.float32)
+    # From the frame before to what it looked back at, by number.
+    self._flows: dict[int, np.ndarray] = {}
     self._sightings: Sightings | None = None
 
   def __call__(
@@ -151,6 +155,7 @@ class Propagator:
     result, now, steps = self._fused(covered, now, sources)
     self._sightings.remember(now)
     self._before, self._steps = now, steps
+    self._flows = {s.picture.number: s.flow for s in sources.values()}
     if self._with_sources:
       result = with_carried_sources(result, sources, covered)
     looks = looks_of(sources, image.shape) if self._with_looks else ()
@@ -195,17 +200,29 @@ class Propagator:
     now = now.painted(cv2.copyTo(paint, hidden, now.small.copy()))
     if not self._config.fit:
       return now, sources
+
+    def looked_back(name: str, picture: Picture) -> Source:
+      onward = self._flows.get(picture.number)
+      return carry(
+        self._search,
+        now,
+        picture,
+        around,
+        _TRUST[name],
+        expected=None if onward is None else composed(chained.flow, onward),
+      )
+
     best = self._sightings.best(now, 2)
     for name, picture in zip(SOURCES[1:3], best, strict=False):
       if picture is not before:
-        sources[name] = carry(self._search, now, picture, around, _TRUST[name])
+        sources[name] = looked_back(name, picture)
     past = self._sightings.latest
     if (self._with_sources or self._with_looks) and past is not None:
       for source in list(sources.values()):
         if source.picture is past:
           sources["past"] = replace(source, weight=0 * source.weight)
       if "past" not in sources:
-        sources["past"] = carry(self._search, now, past, around, _TRUST["past"])
+        sources["past"] = looked_back("past", past)
     return now, sources
 
   def _fused(

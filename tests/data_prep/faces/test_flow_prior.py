@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from data_prep.faces.carried import carry
 from data_prep.faces.flow import FlowSearcher, motion
 from data_prep.faces.flow_prior import FlowPrior, open_flow_prior
 from data_prep.faces.propagation import Propagator
@@ -85,6 +86,50 @@ def test_flow_that_fits_is_left_as_it_is(prior):
   plain = FlowSearcher()(grey, grey)
   flow = motion(FlowSearcher(prior), (grey, seen), (grey, seen), 8)
   np.testing.assert_allclose(flow, plain, atol=1e-3)
+
+
+def test_what_moves_otherwise_under_the_mask_goes_on_doing_so(prior):
+  grey = cv2.cvtColor(textured(96), cv2.COLOR_RGB2GRAY)
+  mask = np.zeros((96, 96), bool)
+  mask[30:60, 30:60] = True
+  now = (cv2.blur(grey, (40, 40)), 1 - mask.astype(np.float32))
+  now[0][~mask] = grey[~mask]
+  then = (np.roll(grey, 3, axis=1), np.ones((96, 96), np.float32))
+  search, inner = FlowSearcher(prior), np.s_[40:50, 40:50]
+  expected = np.zeros((96, 96, 2), np.float32)
+  expected[..., 0] = np.where(mask, 6.0, 3.0)
+  alone = motion(search, now, then, 8.0)
+  further = motion(search, now, then, 8.0, expected)
+  assert np.abs(alone[inner] - (3, 0)).max() < 0.5
+  # A tenth of what is expected is forgotten.
+  assert np.abs(further[inner] - (5.7, 0)).max() < 0.5
+  seen = now[1] > 0
+  assert np.abs(further - alone)[seen].mean() < 0.2
+
+
+def test_flow_goes_on_from_a_look_to_the_next(prior, monkeypatch):
+  expected = []
+
+  def noted(*args, **settings):
+    if "expected" in settings:  # not the chained frame
+      expected.append(settings["expected"])
+    return carry(*args, **settings)
+
+  monkeypatch.setattr("data_prep.faces.propagation.carry", noted)
+  picture = textured(160)
+  mask = np.zeros((96, 96), np.uint8)
+  mask[30:60, 30:60] = 1
+  propagate = Propagator(prior=prior, with_looks=True)
+  for t, covered in enumerate([0, 1, 1, 1, 0, 1]):
+    shown = np.roll(picture, 2 * t, axis=1)[20:116, 30:126]
+    propagate(shown, covered * mask, t)
+  # Frame 1 looks back at the frame before only, and so does frame 5, which
+  # looks at frame 0 besides; the free frame between has looked at nothing.
+  told = [e is not None for e in expected]
+  assert told[:2] == [True, True] and told[-1] is False
+  for t in (0, 1):
+    around = expected[t][mask == 0]
+    assert np.abs(np.median(around, 0) - (-2 * (t + 2), 0)).max() < 0.5
 
 
 def test_frames_without_a_mask_are_not_touched(prior):
