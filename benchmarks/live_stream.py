@@ -2,12 +2,14 @@ r"""The shipped model on a live stream: 640×480, found, restored, composited.
 
   python -m benchmarks.live_stream [--models DIR] [--seconds 20] \
     [--checkpoint pretrained:faces128] [--occluder learned|mediapipe] \
-    [sampling.detail=1 …]
+    [--hand CUTOUT.png] [sampling.detail=1 …]
 
 A photograph is set in motion, and a patch moves over its face in every frame
 but the first second's. Faces and occluders are found with the detectors that
 the live server uses. MediaPipe's hand model does not take the patch for a
 hand: it looks at every frame, and the mask that it should have found is given.
+With `--hand` the cut-out of a hand takes the place of the patch, and only what
+the detector finds is restored.
 
 "as fast as possible" feeds the next frame as soon as it is asked for. "at 25
 frames/s" feeds frames at that pace, where the newest one wins; latency is from
@@ -30,7 +32,8 @@ import numpy as np
 
 from data_prep.detections import NOTHING, Detections, Detector, bounding_box
 from data_prep.recipe import Recipe
-from diffmvr_jax.inference.restorer import Restorer
+from diffmvr_jax.errors import InputError, run_command
+from diffmvr_jax.inference.restorer import LIVE, Restorer
 from diffmvr_jax.inference.stream import RestoredFrame, StreamOptions
 from diffmvr_jax.live.message import Numbers, message_of
 from diffmvr_jax.live.pipeline import Arrival, Pipeline
@@ -39,6 +42,7 @@ from diffmvr_jax.media.video import TimedFrame
 from diffmvr_jax.runtime.compiled import keep_programs
 from launch.live_clip import FPS, FREE, SKIN, covered, pictures
 
+_HAND = 190  # pixels of a hand's longer side
 _NUMBERS = Numbers(fps=0.0, latency=0.0, dropped=0, viewers=1, recording=False)
 
 
@@ -67,23 +71,26 @@ class Patch:
     self._detector.close()
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
   """Prints the table in Markdown."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--models", help="folder of MediaPipe's .task files")
   parser.add_argument("--seconds", type=float, default=20)
   parser.add_argument("--checkpoint", default="pretrained:faces128")
   parser.add_argument("--occluder")
+  parser.add_argument("--hand", type=Path, help="picture with transparency")
   parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-  args = parser.parse_args()
+  args = parser.parse_args(argv)
   load = os.getloadavg()[0]
   keep_programs()
-  with_patch(Recipe)
+  hand = None if args.hand is None else cutout(args.hand)
+  if hand is None:
+    with_patch(Recipe)
   start = time.perf_counter()
   restorer = Restorer.from_checkpoint(
     args.checkpoint,
     args.overrides,
-    lookahead=0,
+    **LIVE,
     models=args.models,
     occluder=args.occluder,
   )
@@ -92,7 +99,7 @@ def main() -> None:
   count = round(args.seconds * FPS)
   with tempfile.TemporaryDirectory() as folder:
     drawn = pictures(Path(folder))
-  frames = [image for image, _ in covered(drawn, FREE + count)]
+  frames = [image for image, _ in covered(drawn, FREE + count, hand=hand)]
   bare = [image for image, _ in covered(drawn, count, free=count)]
   print(
     f"{args.checkpoint}, {os.cpu_count()} cores, load average {load:.1f} "
@@ -106,6 +113,16 @@ def main() -> None:
       (f"at {FPS} frames/s", partial(paced, restorer)),
     ):
       print(f"| {name} | {how} | {row(run, images)} |", flush=True)
+
+
+def cutout(path: Path) -> np.ndarray:
+  """Reads a hand, (h, w, 4) uint8, at the size that it has before a face."""
+  image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+  if image is None or image.ndim != 3 or image.shape[2] != 4:
+    raise InputError(f"{path}: not a picture with transparency")
+  scale = _HAND / max(image.shape[:2])
+  image = cv2.resize(image, None, fx=scale, fy=scale)
+  return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
 
 
 def with_patch(recipe: type[Recipe]) -> None:
@@ -188,4 +205,4 @@ def paced(restorer: Restorer, images: list[np.ndarray]) -> dict:
 
 
 if __name__ == "__main__":
-  main()
+  run_command(main)

@@ -23,7 +23,7 @@ from data_prep.detections import (
 )
 from data_prep.detectors.find_masks import find_masks, with_neighbours
 from data_prep.faces import crop
-from data_prep.faces.aligned import Aligned, AlignedGuidance
+from data_prep.faces.aligned import LOOKS, Aligned, AlignedGuidance
 from data_prep.faces.finder import FaceFinder
 from data_prep.faces.flow_prior import FlowPrior
 from data_prep.faces.guidance_images import (
@@ -153,6 +153,7 @@ def prepare(
   aligned: Aligned = "sources",
   flow_prior: FlowPrior | None = None,
   flow_side: int | None = None,
+  looks: int = LOOKS,
   overlap: bool = False,
 ) -> Iterator[FrameRecord | SkippedFrame]:
   """Yields the records of a clip, frame by frame.
@@ -169,6 +170,7 @@ def prepare(
     aligned: how much of the aligned guidance the records hold.
     flow_prior: how faces move, which helps to propagate; None if unknown.
     flow_side: see `AlignedGuidance`.
+    looks: likewise.
     overlap: whether frames are read and occluders found in one thread, and
       faces in another, each of which works a frame ahead.
 
@@ -180,7 +182,7 @@ def prepare(
   """
   find_one_face = FaceFinder(find_face, which_face)
   choose_past_frame = PastFrameChooser()
-  align = AlignedGuidance(aligned, flow_prior, flow_side)
+  align = AlignedGuidance(aligned, flow_prior, flow_side, looks)
   pasted: Occlusion | SpriteOcclusion | None = None
   resting: tuple[np.ndarray, np.ndarray] | None = None  # on a still
   free: np.ndarray | None = None  # crop of the past frame

@@ -26,7 +26,7 @@ from data_prep.drawn_clips import (
   portrait_clip,
   procedural_clip,
 )
-from data_prep.faces.aligned import Aligned
+from data_prep.faces.aligned import LOOKS, Aligned
 from data_prep.faces.flow_prior import FlowPrior, open_flow_prior
 from data_prep.faces.track import LOOKAHEAD
 from data_prep.occlusion.paste import OcclusionConfig
@@ -87,6 +87,7 @@ class Recipe:
       `open_flow_prior` takes it.
     flow_side: side in pixels to which crops are shrunk for the search of flow;
       None means that they are not, up to 320 pixels.
+    looks: remembered frames that a face is propagated from; each takes time.
     overlap: whether faces are found in a thread of their own, see `prepare`.
     fps: frames per second that are taken of videos, and that stills get; None
       takes every frame of a video.
@@ -107,6 +108,7 @@ class Recipe:
   aligned: Aligned = "sources"
   flow_prior: str = "faces"
   flow_side: int | None = None
+  looks: int = LOOKS
   overlap: bool = False
   fps: float | None = None
   still_seconds: float = 0.0
@@ -322,7 +324,9 @@ class Recipe:
   def occluder_detector(self, video: Path) -> Detector:
     """Opens the detector of occluders for one video."""
     assert self.occluder is not None
-    return open_occluder_detector(self.occluder, self.models, video)
+    return open_occluder_detector(
+      self.occluder, self.models, video, live=self.lookahead == 0
+    )
 
   def _prepare(self, video: OpenVideo) -> Iterator[FrameRecord | SkippedFrame]:
     faces = marked = 0
@@ -336,6 +340,7 @@ class Recipe:
       aligned=self.aligned,
       flow_prior=self._load_flow_prior(),
       flow_side=self.flow_side,
+      looks=self.looks,
       overlap=self.overlap,
     ):
       if isinstance(item, FrameRecord):

@@ -36,7 +36,10 @@ def pictures(folder: Path, *, seed: int = 0) -> list[np.ndarray]:
 
 
 def covered(
-  drawn: list[np.ndarray], count: int, free: int = FREE
+  drawn: list[np.ndarray],
+  count: int,
+  free: int = FREE,
+  hand: np.ndarray | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
   """Yields frames to and fro, and what covers them from frame `free` on.
 
@@ -44,6 +47,8 @@ def covered(
     drawn: what `pictures` returns.
     count: number of frames.
     free: frames that nothing covers, at first.
+    hand: (h, w, 4) uint8, the cut-out of a hand that covers them; None means
+      a patch.
 
   Yields:
     (480, 640, 3) uint8, and (480, 640) uint8, 1 on the occluder.
@@ -55,8 +60,11 @@ def covered(
     if i >= free:
       sway = round(14 * np.sin(i / 9))
       middle = (WIDTH // 2 + sway, HEIGHT * 3 // 5)
-      cv2.ellipse(mask, middle, (80, 52), 12, 0, 360, 1, -1)
-      cv2.copyTo(np.full_like(image, SKIN), mask, image)
+      if hand is None:
+        cv2.ellipse(mask, middle, (80, 52), 12, 0, 360, 1, -1)
+        cv2.copyTo(np.full_like(image, SKIN), mask, image)
+      else:
+        _paste(image, mask, hand, middle)
     yield image, mask
 
 
@@ -64,6 +72,18 @@ def jpeg(image: np.ndarray) -> bytes:
   """Encodes a frame as a browser's camera does."""
   bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
   return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+
+
+def _paste(
+  image: np.ndarray, mask: np.ndarray, hand: np.ndarray, middle: tuple[int, int]
+) -> None:
+  """Lays a cut-out over an image, and marks in the mask where it is."""
+  height, width = hand.shape[:2]
+  left, top = middle[0] - width // 2, middle[1] - height // 2
+  part = np.s_[top : top + height, left : left + width]
+  share = hand[..., 3:] / np.float32(255)
+  image[part] = share * hand[..., :3] + (1 - share) * image[part]
+  mask[part] = hand[..., 3] > 0
 
 
 def _in_frame(image: np.ndarray) -> np.ndarray:

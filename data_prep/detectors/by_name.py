@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from data_prep.detections import Detector
+from data_prep.detectors.followed_hands import FollowedHands
 from data_prep.detectors.given_masks import UserMasks
 from data_prep.detectors.landmarkers import HandDetector
 from data_prep.detectors.thorough import ThoroughFaceDetector
@@ -56,7 +57,7 @@ def missing_landmarks(name: str, models: str | None) -> str | None:
 
 
 def open_occluder_detector(
-  name: str, models: str | None, video: Path
+  name: str, models: str | None, video: Path, *, live: bool = False
 ) -> Detector:
   """Opens a detector of what covers the face.
 
@@ -64,6 +65,7 @@ def open_occluder_detector(
     name: `mediapipe`, `yolo:WEIGHTS.pt[#CLASS][@SCORE]` or `masks:PATH`.
     models: folder of MediaPipe's models, see `diffmvr_jax.files`.
     video: the video that the user's masks belong to.
+    live: whether frames come as they are filmed, so that time is short.
 
   Raises:
     InputError: there is no such detector, or its model or masks cannot be
@@ -71,7 +73,7 @@ def open_occluder_detector(
   """
   kind, _, rest = name.partition(":")
   if kind == "mediapipe" and not rest:
-    return HandDetector(models)
+    return FollowedHands.open(models) if live else HandDetector(models)
   if kind == "yolo" and rest:
     return _open_yolo(rest, "occluder")
   if kind == "masks" and rest:

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ _FINGERS = tuple(slice(i, i + 4) for i in (1, 5, 9, 13, 17))
 # The mask reaches past the landmarks by this share of the hand's length,
 # since they lie on the bones, and hands that come and go are blurred.
 _HAND_DILATION = 0.11
+HAND_CONFIDENCE = 0.2  # low, for hands that are blurred
 
 
 class FaceDetector:
@@ -72,8 +74,8 @@ class HandDetector:
         vision.HandLandmarkerOptions(
           base_options=file,
           num_hands=4,
-          min_hand_detection_confidence=0.2,
-          min_hand_presence_confidence=0.2,
+          min_hand_detection_confidence=HAND_CONFIDENCE,
+          min_hand_presence_confidence=HAND_CONFIDENCE,
         )
       )
     )
@@ -81,24 +83,28 @@ class HandDetector:
   def __call__(self, image: np.ndarray, index: int) -> Detections:
     """Finds the hands of a frame."""
     del index
-    result = self._graph(image)
-    if not result.hand_landmarks:
-      return NOTHING
-    masks = np.stack(
-      [
-        _hand_mask(image.shape[:2], _pixels(points, image))
-        for points in result.hand_landmarks
-      ]
-    )
-    return Detections(
-      boxes=np.stack([bounding_box(mask) for mask in masks]),
-      scores=np.array([side[0].score for side in result.handedness]),
-      masks=masks,
-    )
+    return hands_of(self._graph(image), image)
 
   def close(self) -> None:
     """Frees MediaPipe's graph."""
     self._graph.close()
+
+
+def hands_of(result: Any, image: np.ndarray) -> Detections:
+  """Makes detections of what MediaPipe's hand landmarker says of a picture."""
+  if not result.hand_landmarks:
+    return NOTHING
+  masks = np.stack(
+    [
+      _hand_mask(image.shape[:2], _pixels(points, image))
+      for points in result.hand_landmarks
+    ]
+  )
+  return Detections(
+    boxes=np.stack([bounding_box(mask) for mask in masks]),
+    scores=np.array([side[0].score for side in result.handedness]),
+    masks=masks,
+  )
 
 
 def faces_of(landmarks: np.ndarray) -> Detections:

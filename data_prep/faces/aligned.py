@@ -1,5 +1,6 @@
 """Guidance that is aligned with the frame, as records hold it."""
 
+import dataclasses
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,8 @@ from diffmvr_jax.data.record_codec import SOURCES_PER_FRAME
 # that it was made of, as they were, and the flow to them.
 Aligned = Literal["none", "propagated", "sources"]
 
+# Remembered frames that take part: of crops, more than for whole pictures.
+LOOKS = 6
 _FINENESS = 16  # steps per pixel of a flow: it compresses to half, so
 
 
@@ -24,6 +27,7 @@ class AlignedGuidance:
     prior: how faces move, see `data_prep.faces.flow_prior`; None if unknown.
     flow_side: side in pixels to which crops are shrunk for the search of flow;
       None means that of `PropagationConfig`.
+    looks: remembered frames that take part, see `PropagationConfig`.
   """
 
   def __init__(
@@ -31,11 +35,12 @@ class AlignedGuidance:
     wanted: Aligned,
     prior: FlowPrior | None = None,
     flow_side: int | None = None,
+    looks: int = LOOKS,
   ):
     assert len(SOURCES) == SOURCES_PER_FRAME
-    config = PropagationConfig()
+    config = PropagationConfig(looks=looks)
     if flow_side is not None:
-      config = PropagationConfig(flow_side=flow_side)
+      config = dataclasses.replace(config, flow_side=flow_side)
     self._wanted = wanted
     self._propagate = Propagator(
       config, prior=prior, with_looks=wanted == "sources"

@@ -24,7 +24,9 @@ and sources are weighed, pixel by pixel, by how well they fit around it,
 with Gaussians G and H, and b_k the trust in a source before its fit is known.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 
 import cv2
 import numpy as np
@@ -63,12 +65,12 @@ class PropagationConfig:
     dilation: pixels by which the mask grows, against halos and shadows.
     flow_side: pixels of the longer side at which flow is computed; larger
       frames are shrunk to it.
-    fit: whether remembered frames take part, beside the frame before.
+    looks: how many remembered frames take part, beside the frame before.
   """
 
   dilation: int = 0
   flow_side: int = 320
-  fit: bool = True
+  looks: int = 2
 
 
 class Propagator:
@@ -198,7 +200,7 @@ class Propagator:
     # Rounds, and keeps to the range; `convertScaleAbs` would fold it.
     paint = cv2.add(chained.small, 0, dtype=cv2.CV_8U)
     now = now.painted(cv2.copyTo(paint, hidden, now.small.copy()))
-    if not self._config.fit:
+    if not self._config.looks:
       return now, sources
 
     def looked_back(name: str, picture: Picture) -> Source:
@@ -208,12 +210,12 @@ class Propagator:
         now,
         picture,
         around,
-        _TRUST[name],
+        _TRUST.get(name, _TRUST["second"]),
         expected=None if onward is None else composed(chained.flow, onward),
       )
 
-    best = self._sightings.best(now, 2)
-    for name, picture in zip(SOURCES[1:3], best, strict=False):
+    best = self._sightings.best(now, self._config.looks)
+    for name, picture in zip(_names(), best, strict=False):
       if picture is not before:
         sources[name] = looked_back(name, picture)
     past = self._sightings.latest
@@ -302,6 +304,12 @@ class Propagator:
         carried = sources[name].within(box, size)
         filling += planes(enlarge(share, size, box)) * carried
     return filling
+
+
+def _names() -> Iterator[str]:
+  """The best remembered frame's name, the second's, and so on."""
+  yield from SOURCES[1:3]
+  yield from (f"look {place}" for place in count(3))
 
 
 def _confidence(

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 # fingertips and the edges of what moves. What was seen fills the surplus too.
 _GROWTH = 1 / 60
 LEARNED = "learned"  # the name of the model's own occluder network
+# What `Restorer.from_checkpoint` is to be given for frames as they are filmed:
+# none waits, and no time is spent on more than two looks back.
+LIVE = {"lookahead": 0, "looks": 2}
 
 
 class Restorer:
@@ -135,7 +138,7 @@ class Restorer:
         propagation.
       decoder: file of a TAESD decoder, see `CropRestorer`.
       finding: the attributes `face`, `which_face`, `occluder`, `as_boxes`,
-        `dilation`, `lookahead`, `models` and `flow_prior` of
+        `dilation`, `lookahead`, `looks`, `models` and `flow_prior` of
         `data_prep.recipe.Recipe`. The occluder may also be "learned", the
         model's own network, which is the default if the model has one.
 

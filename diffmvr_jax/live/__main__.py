@@ -23,7 +23,7 @@ from diffmvr_jax.command_line.arguments import ArgumentParser, whole
 from diffmvr_jax.command_line.terminal import add_verbose_option
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.files import refuse_special
-from diffmvr_jax.inference.restorer import Restorer
+from diffmvr_jax.inference.restorer import LIVE, Restorer
 from diffmvr_jax.live.guard import is_loopback
 from diffmvr_jax.live.sources import BROWSER, check_source, choices
 from diffmvr_jax.pretrained import DEFAULT, PREFIX
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
     keep_programs()
     _say("getting ready …")
     chosen = args.checkpoint, args.overrides
-    live = Restorer.from_checkpoint(*chosen, lookahead=0, **finding)
+    live = Restorer.from_checkpoint(*chosen, **LIVE, **finding)
     live.get_ready()
     restorer = Restorer.from_checkpoint(*chosen, **finding)
     # The application closes both as well, but only once it has begun.

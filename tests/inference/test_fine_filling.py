@@ -136,8 +136,10 @@ def test_finer_records_are_restored_as_video_is(tiny_config, tiny_data):
   clip["propagated_confidence"][:] = 255
   made = restore_clip(filler, clip)
   covered = clip["mask"][..., 0] > 0
-  # The network is its anchor, so that what was seen comes back whole.
-  apart = made[covered].astype(int) - clip["propagated"][covered]
-  assert np.abs(apart).max() <= 1
+  # The network is its anchor, so that what was seen comes back whole, but for
+  # what is rounded twice.
+  apart = np.abs(made[covered].astype(int) - clip["propagated"][covered])
+  assert apart.max() <= 2
+  assert apart.mean() < 0.3
   free = ~covered.any((1, 2))
   np.testing.assert_array_equal(made[free], clip["frame"][free])

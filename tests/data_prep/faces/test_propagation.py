@@ -62,7 +62,7 @@ def test_carries_what_was_seen_along_an_affine_motion():
 
 
 def test_the_chain_alone_carries_too():
-  propagate = Propagator(PropagationConfig(fit=False))
+  propagate = Propagator(PropagationConfig(looks=0))
   errors = []
   for truth, image, mask in moving():
     result = propagate(image, mask)
