@@ -240,7 +240,8 @@ class RecordSource:
       for path in self.shards
       if isinstance(path, Path)
     ]
-    weakref.finalize(self, _close_all, self._files)
+    for file in self._files:
+      weakref.finalize(self, os.close, file)
     self.index = ShardIndex()
     self._shard: list[int] = []
     self._position: dict[tuple[str, int], int] = {}
@@ -321,11 +322,6 @@ class RecordSource:
       if i == len(ids) or ids[i] != ids[start]:
         yield ids[start], range(start, i)
         start = i
-
-
-def _close_all(files: list[int]) -> None:
-  for file in files:
-    os.close(file)
 
 
 def _unframe(data: bytes, length: int) -> bytes:
