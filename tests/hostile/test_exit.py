@@ -38,6 +38,8 @@ from diffmvr_jax.errors import InputError, run_command
 def opened():
   return Graph(lambda vision: Task())
 """
+# CPython's issue 113964: a thread cannot be started early enough either.
+_STARTS_NONE = (3, 12) <= sys.version_info[:3] < (3, 12, 3)
 ENDINGS = {
   "an input error": ("raise InputError('x')", 2, "error: x\n"),
   "a disk": ("raise OSError(28, 'full', 'x')", 2, "error: x: full; make room"),
@@ -58,6 +60,8 @@ def run(body):
 @pytest.mark.parametrize("name", ENDINGS)
 @pytest.mark.parametrize("where", ["here", "suspended"])
 def test_graphs_are_closed_at_any_end(name, where, tmp_path):
+  if _STARTS_NONE and (name, where) == ("an end", "suspended"):
+    pytest.skip("before 3.12.3, Python 3.12 starts no thread at its end")
   how, code, said = ENDINGS[name]
   bodies = {
     # Held by the frame of the error.
@@ -82,6 +86,9 @@ def test_a_graph_is_closed_once():
   assert done.stdout == "closed\nTrue\n" and not done.stderr
 
 
+@pytest.mark.skipif(
+  _STARTS_NONE, reason="before 3.12.3, Python 3.12 starts no thread at its end"
+)
 def test_a_graph_that_fails_to_close_keeps_no_other_open():
   done = run(
     "graphs = [opened() for _ in range(3)]\n"
