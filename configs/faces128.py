@@ -18,8 +18,8 @@ The fusion network weighs, shifts and colours remembered frames, and paints what
 nobody has seen. It is trained at one learning rate for as long as there is
 time, and can be stopped and resumed; a second, short training lowers the
 rate to zero, which takes the last noise out of the weights. Export draws about
-60 frames per second on two CPU cores, and an update takes about 0.5 seconds
-there; `XLA_FLAGS=--xla_force_host_platform_device_count=2` uses both cores.
+30 frames per second on one CPU core, and an update takes about 0.5 seconds on
+two; `XLA_FLAGS=--xla_force_host_platform_device_count=2` uses both cores.
 
 `gain` in `fusion_validation.jsonl` is by how many decibels the averaged weights
 are better than propagation, on people that they have not seen.

@@ -14,7 +14,8 @@ from diffmvr_jax.data.record_codec import SOURCES_PER_FRAME
 # that it was made of, as they were, and the flow to them.
 Aligned = Literal["none", "propagated", "sources"]
 
-# Remembered frames that take part: of crops, more than for whole pictures.
+# Remembered frames that take part. Crops are small, so more can be afforded
+# than for whole pictures.
 LOOKS = 6
 _FINENESS = 16  # steps per pixel of a flow: it compresses to half, so
 

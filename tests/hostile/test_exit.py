@@ -38,7 +38,8 @@ from diffmvr_jax.errors import InputError, run_command
 def opened():
   return Graph(lambda vision: Task())
 """
-# CPython's issue 113964: a thread cannot be started early enough either.
+# CPython's issue 113964: these versions start no thread once the main thread
+# has ended, so that our hook, which comes early elsewhere, comes too late.
 _STARTS_NONE = (3, 12) <= sys.version_info[:3] < (3, 12, 3)
 ENDINGS = {
   "an input error": ("raise InputError('x')", 2, "error: x\n"),
