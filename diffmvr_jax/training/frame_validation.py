@@ -32,11 +32,7 @@ from diffmvr_jax.models.warping import carried
 from diffmvr_jax.runtime.mesh import spread_over
 from diffmvr_jax.training.fusion_loss import masked_psnr
 from diffmvr_jax.training.inputs import Batch
-from diffmvr_jax.training.occluder_loss import (
-  faces,
-  mask_logits,
-  mask_scores,
-)
+from diffmvr_jax.training.occluder_loss import mask_logits, mask_scores
 from diffmvr_jax.training.progress import MetricLog
 from diffmvr_jax.training.sharding import (
   batch_sharding,
@@ -44,6 +40,7 @@ from diffmvr_jax.training.sharding import (
   replicated,
   shard_batch,
 )
+from diffmvr_jax.training.varied_faces import faces
 
 # Takes networks, parameters and a batch; returns rows of one value per frame.
 Measure = Callable[[DiffMVR, Params, Batch], Float[Array, "row n"]]

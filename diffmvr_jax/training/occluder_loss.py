@@ -8,42 +8,20 @@ which pixels near the outline of m count more, and of covered frames also
 
 the Dice loss (Milletari et al. 2016), which weighs a small mask like a large
 one; of free frames Σ p / (Σ p + A), where A is the area that counts as
-something. Half of the faces are covered by what covers another one in the
-batch, moved, mirrored and in other colours, so that a few hundred occluders
-become many.
-
-Between the crop and the free one beside it much may change that covers nothing:
-the head and what is behind it move, eyes close, a mouth opens, light and
-sharpness differ. So the free crop is bent, a round part of one of the two, or
-what surrounds the free face, is another person's, mouths are drawn open, and
-each crop has its own light, blur and noise.
+something. The faces are those of `varied_faces`.
 """
-
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from flax import struct
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from diffmvr_jax.models.diffmvr import DiffMVR, Params
-from diffmvr_jax.models.frames import flatten_frames, to_float
-from diffmvr_jax.models.warping import warp
 from diffmvr_jax.training.inputs import Batch
 from diffmvr_jax.training.objectives import Loss, Metrics
+from diffmvr_jax.training.varied_faces import Faces, faces, varied
 
-_VISIBLE = 0.06  # change of a colour that is seen, for images in [−1, 1]
-_RIM = 40  # a mask reaches beyond the occluder by the crop's side / _RIM
-_EXCHANGED = 0.5  # share of faces that get another one's occluder
-_REACH = 2  # it moves by the crop's side / _REACH, at most
-_BENT = 8  # knots per side of the field that bends the free crop
-_BEND = 0.015  # how far it goes, as a share of the side: standard deviation
-_REPLACED = 0.25  # share of faces of which a part is another person's
-_ELSEWHERE = 0.1  # share of free crops with another person's surroundings
-_OPENED = 0.3  # share of faces of which one crop gets an open mouth
-_BLURRED = 0.2  # share of crops that are blurred
 _NEAR = 5  # side of the square within which an outline is near, in pixels
 _NEAR_WEIGHT = 3.0
 _FREE_AREA = 0.005  # share of the crop; less of a mask is none
@@ -75,223 +53,6 @@ def occluder_loss(model: DiffMVR, blind: float) -> Loss:
     }
 
   return loss
-
-
-@struct.dataclass
-class Faces:
-  """Crops of faces, in [−1, 1], each with the last free one before it.
-
-  Attributes:
-    crop: the crop, covered or free.
-    truth: the same without what covers it.
-    mask: 1 on what covers it, its shadow, and a narrow rim.
-    free: the last free crop.
-    free_valid: whether there is one.
-  """
-
-  crop: Float[Array, "*n h w 3"]
-  truth: Float[Array, "*n h w 3"]
-  mask: Float[Array, "*n h w 1"]
-  free: Float[Array, "*n h w 3"]
-  free_valid: Bool[Array, "*n"]
-
-
-def faces(batch: Batch) -> Faces:
-  """The frames of a batch, as `data.windows` reads them."""
-  flat = {name: flatten_frames(value) for name, value in batch.items()}
-  return Faces(
-    crop=to_float(flat["frame"]),
-    truth=to_float(flat["target"]),
-    mask=flat["mask"].astype(jnp.float32),
-    free=to_float(flat["past"]),
-    free_valid=flat["past_valid"],
-  )
-
-
-def varied(keys: Array, own: Faces) -> Faces:
-  """The faces under exchanged occluders, and in other circumstances.
-
-  Args:
-    keys: one per face.
-    own: the faces as they are in the records.
-  """
-
-  def turned(faces: Faces, by: int) -> Faces:
-    return jax.tree.map(lambda x: jnp.roll(x, by, 0), faces)
-
-  keys = jax.vmap(lambda key: jax.random.split(key, 7))(keys)
-  seen = jax.vmap(_exchanged)(keys[:, 0], own, turned(own, 1))
-  bend = jax.vmap(_bend)(keys[:, 1], own.free)
-  free = warp(own.free, bend)
-  free = jax.vmap(_elsewhere)(keys[:, 2], free, turned(own, 3).truth)
-  seen = seen.replace(free=free)
-  seen = jax.vmap(_partly_replaced)(keys[:, 3], seen, turned(own, 2).truth)
-  seen = jax.vmap(_opened)(keys[:, 4], seen)
-  return seen.replace(
-    crop=jax.vmap(_filmed)(keys[:, 5], seen.crop),
-    free=jax.vmap(_filmed)(keys[:, 6], seen.free),
-  )
-
-
-def occluder_alone(
-  crop: Float[Array, "h w 3"],
-  truth: Float[Array, "h w 3"],
-  mask: Float[Array, "h w 1"],
-) -> Float[Array, "h w 1"]:
-  """How much of each pixel the occluder takes: the mask without its rim."""
-  rim = max(1, round(len(mask) / _RIM))
-  inner = -mask[None]
-  for window in ((2 * rim + 1, 1), (1, 2 * rim + 1)):
-    inner = nn.max_pool(inner, window, (1, 1), "SAME")
-  apart = jnp.abs(crop - truth).max(-1, keepdims=True)
-  changed = mask * (apart > _VISIBLE)
-  # Where occluder and skin happen to have one colour, it is covered too.
-  both = jnp.maximum(-inner[0], changed)
-  return _smooth(both)
-
-
-def _smooth(image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
-  square, strides = (3, 3), (1, 1)
-  return nn.avg_pool(
-    image[None], square, strides, "SAME", count_include_pad=False
-  )[0]
-
-
-def _exchanged(key: Array, own: Faces, other: Faces) -> Faces:
-  """Perhaps with the other one's occluder instead of its own."""
-  keys = jax.random.split(key, 4)
-  share = occluder_alone(other.crop, other.truth, other.mask)
-  layer = jnp.concatenate([other.crop, other.mask, share], -1)
-  layer = jnp.where(jax.random.bernoulli(keys[0]), layer[:, ::-1], layer)
-  reach = len(layer) // _REACH
-  shift = jax.random.randint(keys[1], (2,), 0, 2 * reach + 1)
-  border = ((reach, reach), (reach, reach), (0, 0))
-  layer = jax.lax.dynamic_slice(
-    jnp.pad(layer, border), (shift[0], shift[1], 0), layer.shape
-  )
-  colour, mask, share = layer[..., :3], layer[..., 3:4], layer[..., 4:]
-  gain = jnp.exp(0.2 * jax.random.normal(keys[2], (3,)))
-  colour = jnp.clip((colour + 1) * gain - 1, -1, 1)
-  covered = own.truth + share * (colour - own.truth)
-  exchanged = jax.random.bernoulli(keys[3], _EXCHANGED)
-  return own.replace(
-    crop=jnp.where(exchanged, covered, own.crop),
-    mask=jnp.where(exchanged, mask, own.mask),
-  )
-
-
-def _bend(key: Array, image: Float[Array, "h w 3"]) -> Float[Array, "h w 2"]:
-  """A smooth flow, in pixels: everything moves, and each part by itself."""
-  size = len(image)
-  keys = jax.random.split(key)
-  knots = jax.random.normal(keys[0], (1, _BENT, _BENT, 2))
-  field = jax.image.resize(knots, (1, size, size, 2), "cubic")[0]
-  whole = jax.random.normal(keys[1], (2,))
-  return _BEND * size * (field + whole)
-
-
-def _elsewhere(
-  key: Array, free: Float[Array, "h w 3"], other: Float[Array, "h w 3"]
-) -> Float[Array, "h w 3"]:
-  """The face stays, perhaps with the other person's surroundings."""
-  centre, radii = jnp.array([0.52, 0.5]), jnp.array([0.44, 0.34])
-  face = _ellipse(len(free), centre, radii)
-  happens = jax.random.bernoulli(key, _ELSEWHERE)
-  return free + (1 - face) * happens * (other - free)
-
-
-def _partly_replaced(
-  key: Array, seen: Faces, other: Float[Array, "h w 3"]
-) -> Faces:
-  """Perhaps a part of the crop or the free one is the other person's."""
-  keys = jax.random.split(key, 3)
-  size = len(other)
-  centre = jax.random.uniform(keys[0], (2,), minval=0.2, maxval=0.95)
-  radii = jax.random.uniform(keys[1], (2,), minval=0.06, maxval=0.25)
-  part = _ellipse(size, centre, radii)
-
-  def replaced(image: Array, share: Array) -> Array:
-    total = share.sum() + 1e-3
-    mean, mean_of_other = (
-      (share * one).sum((0, 1)) / total for one in (image, other)
-    )
-    matched = (other + 1) * (mean + 1) / (mean_of_other + 1) - 1
-    return image + share * (jnp.clip(matched, -1, 1) - image)
-
-  return _in_one(keys[2], _REPLACED, seen, part, replaced)
-
-
-def _opened(key: Array, seen: Faces) -> Faces:
-  """Perhaps the mouth is open in the crop or in the free one."""
-  keys = jax.random.split(key, 6)
-  size = len(seen.crop)
-  centre = jnp.array([0.68, 0.5]) + 0.04 * jax.random.normal(keys[0], (2,))
-  low, high = jnp.array([0.02, 0.04]), jnp.array([0.12, 0.11])
-  radii = low + (high - low) * jax.random.uniform(keys[1], (2,))
-  mouth = _ellipse(size, centre, radii)
-  up = radii[0] * jnp.array([1, 0])
-  narrow = radii * jnp.array([0.5, 0.8])
-  teeth = mouth * _ellipse(size, centre - up, narrow)
-  tongue = mouth * _ellipse(size, centre + up, narrow)
-  is_seen = jax.random.bernoulli(keys[2], 0.5, (2,))
-  shades = jax.random.uniform(keys[3], (3,), minval=0.6, maxval=1.2)
-
-  def opened(image: Array, share: Array) -> Array:
-    light = (image + 1).mean()  # of dark pictures even teeth are dark
-    for part, colour, shade, there in (
-      (mouth, (0.3, 0.12, 0.12), shades[0], True),
-      (teeth, (1.3, 1.2, 1.1), shades[1], is_seen[0]),
-      (tongue, (0.9, 0.45, 0.45), shades[2], is_seen[1]),
-    ):
-      ink = jnp.clip(light * shade * jnp.array(colour) - 1, -1, 1)
-      image = image + share * part * there * (ink - image)
-    return image
-
-  return _in_one(keys[4], _OPENED, seen, mouth > 0, opened)
-
-
-def _in_one(
-  key: Array,
-  probability: float,
-  seen: Faces,
-  part: Array,
-  change: Callable[[Array, Array], Array],
-) -> Faces:
-  """Perhaps changes a part of the crop or of the free one.
-
-  What covers the face stays on top.
-  """
-  keys = jax.random.split(key)
-  happens = jax.random.bernoulli(keys[0], probability)
-  in_free = jax.random.bernoulli(keys[1])
-  share = happens * part * jnp.where(in_free, 1, 1 - seen.mask)
-  image = change(jnp.where(in_free, seen.free, seen.crop), share)
-  return seen.replace(
-    free=jnp.where(in_free, image, seen.free),
-    crop=jnp.where(in_free, seen.crop, image),
-  )
-
-
-def _ellipse(size: int, centre: Array, radii: Array) -> Array:
-  """1 inside and 0 outside, with a soft edge; sides of the crop are 1."""
-  places = (jnp.arange(size) + 0.5) / size
-  places = jnp.stack(jnp.meshgrid(places, places, indexing="ij"), -1)
-  away = ((places - centre) / radii) ** 2
-  return jnp.clip(2 * (1.25 - away.sum(-1, keepdims=True)), 0, 1)
-
-
-def _filmed(key: Array, image: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
-  """In other light, perhaps blurred, with a camera's noise."""
-  keys = jax.random.split(key, 5)
-  light = jnp.exp(0.12 * jax.random.normal(keys[0], (1, 1, 1)))
-  tint = jnp.exp(0.04 * jax.random.normal(keys[1], (1, 1, 3)))
-  soft = _smooth(image)
-  image = jnp.where(jax.random.bernoulli(keys[2], _BLURRED), soft, image)
-  # As coarse as a codec leaves it.
-  grain = jax.random.normal(keys[3], (len(image) // 2, len(image) // 2, 3))
-  noise = grain.repeat(2, 0).repeat(2, 1)
-  noise *= 0.02 * jax.random.uniform(keys[4])
-  return jnp.clip((image + 1) * light * tint - 1 + noise, -1, 1)
 
 
 def mask_logits(

@@ -5,12 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffmvr_jax.training.occluder_loss import (
-  Faces,
-  dice_loss,
-  occluder_alone,
-  varied,
-)
+from diffmvr_jax.training.occluder_loss import dice_loss
+from diffmvr_jax.training.varied_faces import Faces, occluder_alone, varied
 
 SIZE, COUNT = 64, 32
 
