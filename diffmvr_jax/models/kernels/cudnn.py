@@ -20,19 +20,21 @@ def cudnn_attention(
 ) -> Float[Array, "n q head c"]:
   """What `jax.nn.dot_product_attention` gives, on a CUDA device only."""
   batch, keys = key.shape[:2]
-  if keys % 2 == 0:
-    return jax.nn.dot_product_attention(
-      query, key, value, implementation="cudnn"
-    )
-  # Its gradient wants an even number of keys.
-  one_more = ((0, 0), (0, 1), (0, 0), (0, 0))
-  return jax.nn.dot_product_attention(
-    query,
-    jnp.pad(key, one_more),
-    jnp.pad(value, one_more),
-    key_value_seq_lengths=jnp.full(batch, keys, jnp.int32),
+  # Its gradient wants even numbers of queries and keys.
+  out = jax.nn.dot_product_attention(
+    _even(query),
+    _even(key),
+    _even(value),
+    key_value_seq_lengths=jnp.full(batch, keys) if keys % 2 else None,
     implementation="cudnn",
   )
+  return out[:, : query.shape[1]]
+
+
+def _even(tokens: Float[Array, "n t head c"]) -> Float[Array, "n _ head c"]:
+  if tokens.shape[1] % 2 == 0:
+    return tokens
+  return jnp.pad(tokens, ((0, 0), (0, 1), (0, 0), (0, 0)))
 
 
 def cudnn_takes(query: Float[Array, "n q head c"]) -> bool:

@@ -73,7 +73,8 @@ def test_long_attention_is_headwise_on_a_cpu_and_only_there():
   assert scores in on_tpu
 
 
-def test_cudnn_attention_with_an_odd_number_of_keys(monkeypatch):
+@pytest.mark.parametrize("queries", [6, 7])
+def test_cudnn_attention_with_an_odd_number_of_keys(queries, monkeypatch):
   # Only its arguments are ours: XLA takes the same ones, without a GPU.
   reference = jax.nn.dot_product_attention
   monkeypatch.setattr(
@@ -81,25 +82,25 @@ def test_cudnn_attention_with_an_odd_number_of_keys(monkeypatch):
     "dot_product_attention",
     lambda *arrays, implementation, **options: reference(*arrays, **options),
   )
-  q, k, v = normal(2, 6, 2, 8), normal(2, 5, 2, 8), normal(2, 5, 2, 8, seed=1)
+  q = normal(2, queries, 2, 8)
+  k, v = normal(2, 5, 2, 8), normal(2, 5, 2, 8, seed=1)
   assert_close(cudnn.cudnn_attention(q, k, v), reference(q, k, v))
 
 
-@pytest.mark.parametrize("keys", [4096, 257])
-def test_gpus_attend_with_cudnn_and_keep_no_scores(keys, monkeypatch):
-  # Tracing asks for cuDNN's version, lowering needs no GPU.
+@pytest.fixture
+def cudnn_on_paper(monkeypatch):
+  """Tracing asks for cuDNN's version; lowering needs no GPU."""
   monkeypatch.setattr(
     "jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version",
     lambda: 91_000,
   )
   monkeypatch.setattr(cudnn, "_cudnn_is_there", lambda: True)
-  query = jax.ShapeDtypeStruct((1, 4096, 80), jnp.bfloat16)
-  guide = jax.ShapeDtypeStruct((1, keys, 80), jnp.bfloat16)
 
-  def loss(query, guide):
-    return attend(query, guide, guide, 2).sum()
 
-  traced = jax.jit(jax.grad(loss, (0, 1))).trace(query, guide)
+@pytest.mark.parametrize("keys", [4096, 257])
+@pytest.mark.usefixtures("cudnn_on_paper")
+def test_gpus_attend_with_cudnn_and_keep_no_scores(keys):
+  traced = traced_gradient(4096, keys)
   on_gpu = traced.lower(lowering_platforms=("cuda",)).as_text()
   on_tpu = traced.lower(lowering_platforms=("tpu",)).as_text()
   assert "cudnn$fmhaSoftmax" in on_gpu
@@ -111,6 +112,24 @@ def test_gpus_attend_with_cudnn_and_keep_no_scores(keys, monkeypatch):
   assert traced_flops(traced, "tpu") == 6 * product
   assert traced_flops(traced, "gpu") == 6 * padded
   assert traced_flops(traced, "gpu", recomputed=True) == 7 * padded
+
+
+@pytest.mark.usefixtures("cudnn_on_paper")
+def test_cudnn_goes_backward_through_an_odd_number_of_queries():
+  # JAX refuses it, and a CLIP tower that is trained has 257 tokens.
+  lowered = traced_gradient(257, 257).lower(lowering_platforms=("cuda",))
+  assert "cudnn$fmhaSoftmaxBackward" in lowered.as_text()
+
+
+def traced_gradient(queries, keys):
+  """Two heads of 40 channels, as the first level of SD's U-Net has them."""
+  query = jax.ShapeDtypeStruct((1, queries, 80), jnp.bfloat16)
+  guide = jax.ShapeDtypeStruct((1, keys, 80), jnp.bfloat16)
+
+  def loss(query, guide):
+    return attend(query, guide, guide, 2).sum()
+
+  return jax.jit(jax.grad(loss, (0, 1))).trace(query, guide)
 
 
 @pytest.mark.parametrize(
