@@ -14,28 +14,24 @@ class Inpainting:
 
   Args:
     config: an SD-like one: KL autoencoder, concatenated mask.
-    steps: of DDIM.
   """
 
-  def __init__(self, config: Config, steps: int):
+  def __init__(self, config: Config):
     unet, vae = config.model.unet, config.model.autoencoder
     levels, attention = len(unet.block_channels), unet.attention
-    self._steps = steps
     self._width = unet.context_dim
     self._device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = getattr(torch, config.model.dtype)
-    self._pipeline = diffusers.StableDiffusionInpaintPipeline(
-      vae=diffusers.AutoencoderKL(
+    with torch.device(self._device):  # draws weights there, which takes less
+      autoencoder = diffusers.AutoencoderKL(
         block_out_channels=vae.block_channels,
         down_block_types=("DownEncoderBlock2D",) * len(vae.block_channels),
         up_block_types=("UpDecoderBlock2D",) * len(vae.block_channels),
         layers_per_block=vae.layers_per_block,
         latent_channels=vae.latent_channels,
         norm_num_groups=vae.norm_groups,
-      ),
-      text_encoder=None,
-      tokenizer=None,
-      unet=diffusers.UNet2DConditionModel(
+      )
+      denoiser = diffusers.UNet2DConditionModel(
         in_channels=unet.in_channels,
         out_channels=unet.out_channels,
         block_out_channels=unet.block_channels,
@@ -50,7 +46,12 @@ class Inpainting:
         cross_attention_dim=unet.context_dim,
         norm_num_groups=unet.norm_groups,
         sample_size=config.data.image_size // 2 ** (levels - 1),
-      ),
+      )
+    self._pipeline = diffusers.StableDiffusionInpaintPipeline(
+      vae=autoencoder,
+      text_encoder=None,
+      tokenizer=None,
+      unet=denoiser,
       scheduler=diffusers.DDIMScheduler(timestep_spacing="trailing"),
       safety_checker=None,
       feature_extractor=None,
@@ -59,8 +60,13 @@ class Inpainting:
     self._pipeline.set_progress_bar_config(disable=True)
     self._dtype = dtype
 
-  def __call__(self, frames: list[SourceFrame]) -> np.ndarray:
-    """Restores the frames' crops, (frame, h, w, 3) in [0, 1]."""
+  def __call__(self, frames: list[SourceFrame], steps: int) -> np.ndarray:
+    """Restores the frames' crops, (frame, h, w, 3) in [0, 1].
+
+    Args:
+      frames: those that are occluded.
+      steps: of DDIM.
+    """
     crops = [f.record for f in frames if f.record is not None]
     with torch.inference_mode():
       return self._pipeline(
@@ -71,7 +77,7 @@ class Inpainting:
         mask_image=[Image.fromarray(255 * crop.mask) for crop in crops],
         height=crops[0].image.shape[0],
         width=crops[0].image.shape[1],
-        num_inference_steps=self._steps,
+        num_inference_steps=steps,
         guidance_scale=1.0,
         output_type="np",
       ).images

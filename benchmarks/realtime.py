@@ -1,14 +1,16 @@
 r"""Restoration end to end: from a decoded frame to the composited one.
 
   python -m benchmarks.realtime [--config configs/sd15_512.py] \
-    [--video FILE --models DIR] [--frames 32] [--only ours|diffusers] \
+    [--video FILE --models DIR] [--frames 32] [--steps 1,2,4,8] \
+    [--windows 1,4,8] [--decoders own,tiny] [--only ours|diffusers] \
     [KEY=VALUE …]
 
 Random weights of the config's sizes; every frame but the first is occluded.
 Frames come as fast as they are taken, so a frame's latency is what the window
 that it is in takes, from the moment that the frame came in. Face, masks and
 guidance are ready, or, with a video, found by MediaPipe as it goes ("with
-detection"). FLOPs are XLA's count of the program. The last table times
+detection"). FLOPs are those of the program's matrix products and convolutions.
+On a GPU each side may take half of the memory. The last table times
 diffusers' inpainting pipeline with the same autoencoder, a U-Net of the same
 size, sampler and steps on the same frames; ours also encodes two guidance
 images and pastes into the frame. The shipped model on a live stream is
@@ -17,6 +19,7 @@ measured by `benchmarks/live_stream.py`.
 
 import argparse
 import dataclasses
+import os
 import statistics
 import time
 from collections.abc import Iterator
@@ -52,6 +55,7 @@ from diffmvr_jax.models.diffmvr import DiffMVR, Params
 from diffmvr_jax.models.observation import Observation
 from diffmvr_jax.models.tiny_vae import TinyDecoder
 from diffmvr_jax.runtime.device_peaks import peak_tflops
+from diffmvr_jax.runtime.flops import traced_flops
 
 SIDE = 720  # of the frames that the crop is pasted into
 
@@ -67,9 +71,13 @@ def main() -> None:
   parser.add_argument("--frames", type=int, default=32)
   parser.add_argument("--steps", type=numbers, default=(1, 2, 4, 8))
   parser.add_argument("--windows", type=numbers, default=(1, 4, 8))
+  parser.add_argument(
+    "--decoders", default="own,tiny", help="own, tiny or both"
+  )
   parser.add_argument("--only", choices=["ours", "diffusers"])
   parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
   arguments = parser.parse_args()
+  os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
   config = load_config(arguments.config, arguments.overrides)
   size = config.data.image_size
   params = random_params(DiffMVR.of(config).shapes(size))
@@ -122,20 +130,24 @@ def our_table(config, params, tiny, frames, arguments) -> None:
   """Every number of steps, decoder and window."""
   ready = list(frames())
   with_detection = arguments.video is not None
+  decoders = {"own": None, "tiny": tiny}
+  chosen = [decoders[name] for name in arguments.decoders.split(",")]
   print(
     "| steps | decoder | window | frames/s | p50, ms | p95, ms | p99, ms "
     "| with detection, frames/s | TFLOP/frame | TFLOP/s | of peak |"
   )
   print("|---:|---|---:|" + "---:|" * 8)
   for steps in arguments.steps:
-    for decoder in (None, tiny):
+    for decoder in chosen:
+      # Every frame has its own guidance, so windows of other lengths have the
+      # same per frame.
+      work = flops_per_frame(with_sampling(config, steps, 1), params, decoder)
       for window in arguments.windows:
         changed = with_sampling(config, steps, window)
         restorer = CropRestorer(changed, params, decoder=decoder)
         run(restorer, ready[: 2 * window + 1])  # compiles
         rate, latency = run(restorer, ready)
         found = run(restorer, frames())[0] if with_detection else None
-        work = flops_per_frame(changed, params, decoder, window)
         peak = peak_tflops(jax.devices()[0].device_kind)
         p50, p95, p99 = 1e3 * np.percentile(latency, [50, 95, 99])
         print(
@@ -191,13 +203,9 @@ def tiny_decoder(autoencoder: AutoencoderConfig) -> AutoencoderConfig:
   )
 
 
-def flops_per_frame(
-  config: Config, params: Params, decoder, window: int
-) -> float:
-  """Of the window's program, whose loop XLA counts once, by the frame."""
-  model = DiffMVR.of(config)
-  size = config.data.image_size
-  lead = (1, window)
+def flops_per_frame(config: Config, params: Params, decoder) -> int:
+  """Of the program for a window of one frame."""
+  size, lead = config.data.image_size, (1, 1)
 
   def image(channels: int = 3) -> jax.Array:
     return jnp.zeros((*lead, size, size, channels), jnp.uint8)
@@ -211,34 +219,20 @@ def flops_per_frame(
     symmetric_valid=flag,
     past_valid=flag,
   )
-  once = with_sampling(config, 1, window)
-  program = partial(restore_window, once.model, once.sampling, decoder=decoder)
+  program = jax.jit(
+    partial(restore_window, config.model, config.sampling, decoder=decoder)
+  )
   schedule = make_schedule(config.diffusion)
   key, index = jax.random.key(0), jnp.zeros(lead, jnp.int32)
-  whole = cost(program, params, schedule, observation, key, index)
-
-  def step(params: Params, observation: Observation) -> jax.Array:
-    conditioning = model.condition(params, observation)
-    noisy = conditioning.masked_latents
-    timesteps = jnp.zeros(window, jnp.int32)
-    return model.predict(params, noisy, timesteps, conditioning)
-
-  encoding = cost(model.condition, params, observation)
-  one = cost(step, params, observation) - encoding
-  return (whole + (config.sampling.steps - 1) * one) / window
-
-
-def cost(program, *arguments) -> float:
-  """XLA's count before optimisation."""
-  analysis = jax.jit(program).lower(*arguments).cost_analysis()
-  return float(analysis["flops"]) if analysis else float("nan")
+  traced = program.trace(params, schedule, observation, key, index)
+  return traced_flops(traced, jax.default_backend())
 
 
 def diffusers_table(config, params, frames, arguments) -> None:
   """The same frames by both, in alternating rounds."""
   from benchmarks.diffusers_inpainting import Inpainting
 
-  ready = list(frames())
+  ready, theirs = list(frames()), Inpainting(config)
   print(
     "\n| steps | window | ours, ms/frame | diffusers, ms/frame | ratio |\n"
     "|---:|---:|---:|---:|---:|"
@@ -246,11 +240,13 @@ def diffusers_table(config, params, frames, arguments) -> None:
   for steps in arguments.steps:
     for window in arguments.windows:
       restorer = CropRestorer(with_sampling(config, steps, window), params)
-      theirs = Inpainting(config, steps)
       # The first is the past frame of the others, and passes through.
       batch = ready[: window + 1]
       taken: tuple[list[float], list[float]] = ([], [])
-      calls = partial(run, restorer, batch), partial(theirs, batch[1:])
+      calls = (
+        partial(run, restorer, batch),
+        partial(theirs, batch[1:], steps),
+      )
       for _ in range(4):
         for call, times in zip(calls, taken, strict=True):
           started = time.perf_counter()

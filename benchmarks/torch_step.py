@@ -72,26 +72,27 @@ class TorchStep:
     torch.manual_seed(0)
     self._config = config
     unet, guidance = config.model.unet, config.model.guidance
-    self._unet: Any = diffusers.UNet2DConditionModel(
-      in_channels=unet.in_channels,
-      out_channels=unet.out_channels,
-      block_out_channels=unet.block_channels,
-      layers_per_block=unet.layers_per_block,
-      cross_attention_dim=unet.context_dim,
-      attention_head_dim=unet.heads,
-      norm_num_groups=unet.norm_groups,
-    )
-    self._f_mlp = nn.Sequential(
-      nn.Linear(config.model.clip.width, guidance.hidden_dim),
-      nn.GELU(),
-      nn.Linear(guidance.hidden_dim, unet.context_dim),
-      nn.LayerNorm(unet.context_dim),
-    )
-    for name, module in self._unet.named_modules():
-      if name.endswith("attn2"):
-        module.set_processor(TwinProcessor(module, unet.alpha))
     self._device = "cuda" if torch.cuda.is_available() else "cpu"
-    whole = nn.ModuleList([self._unet, self._f_mlp]).to(self._device)
+    with torch.device(self._device):  # draws weights there, which takes less
+      self._unet: Any = diffusers.UNet2DConditionModel(
+        in_channels=unet.in_channels,
+        out_channels=unet.out_channels,
+        block_out_channels=unet.block_channels,
+        layers_per_block=unet.layers_per_block,
+        cross_attention_dim=unet.context_dim,
+        attention_head_dim=unet.heads,
+        norm_num_groups=unet.norm_groups,
+      )
+      self._f_mlp = nn.Sequential(
+        nn.Linear(config.model.clip.width, guidance.hidden_dim),
+        nn.GELU(),
+        nn.Linear(guidance.hidden_dim, unet.context_dim),
+        nn.LayerNorm(unet.context_dim),
+      )
+      for name, module in self._unet.named_modules():
+        if name.endswith("attn2"):
+          module.set_processor(TwinProcessor(module, unet.alpha))
+    whole = nn.ModuleList([self._unet, self._f_mlp])
     self._parameters = list(whole.parameters())
     self._average = [p.detach().clone() for p in self._parameters]
     optimizer = config.diffusion_stage.optimizer
@@ -101,12 +102,14 @@ class TorchStep:
       betas=(optimizer.b1, optimizer.b2),
       eps=optimizer.eps,
       weight_decay=optimizer.weight_decay,
+      fused=self._device == "cuda",
     )
     self._alphas = torch.from_numpy(
       np.array(make_schedule(config.diffusion).alphas_cumprod)
     ).to(self._device)
     self._objective = self._loss
     if self._device == "cuda":
+      torch.backends.cudnn.benchmark = True
       self._objective = torch.compile(self._loss)
     self._batch: dict[str, torch.Tensor] = {}
 
@@ -168,6 +171,10 @@ class TorchStep:
     if self._device == "cuda":
       torch.cuda.synchronize()
 
+  def memory(self) -> int:
+    """The most bytes of a GPU's memory that were taken; 0 without a GPU."""
+    return torch.cuda.max_memory_allocated() if self._device == "cuda" else 0
+
   def _loss(
     self, sample: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
   ) -> torch.Tensor:
@@ -224,6 +231,10 @@ class TorchProcess:
   def __call__(self) -> None:
     """One update; waits for it."""
     self._ask("__call__")
+
+  def memory(self) -> int:
+    """The most bytes of a GPU's memory that were taken; 0 without a GPU."""
+    return self._ask("memory")
 
   def _ask(self, method: str, *arguments: Any) -> Any:
     self._pipe.send((method, arguments))
