@@ -118,11 +118,13 @@ class CropOcclusion:
 
   Attributes:
     occluder: tells it from the crop, and from the last one that was free.
+    beside: finds in whole frames what is covered too; None: nothing does.
     as_boxes: whether the bounding box, not the outline, becomes the mask.
     dilation: pixels of the video by which the mask grows.
   """
 
   occluder: CropOccluder
+  beside: RealOcclusion | None = None
   as_boxes: bool = False
   dilation: int = 0
 
@@ -223,7 +225,11 @@ def prepare(
         mask = boxes_around(mask)
     elif isinstance(occlusion, CropOcclusion):
       scale = float(np.hypot(*tracked.transform[0, :2]))
-      mask = occlusion.mask(image, free, scale)
+      own = occlusion.mask(image, free, scale)
+      if occlusion.beside is None:
+        mask = own
+      else:
+        mask = own | crop.warp_mask(mask, tracked.transform, size)
     else:
       mask = crop.warp_mask(mask, tracked.transform, size)
     # What lies beside the face is no background either.
@@ -269,6 +275,8 @@ def with_masks(
   causal: bool,
 ) -> Iterator[tuple[Frame, np.ndarray]]:
   """Adds to each frame the mask of its real occlusion, at the frame's size."""
+  if isinstance(occlusion, CropOcclusion) and occlusion.beside is not None:
+    occlusion = occlusion.beside
   if not isinstance(occlusion, RealOcclusion):
     nothing = np.zeros((0, 0), np.uint8)
     return ((frame, nothing) for frame in frames)

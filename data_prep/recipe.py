@@ -3,7 +3,7 @@
 import hashlib
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -71,7 +71,7 @@ class Recipe:
     face: name of the face detector, as `open_face_detector` takes it.
     occluder: name of the occluder detector, as `open_occluder_detector` takes
       it; it is not used if `paste` is set. None means that a crop occluder or
-      masks are handed in.
+      masks are handed in, and nothing else finds what covers the face.
     as_boxes: whether the occluder's bounding box becomes the mask.
     dilation: pixels of the video by which a mask that is found grows.
     growth: share of the frame's longer side by which it grows as well, see
@@ -175,8 +175,8 @@ class Recipe:
       source: the video.
       masks: masks of shape (h, w), one for each frame; None means that the
         occluder is searched for.
-      crop_occluder: finds it in the face's crop, in place of the recipe's
-        detector; None means that it does not.
+      crop_occluder: finds it in the face's crop, beside the recipe's detector
+        if it has one; None means that this alone does.
 
     Raises:
       InputError: the video or a detector cannot be used.
@@ -241,18 +241,20 @@ class Recipe:
           ),
         )
         return
-      if masks is None and crop_occluder is not None:
-        yield OpenVideo(
-          clip=clip,
-          find_face=find_face,
-          occlusion=CropOcclusion(
+      with ExitStack() as stack:
+        found: RealOcclusion | None = None
+        if masks is not None or self.occluder is not None:
+          found = stack.enter_context(self._open_occlusion(clip, masks))
+        if masks is None and crop_occluder is not None:
+          occlusion: RealOcclusion | CropOcclusion = CropOcclusion(
             occluder=crop_occluder,
+            beside=found,
             as_boxes=self.as_boxes,
             dilation=self.dilation,
-          ),
-        )
-        return
-      with self._open_occlusion(clip, masks) as occlusion:
+          )
+        else:
+          assert found is not None
+          occlusion = found
         yield OpenVideo(clip=clip, find_face=find_face, occlusion=occlusion)
 
   def frames_and_masks(

@@ -1,5 +1,8 @@
 """Finds what covers a face in its crops, with a network.
 
+What lies off the face, where the surroundings may have changed by themselves,
+counts only if the network has little doubt.
+
 Masks neither flicker nor freeze. A pixel is covered where the network is sure;
 where it is half sure, only if that adjoins a place where it is sure, or if the
 pixel was covered a frame ago. If a face seems covered for seconds, the last
@@ -7,6 +10,7 @@ free crop may be out of date, as after a change of light: then the network is
 now and then asked about the crop alone, and if this looks free, it is.
 """
 
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -22,6 +26,11 @@ from diffmvr_jax.models.frames import to_float
 
 _SURE, _HALF_SURE = 0.6, 0.35
 _LEAST = 0.0015  # share of the crop; a smaller patch is none
+# Where crops show the face: an ellipse of which a patch on the face takes at
+# least this share of the crop. Other patches have at least this peak and mean.
+_CENTRE, _RADII = (0.5, 0.52), (0.31, 0.4)
+_ON_FACE = 0.004
+_PEAK, _MEAN = 0.999, 0.88
 _PATIENCE = 50  # frames after which a free crop may be out of date
 _ASKED_EVERY = 5  # frames, once patience has run out
 _FREE = 0.005  # share of the crop; less of a mask is none
@@ -154,10 +163,25 @@ def steadied(probability: np.ndarray, last: np.ndarray | None) -> np.ndarray:
     sure[near & (probability > 0.5)] = 1
   count, labels, stats, _ = cv2.connectedComponentsWithStats(half)
   labels = np.asarray(labels, np.int32)
+  area = stats[:, cv2.CC_STAT_AREA]
   held = np.bincount(labels[sure > 0], minlength=count) > 0
-  held &= stats[:, cv2.CC_STAT_AREA] >= _LEAST * probability.size
+  held &= area >= _LEAST * probability.size
+  on_face = np.bincount(labels[_face(len(probability))], minlength=count)
+  peak = np.zeros(count, np.float32)
+  np.maximum.at(peak, labels.ravel(), probability.ravel())
+  total = np.bincount(labels.ravel(), probability.ravel(), minlength=count)
+  certain = (peak >= _PEAK) & (total >= _MEAN * area)
+  held &= certain | (on_face >= _ON_FACE * probability.size)
   held[0] = False  # what is not half sure
   return held[labels].astype(np.uint8)
+
+
+@cache
+def _face(size: int) -> np.ndarray:
+  """(size, size) bool, True where a crop shows the face."""
+  places = (np.arange(size) + 0.5) / size
+  x, y = ((places - c) / r for c, r in zip(_CENTRE, _RADII, strict=True))
+  return x**2 + y[:, None] ** 2 < 1
 
 
 def _probability(

@@ -26,7 +26,7 @@ from diffmvr_jax.inference.archive import (
 )
 from diffmvr_jax.inference.archive_videos import Job, find_jobs, is_archive
 from diffmvr_jax.inference.previews import PreviewPaths
-from diffmvr_jax.inference.restorer import LEARNED, Restorer
+from diffmvr_jax.inference.restorer import Restorer, learns
 from diffmvr_jax.inference.stream import StreamOptions
 from diffmvr_jax.inference.written_video import Outcome
 from diffmvr_jax.media.sources import Source, open_source
@@ -152,7 +152,7 @@ def _refuse_misfits_of_archive(request: Request) -> None:
 def _restored_archive(request: Request) -> Iterator[str]:
   """The same for several videos, with a model for each worker."""
   propagates = request.method == "propagation"
-  learned = request.finding.get("occluder") == LEARNED
+  learned = learns(request.finding.get("occluder"))
   with open_workers(
     partial(ArchiveWorker, request),
     request.engine,

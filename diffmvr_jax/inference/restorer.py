@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 # fingertips and the edges of what moves. What was seen fills the surplus too.
 _GROWTH = 1 / 60
 LEARNED = "learned"  # the name of the model's own occluder network
+_BESIDE = f"{LEARNED},"  # before the name of a detector that works beside it
 # What `Restorer.from_checkpoint` is to be given for frames as they are filmed:
 # none waits, and no time is spent on more than two looks back.
 LIVE = {"lookahead": 0, "looks": 2}
@@ -106,14 +107,15 @@ class Restorer:
     from data_prep.recipe import Recipe
 
     filler = PropagationFiller(crop_size=crop_size)
-    wanted, occluder = finding.pop("occluder", None), None
-    if wanted == LEARNED:
+    learns, detector = _finders(finding.pop("occluder", None) or "mediapipe")
+    occluder = None
+    if learns:
       where = f"{pretrained.PREFIX}{pretrained.DEFAULT}"
       occluder = OccluderNetwork.from_checkpoint(where)
     recipe = Recipe(
       size=crop_size,
       growth=_GROWTH,
-      occluder=_detector_name(wanted, occluder),
+      occluder=detector,
       **finding,
     )
     return cls(filler, recipe, region=region, occluder=occluder)
@@ -140,7 +142,8 @@ class Restorer:
       finding: the attributes `face`, `which_face`, `occluder`, `as_boxes`,
         `dilation`, `lookahead`, `looks`, `models` and `flow_prior` of
         `data_prep.recipe.Recipe`. The occluder may also be "learned", the
-        model's own network, which is the default if the model has one.
+        model's own network, or this and another, as "learned,mediapipe". If
+        the model has such a network, "learned,mediapipe" is the default.
 
     Raises:
       InputError: there is no finished checkpoint, or an override is wrong.
@@ -150,16 +153,19 @@ class Restorer:
     wanted, occluder = finding.pop("occluder", None), None
     with copied(place(workdir)) as local:
       network = CropRestorer.from_checkpoint(local, overrides, decoder=decoder)
-      if wanted is None and network.has_occluder and region == "face":
-        wanted = LEARNED
-      if wanted == LEARNED:
+      if wanted is None:
+        wanted = "mediapipe"
+        if network.has_occluder and region == "face":
+          wanted = f"{_BESIDE}{wanted}"
+      learns, detector = _finders(wanted)
+      if learns:
         occluder = OccluderNetwork.from_checkpoint(local)
     filler = filler_of(network)
     recipe = Recipe(
       size=filler.crop_size,
       flow_side=None if filler is network else network.crop_size,
       growth=_GROWTH,
-      occluder=_detector_name(wanted, occluder),
+      occluder=detector,
       **finding,
     )
     return cls(filler, recipe, region=region, occluder=occluder)
@@ -368,7 +374,8 @@ class Restorer:
     Files that are named, such as weights of a detector, stand by their names.
     """
     return json.loads(provenance(self._filler, options, self._region)) | {
-      "recipe": dataclasses.asdict(self._recipe) | {"models": None}
+      "recipe": dataclasses.asdict(self._recipe) | {"models": None},
+      "network finds occluders": self._occluder is not None,
     }
 
   def _restored(
@@ -416,11 +423,18 @@ class Restorer:
     return _source_frames(found, time_base)
 
 
-def _detector_name(
-  wanted: str | None, occluder: OccluderNetwork | None
-) -> str | None:
-  """Which detector of occluders the recipe names; None if a network does it."""
-  return None if occluder is not None else wanted or "mediapipe"
+def learns(occluder: str | None) -> bool:
+  """Whether an occluder of this name needs the model's own network."""
+  return occluder is not None and _finders(occluder)[0]
+
+
+def _finders(occluder: str) -> tuple[bool, str | None]:
+  """Whether the model's network finds occluders, and which detector does."""
+  if occluder == LEARNED:
+    return True, None
+  if occluder.startswith(_BESIDE):
+    return True, occluder.removeprefix(_BESIDE)
+  return False, occluder
 
 
 def _source_frames(

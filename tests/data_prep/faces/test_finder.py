@@ -232,7 +232,7 @@ def test_what_covers_the_face_can_be_told_from_its_crop():
     return probability
 
   recipe = ScriptedRecipe(
-    listed(landmarks), size=48, aligned="none", occluder="not opened"
+    listed(landmarks), size=48, aligned="none", occluder=None
   )
   records = [
     record
@@ -251,6 +251,42 @@ def test_what_covers_the_face_can_be_told_from_its_crop():
       latest = max(k for k in range(i) if k not in covered | beside)
       assert record.past_index == latest
       np.testing.assert_array_equal(free, records[latest].image)
+
+
+def test_a_detector_adds_to_what_is_told_from_the_crop():
+  """What either of them finds is masked, and no such crop counts as free."""
+  images, landmarks = drawn(0)
+  hand = np.zeros(images[0].shape[:2], np.uint8)
+  x, y = landmarks[0].mean(0).astype(int)
+  hand[y : y + 30, x : x + 30] = 1
+  told, found = {2, 4}, {4, 5}
+  detector = masked([hand if i in found else None for i in range(8)])
+  frees = []
+
+  class Both(ScriptedRecipe):
+    def occluder_detector(self, video):
+      return detector
+
+  def occluder(crop, free):
+    probability = np.zeros(crop.shape[:2], np.float32)
+    probability[20:40, 10:20] = 0.9 if len(frees) in told else 0.0
+    frees.append(free)
+    return probability
+
+  recipe = Both(listed(landmarks), size=48, aligned="none", lookahead=0)
+  records = [
+    record
+    for _, record in recipe.frames_and_records(
+      clip_of(images[:8]), crop_occluder=occluder
+    )
+  ]
+  for i, record in enumerate(records):
+    box = np.s_[20:40, 10:20]
+    assert record.mask[box].all() == (i in told)
+    record.mask[box] = 0
+    assert record.mask.any() == (i in found)
+  np.testing.assert_array_equal(frees[7], records[6].image)
+  np.testing.assert_array_equal(frees[6], records[3].image)
 
 
 def test_frames_in_which_the_face_is_away_are_skipped_and_the_rest_is_kept():
