@@ -1,7 +1,7 @@
 r"""The shipped model on a live stream: 640×480, found, restored, composited.
 
   python -m benchmarks.live_stream [--models DIR] [--seconds 20] \
-    [--checkpoint pretrained:faces128] [--occluder learned|mediapipe] \
+    [--checkpoint pretrained:faces128] [--occluder mediapipe] \
     [--hand CUTOUT.png] [sampling.detail=1 …]
 
 A photograph is set in motion, and a patch moves over its face in every frame

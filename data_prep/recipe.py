@@ -72,6 +72,8 @@ class Recipe:
     occluder: name of the occluder detector, as `open_occluder_detector` takes
       it; it is not used if `paste` is set. None means that a crop occluder or
       masks are handed in, and nothing else finds what covers the face.
+    helped: whether a crop occluder looks beside that detector, which may rest
+      in a live stream then.
     as_boxes: whether the occluder's bounding box becomes the mask.
     dilation: pixels of the video by which a mask that is found grows.
     growth: share of the frame's longer side by which it grows as well, see
@@ -97,6 +99,7 @@ class Recipe:
   size: int
   face: str = "mediapipe"
   occluder: str | None = "mediapipe"
+  helped: bool = False
   as_boxes: bool = False
   dilation: int = 0
   growth: float = 0.0
@@ -327,7 +330,11 @@ class Recipe:
     """Opens the detector of occluders for one video."""
     assert self.occluder is not None
     return open_occluder_detector(
-      self.occluder, self.models, video, live=self.lookahead == 0
+      self.occluder,
+      self.models,
+      video,
+      live=self.lookahead == 0,
+      helped=self.helped,
     )
 
   def _prepare(self, video: OpenVideo) -> Iterator[FrameRecord | SkippedFrame]:

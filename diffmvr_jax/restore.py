@@ -159,7 +159,8 @@ def _parser() -> ArgumentParser:
     metavar="learned|mediapipe|yolo:…|masks:PATH",
     help="the model's own network (learned, if it has one), mediapipe (hands), "
     "yolo:WEIGHTS.pt[#CLASS][@SCORE], or masks:PATH (video, folder of images, "
-    "or image)",
+    "or image); learned,mediapipe is both, and the default if there is such a "
+    "network",
   )
   finding.add_argument(
     "--region",

@@ -57,7 +57,12 @@ def missing_landmarks(name: str, models: str | None) -> str | None:
 
 
 def open_occluder_detector(
-  name: str, models: str | None, video: Path, *, live: bool = False
+  name: str,
+  models: str | None,
+  video: Path,
+  *,
+  live: bool = False,
+  helped: bool = False,
 ) -> Detector:
   """Opens a detector of what covers the face.
 
@@ -66,6 +71,7 @@ def open_occluder_detector(
     models: folder of MediaPipe's models, see `diffmvr_jax.files`.
     video: the video that the user's masks belong to.
     live: whether frames come as they are filmed, so that time is short.
+    helped: whether a network looks for it too, at every frame.
 
   Raises:
     InputError: there is no such detector, or its model or masks cannot be
@@ -73,7 +79,9 @@ def open_occluder_detector(
   """
   kind, _, rest = name.partition(":")
   if kind == "mediapipe" and not rest:
-    return FollowedHands.open(models) if live else HandDetector(models)
+    if live:
+      return FollowedHands.open(models, rests=helped)
+    return HandDetector(models)
   if kind == "yolo" and rest:
     return _open_yolo(rest, "occluder")
   if kind == "masks" and rest:

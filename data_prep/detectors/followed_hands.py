@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.detections import Detections, Detector
+from data_prep.detections import NOTHING, Detections, Detector
 from data_prep.detectors.landmarkers import (
   HAND_CONFIDENCE,
   HandDetector,
@@ -27,11 +27,16 @@ class FollowedHands:
   Args:
     find_all: finds the hands of a frame.
     follow: finds one hand, first of all near the one of the frame before.
+    rests: whether no hand is looked for in the other three frames while there
+      is none to follow, since something else finds occluders too.
   """
 
   overlooks = True
 
-  def __init__(self, find_all: Detector, follow: Detector):
+  def __init__(
+    self, find_all: Detector, follow: Detector, *, rests: bool = False
+  ):
+    self._rests = rests
     self._opened = ExitStack()
     self._find_all = self._opened.enter_context(closing(find_all))
     self._follow = self._opened.enter_context(closing(follow))
@@ -40,21 +45,26 @@ class FollowedHands:
     self._since = 0  # frames since all were looked for
 
   @classmethod
-  def open(cls, models: str | Path | None = None) -> "FollowedHands":
+  def open(
+    cls, models: str | Path | None = None, *, rests: bool = False
+  ) -> "FollowedHands":
     """Opens MediaPipe's hand landmarker, once for each of the two tasks.
 
     Args:
       models: folder of the model files, see `diffmvr_jax.files`.
+      rests: see the class.
 
     Raises:
       InputError: MediaPipe is not installed, or its model cannot be used.
     """
-    return cls(HandDetector(models), _OneHand(models))
+    return cls(HandDetector(models), _OneHand(models), rests=rests)
 
   def __call__(self, image: np.ndarray, index: int) -> Detections:
     """Finds the hands of the next frame."""
     self._since += 1
     looks_for_all = self._count > 1 or self._is_new or self._since >= _EVERY
+    if self._rests and not looks_for_all and not self._count:
+      return NOTHING
     find = self._find_all if looks_for_all else self._follow
     found = find(image, index)
     self._is_new = not looks_for_all and self._count == 0 and len(found) > 0

@@ -84,7 +84,9 @@ class Restorer:
         "learned does not give: use mediapipe, yolo:… or masks:…"
       )
     self._filler, self._region, self._occluder = filler, region, occluder
-    self._recipe = dataclasses.replace(recipe, aligned=filler.aligned)
+    self._recipe = dataclasses.replace(
+      recipe, aligned=filler.aligned, helped=occluder is not None
+    )
 
   @classmethod
   def propagation(
@@ -374,8 +376,7 @@ class Restorer:
     Files that are named, such as weights of a detector, stand by their names.
     """
     return json.loads(provenance(self._filler, options, self._region)) | {
-      "recipe": dataclasses.asdict(self._recipe) | {"models": None},
-      "network finds occluders": self._occluder is not None,
+      "recipe": dataclasses.asdict(self._recipe) | {"models": None}
     }
 
   def _restored(

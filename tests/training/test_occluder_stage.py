@@ -145,9 +145,9 @@ def test_the_network_and_a_detector_may_find_occluders(
   workdir, asked, network, detector
 ):
   restorer = Restorer.from_checkpoint(workdir, occluder=asked)
-  settings = restorer.settings(StreamOptions())
-  assert settings["network finds occluders"] == network
-  assert settings["recipe"]["occluder"] == detector
+  recipe = restorer.settings(StreamOptions())["recipe"]
+  assert recipe["helped"] == network
+  assert recipe["occluder"] == detector
 
 
 def test_a_free_crop_that_is_out_of_date_does_not_freeze_the_mask(

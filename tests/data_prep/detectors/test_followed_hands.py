@@ -34,12 +34,13 @@ class Counted:
     self.closed = True
 
 
-def found_in(counts):
+def found_in(counts, *, rests=False):
   find_all, follow = Counted(counts, 4), Counted(counts, 1)
-  with closing(FollowedHands(find_all, follow)) as detector:
+  with closing(FollowedHands(find_all, follow, rests=rests)) as detector:
     found = [len(detector(IMAGE, i)) for i in range(len(counts))]
   assert find_all.closed and follow.closed
-  assert sorted(find_all.saw + follow.saw) == list(range(len(counts)))
+  seen = sorted(find_all.saw + follow.saw)
+  assert rests or seen == list(range(len(counts)))
   return find_all.saw, found
 
 
@@ -55,6 +56,12 @@ def test_a_second_hand_is_found_after_three_frames_at_most():
   assert found == [0, 0, 1, 1, 1, 1, 1, 2, 2, 1, 1, 1, 1]
   # While there are two, all are looked for in every frame.
   assert saw_all == [3, 7, 8, 9]
+
+
+def test_it_rests_while_there_is_no_hand_if_something_else_looks_too():
+  saw_all, found = found_in([0] * 5 + [1] * 6 + [0] * 5, rests=True)
+  assert saw_all == [3, 7, 11, 15]
+  assert found == [0] * 7 + [1] * 4 + [0] * 5
 
 
 def test_the_frame_after_a_find_is_searched_for_others():
