@@ -183,7 +183,7 @@ def _parser() -> ArgumentParser:
   parser.add_argument(
     "--occluder",
     help="learned, mediapipe (hands), or yolo:WEIGHTS.pt[#CLASS][@SCORE]; "
-    "learned,mediapipe is both, and the default if the model has such a network",
+    "learned,mediapipe is both, and the default if the model has a network",
   )
   parser.add_argument("--models", help="folder of MediaPipe's .task files")
   add_verbose_option(parser)
