@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -61,27 +60,30 @@ def test_the_page_holds_all_it_shows(page):
   assert text.count("</script>") == 2
 
 
-def look(page, shown, tmp_path):
-  """A picture of the page, and its body's attributes."""
-  options = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
-    "--disable-background-networking",
-    f"--user-data-dir={tmp_path / 'profile'}",
-    "--window-size=1000,700",
-  ]
-  address = f"file://{page}#{shown}"
-  picture = tmp_path / "page.png"
-  for extra in ([f"--screenshot={picture}"], ["--dump-dom"]):
-    done = subprocess.run(
-      [BROWSER, *options, *extra, address],
-      capture_output=True,
-      text=True,
-      timeout=120,
-      check=True,
+@pytest.fixture(scope="module")
+def browser():
+  sync_api = pytest.importorskip("playwright.sync_api")
+  if BROWSER is None:
+    pytest.skip("no Chromium or Chrome")
+  with sync_api.sync_playwright() as playwright:
+    opened = playwright.chromium.launch(
+      executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"]
     )
-  body = re.search(r"<body([^>]*)>", done.stdout)
-  assert body
-  return np.asarray(Image.open(picture).convert("RGB")).astype(int), body[1]
+    yield opened
+    opened.close()
+
+
+def look(browser, page, shown, tmp_path):
+  """A picture of the page, once it has drawn, and whether it saw an error."""
+  tab = browser.new_page(viewport={"width": 1000, "height": 700})
+  tab.goto(f"file://{page}#{shown}")
+  done = "body[data-drawn], body[data-error]"
+  tab.wait_for_selector(done, state="attached", timeout=120_000)
+  picture = tmp_path / "page.png"
+  tab.screenshot(path=picture)
+  error = tab.get_attribute("body", "data-error")
+  tab.close()
+  return np.asarray(Image.open(picture).convert("RGB")).astype(int), error
 
 
 def area(picture, colour):
@@ -89,25 +91,24 @@ def area(picture, colour):
   return int((np.abs(picture - colour).max(-1) < 30).sum())
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome")
-def test_a_browser_plays_it(page, tmp_path):
-  plain, body = look(page, "frame=2", tmp_path)
-  assert "data-error" not in body
-  assert "data-drawn" in body
+def test_a_browser_plays_it(browser, page, tmp_path):
+  plain, error = look(browser, page, "frame=2", tmp_path)
+  assert error is None
   player_size = area(plain, (0, 180, 0))
   assert player_size > 30_000
   assert area(plain, (0, 0, 200)) == pytest.approx(player_size, rel=0.1)
   assert area(plain, (100, 100, 100)) == pytest.approx(player_size, rel=0.1)
 
-  masked, body = look(page, "frame=2&mask", tmp_path)
-  assert "data-error" not in body
+  masked, error = look(browser, page, "frame=2&mask", tmp_path)
+  assert error is None
   half = area(masked, (255, 180, 0))
   assert half == pytest.approx(player_size / 2, rel=0.1)
 
   # Grey minus blue, five times.
-  different, _ = look(page, "frame=2&difference", tmp_path)
+  different, _ = look(browser, page, "frame=2&difference", tmp_path)
   assert area(different, (255, 255, 255)) > player_size / 2
   assert area(different, (100, 100, 100)) < player_size / 10
 
-  _, body = look(page, "clip=1&method=%3C/script%3E+%26+co", tmp_path)
-  assert "data-error" not in body
+  other = "clip=1&method=%3C/script%3E+%26+co"
+  _, error = look(browser, page, other, tmp_path)
+  assert error is None
