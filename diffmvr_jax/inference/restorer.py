@@ -109,9 +109,9 @@ class Restorer:
     from data_prep.recipe import Recipe
 
     filler = PropagationFiller(crop_size=crop_size)
-    learns, detector = _finders(finding.pop("occluder", None) or "mediapipe")
-    occluder = None
-    if learns:
+    wanted, occluder = finding.pop("occluder", None), None
+    by_network, detector = _finders(wanted or "mediapipe")
+    if by_network:
       where = f"{pretrained.PREFIX}{pretrained.DEFAULT}"
       occluder = OccluderNetwork.from_checkpoint(where)
     recipe = Recipe(
@@ -159,8 +159,8 @@ class Restorer:
         wanted = "mediapipe"
         if network.has_occluder and region == "face":
           wanted = f"{_BESIDE}{wanted}"
-      learns, detector = _finders(wanted)
-      if learns:
+      by_network, detector = _finders(wanted)
+      if by_network:
         occluder = OccluderNetwork.from_checkpoint(local)
     filler = filler_of(network)
     recipe = Recipe(
