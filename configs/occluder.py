@@ -18,8 +18,9 @@ It is trained on covered and free frames alike, at one learning rate for as long
 as there is time; a second, short training lowers the rate to zero.
 `occluder_validation.jsonl` says the intersection over union on people that it
 has not seen, with and without a free crop to compare with, and the share of
-free frames in which it finds something. The shipped network was trained in other
-parts, on a CPU and a GPU; `docs/results.md` says in which, and how well it does.
+free frames in which it finds something. The shipped network was trained in
+other parts, on a CPU and a GPU: `docs/results.md` says in which, and how well
+it does.
 """
 
 from diffmvr_jax.config import (
