@@ -168,7 +168,8 @@ def prepare(
     which_face: `largest`, or a number from the left, see `FaceFinder`.
     lookahead: frames that have to come in before one comes out. With fewer
       than `LOOKAHEAD` the crop is less steady; with 0, gaps between finds of
-      the occluder stay open as well.
+      the occluder stay open as well, and a face is looked for in every other
+      frame.
     aligned: how much of the aligned guidance the records hold.
     flow_prior: how faces move, which helps to propagate; None if unknown.
     flow_side: see `AlignedGuidance`.
@@ -182,7 +183,7 @@ def prepare(
   Raises:
     InputError: the video is damaged, or a detector cannot be used.
   """
-  find_one_face = FaceFinder(find_face, which_face)
+  find_one_face = FaceFinder(find_face, which_face, rests=lookahead == 0)
   choose_past_frame = PastFrameChooser()
   align = AlignedGuidance(aligned, flow_prior, flow_side, looks)
   pasted: Occlusion | SpriteOcclusion | None = None

@@ -14,6 +14,7 @@ from data_prep.detectors.landmarkers import (
 from data_prep.detectors.mediapipe_graphs import Graph, model_file
 
 _EVERY = 4  # frames in which other hands are looked for once
+_RESTING = 2  # frames of which one is looked at, if something else looks too
 _MILLISECONDS = 40  # between frames, for MediaPipe, which needs some time
 
 
@@ -27,8 +28,9 @@ class FollowedHands:
   Args:
     find_all: finds the hands of a frame.
     follow: finds one hand, first of all near the one of the frame before.
-    rests: whether no hand is looked for in the other three frames while there
-      is none to follow, since something else finds occluders too.
+    rests: whether to look less often, since something else finds occluders
+      too: at every fourth frame while there is no hand, and at every second
+      one while there is; the other one is given what was found before it.
   """
 
   overlooks = True
@@ -40,7 +42,7 @@ class FollowedHands:
     self._opened = ExitStack()
     self._find_all = self._opened.enter_context(closing(find_all))
     self._follow = self._opened.enter_context(closing(follow))
-    self._count = 0  # hands in the frame before
+    self._found = NOTHING  # in the frame before
     self._is_new = False  # the hand was found in the frame before
     self._since = 0  # frames since all were looked for
 
@@ -62,16 +64,19 @@ class FollowedHands:
   def __call__(self, image: np.ndarray, index: int) -> Detections:
     """Finds the hands of the next frame."""
     self._since += 1
-    looks_for_all = self._count > 1 or self._is_new or self._since >= _EVERY
-    if self._rests and not looks_for_all and not self._count:
-      return NOTHING
+    before = len(self._found)
+    looks_for_all = before > 1 or self._is_new or self._since >= _EVERY
+    if self._rests:
+      looks_for_all = self._since >= _EVERY
+      if not looks_for_all and (not before or self._since % _RESTING):
+        return self._found
+      looks_for_all |= before > 1
     find = self._find_all if looks_for_all else self._follow
-    found = find(image, index)
-    self._is_new = not looks_for_all and self._count == 0 and len(found) > 0
-    self._count = len(found)
+    self._found = find(image, index)
+    self._is_new = not looks_for_all and not before and len(self._found) > 0
     if looks_for_all:
       self._since = 0
-    return found
+    return self._found
 
   def close(self) -> None:
     """Closes both detectors."""

@@ -12,6 +12,9 @@ _SAME_FACE = 0.3
 _NEAR = 3.0
 # The largest face takes over from a substitute that is so much smaller.
 _LARGER = 1.5
+# A face that is followed does not grow or shrink so fast: it is something else,
+# such as a hand that is taken for a face.
+_GROWN = 1.5
 _TREND = 3  # frames for which a motion is thought to go on
 _LOOK = 12  # pixels of the picture by which two faces are told apart
 _SCENE = 16  # pixels of the picture that shows a new scene
@@ -28,23 +31,35 @@ class FaceFinder:
   Args:
     detector: detector of faces.
     which: `largest`, or the face's number from the left, from 0.
+    rests: whether a face that is alone is looked for in every other frame. In
+      between it is taken to have moved on as it did.
   """
 
-  def __init__(self, detector: Detector, which: str | int = "largest"):
+  def __init__(
+    self,
+    detector: Detector,
+    which: str | int = "largest",
+    *,
+    rests: bool = False,
+  ):
     self._detector = detector
     self._which = which
+    self._rests = rests
     self._scene: np.ndarray | None = None
     self._is_substitute = False  # the face that was chosen before has left
     self._forget()
 
   def __call__(self, image: np.ndarray, index: int) -> Face | None:
     """Finds the face of a frame; returns None if there is none."""
-    found = self._detector(image, index)
     if self._is_new_scene(image):
       self._forget()
       self._is_substitute = False
+    if self._rests and self._face is not None and not self._had_company:
+      return self._moved_on(self._face)
+    found = self._detector(image, index)
     chosen = self._choose(image, found) if len(found) else None
     if chosen is None:
+      self._face = None
       self._missed += 1
       if self._box is not None and self._missed == LOOKAHEAD:
         self._forget()
@@ -54,10 +69,22 @@ class FaceFinder:
     marks = None if found.landmarks is None else found.landmarks[chosen]
     if marks is not None and np.isnan(marks).any():
       marks = None
-    return Face(box=found.boxes[chosen], landmarks=marks)
+    self._face = Face(box=found.boxes[chosen], landmarks=marks)
+    return self._face
+
+  def _moved_on(self, face: Face) -> Face:
+    """The face of the frame before, a frame later; it is looked for next."""
+    self._face = None
+    self._missed = 1
+    marks = face.landmarks
+    return Face(
+      box=face.box + np.tile(self._velocity, 2),
+      landmarks=None if marks is None else marks + self._velocity,
+    )
 
   def _forget(self) -> None:
     """Makes the next face be chosen as in the first frame."""
+    self._face: Face | None = None  # if it was found in the frame before
     self._box: np.ndarray | None = None
     self._velocity = np.zeros(2)  # of the face's middle, in pixels per frame
     self._look: np.ndarray | None = None  # when no other face was near
@@ -77,7 +104,10 @@ class FaceFinder:
         return first
     frames = min(self._missed + 1, _TREND)
     expected = self._box + np.tile(frames * self._velocity, 2)
-    away = [_distance(expected, box) for box in boxes]
+    away = [
+      _distance(expected, box) if _is_alike(expected, box) else np.inf
+      for box in boxes
+    ]
     near = [i for i in range(len(boxes)) if away[i] < _NEAR]
     if len(near) < 2:
       self._is_doubtful |= self._had_company
@@ -85,7 +115,10 @@ class FaceFinder:
       looks = [_look(image, boxes[i]) for i in near]
       unlike = [np.abs(look - self._look).mean() for look in looks]
       return near[int(np.argmin(unlike))]
-    overlaps = [overlap(expected, box) for box in boxes]
+    overlaps = [
+      overlap(expected, box) if distance < np.inf else 0.0
+      for box, distance in zip(boxes, away, strict=True)
+    ]
     if max(overlaps) >= _SAME_FACE:
       return int(np.argmax(overlaps))
     # It moved fast, or it is gone, and these are other faces.
@@ -146,6 +179,12 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
   """Between the middles of two boxes, in sizes of the first."""
   size = max(float((a[2:] - a[:2]).max()), 1e-6)
   return float(np.linalg.norm(_middle(a) - _middle(b))) / size
+
+
+def _is_alike(box: np.ndarray, other: np.ndarray) -> bool:
+  """Whether two boxes are about as large."""
+  growth = np.sqrt(_area(other) / max(_area(box), 1e-6))
+  return bool(1 / _GROWN < growth < _GROWN)
 
 
 def _area(box: np.ndarray) -> float:

@@ -53,9 +53,10 @@ def composite(
     restored: (h, w, 3) uint8.
     alpha: (h, w) float32 in [0, 1].
   """
-  blended = source + alpha[..., None] * (restored.astype(np.float32) - source)
-  blended = np.clip(np.round(blended), 0, 255).astype(np.uint8)
-  return np.where(alpha[..., None] > 0, blended, source)
+  change = cv2.subtract(restored, source, dtype=cv2.CV_32F)
+  change *= cv2.merge([alpha, alpha, alpha])
+  # Rounds, and keeps to the range.
+  return cv2.add(source, change, dtype=cv2.CV_8U)
 
 
 def paste(
@@ -118,7 +119,7 @@ def placed_mask(
   soft = feather(mask, softness) * border_fade(mask)
   if known is not None:
     soft *= kept_where_unseen(known, softness)
-  return np.clip(placed_map(soft, transform, shape), 0, 1)
+  return placed_map(np.clip(soft, 0, 1), transform, shape)
 
 
 def kept_where_unseen(known: np.ndarray, softness: float) -> np.ndarray:

@@ -25,7 +25,9 @@ from jaxtyping import Array, Float
 from diffmvr_jax.models.kernels.winograd import winograd_convolution
 
 _FEW_POSITIONS, _MANY_CHANNELS = 128, 512  # for one matrix product
-_WINOGRAD_CHANNELS = 128
+# For Winograd's transforms: channels, and positions times channels. Of small
+# maps, the transform of the weights costs more than it saves.
+_WINOGRAD_CHANNELS, _WINOGRAD_LEAST = 128, 2**16
 
 
 def convolve(
@@ -59,12 +61,14 @@ def convolve(
     )
 
   batch, height, width, channels = inputs.shape
-  few = batch * height * width <= _FEW_POSITIONS
+  positions = batch * height * width
+  few = positions <= _FEW_POSITIONS
   if kernel.shape[:2] == (1, 1) or (few and channels >= _MANY_CHANNELS):
     on_cpu = _unfolded
   elif (
     height % 2 == width % 2 == 0
     and min(kernel.shape[2:]) >= _WINOGRAD_CHANNELS
+    and positions * channels >= _WINOGRAD_LEAST
     and inputs.dtype == jnp.float32
   ):
     on_cpu = winograd_convolution

@@ -61,7 +61,16 @@ def test_a_second_hand_is_found_after_three_frames_at_most():
 def test_it_rests_while_there_is_no_hand_if_something_else_looks_too():
   saw_all, found = found_in([0] * 5 + [1] * 6 + [0] * 5, rests=True)
   assert saw_all == [3, 7, 11, 15]
+  # What was found last stands in until the next look.
   assert found == [0] * 7 + [1] * 4 + [0] * 5
+
+
+def test_it_looks_at_every_other_frame_if_something_else_looks_too():
+  find_all, follow = Counted([1] * 12, 4), Counted([1] * 12, 1)
+  with closing(FollowedHands(find_all, follow, rests=True)) as detector:
+    found = [len(detector(IMAGE, i)) for i in range(12)]
+  assert find_all.saw == [3, 7, 11] and follow.saw == [5, 9]
+  assert found == [0] * 3 + [1] * 9  # what was found before stands in
 
 
 def test_the_frame_after_a_find_is_searched_for_others():

@@ -213,7 +213,7 @@ def test_convolution_of_doubled_maps_and_its_gradient(shape):
   ("convolution", "shape"),
   [
     (convolve, (1, 8, 8, 512)),
-    (convolve, (1, 16, 16, 128)),
+    (convolve, (1, 32, 32, 128)),
     (convolve_doubled, (1, 32, 32, 8)),
   ],
 )
