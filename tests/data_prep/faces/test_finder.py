@@ -88,10 +88,13 @@ class Stage:
         ""
         if face is None
         else next(
-          name
-          for name in reversed(self.places)
-          if self.box(name, index) is not None
-          and overlap(face.box, self.box(name, index)) > (0.5 if rests else 0.9)
+          (
+            name
+            for name in reversed(self.places)
+            if self.box(name, index) is not None
+            and overlap(face.box, self.box(name, index)) > 0.8
+          ),
+          "none of them",
         )
       )
     return names
