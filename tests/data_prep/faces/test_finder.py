@@ -92,7 +92,7 @@ class Stage:
             name
             for name in reversed(self.places)
             if self.box(name, index) is not None
-            and overlap(face.box, self.box(name, index)) > 0.8
+            and overlap(face.box, self.box(name, index)) > 0.7
           ),
           "none of them",
         )
