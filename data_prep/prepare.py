@@ -156,6 +156,7 @@ def prepare(
   flow_prior: FlowPrior | None = None,
   flow_side: int | None = None,
   looks: int = LOOKS,
+  looks_every: int = 1,
   overlap: bool = False,
 ) -> Iterator[FrameRecord | SkippedFrame]:
   """Yields the records of a clip, frame by frame.
@@ -174,6 +175,7 @@ def prepare(
     flow_prior: how faces move, which helps to propagate; None if unknown.
     flow_side: see `AlignedGuidance`.
     looks: likewise.
+    looks_every: likewise.
     overlap: whether frames are read and occluders found in one thread, and
       faces in another, each of which works a frame ahead.
 
@@ -185,7 +187,7 @@ def prepare(
   """
   find_one_face = FaceFinder(find_face, which_face, rests=lookahead == 0)
   choose_past_frame = PastFrameChooser()
-  align = AlignedGuidance(aligned, flow_prior, flow_side, looks)
+  align = AlignedGuidance(aligned, flow_prior, flow_side, looks, looks_every)
   pasted: Occlusion | SpriteOcclusion | None = None
   resting: tuple[np.ndarray, np.ndarray] | None = None  # on a still
   free: np.ndarray | None = None  # crop of the past frame

@@ -90,6 +90,8 @@ class Recipe:
     flow_side: side in pixels to which crops are shrunk for the search of flow;
       None means that they are not, up to 320 pixels.
     looks: remembered frames that a face is propagated from; each takes time.
+    looks_every: of so many covered frames in a row, one is propagated from
+      them, if the records hold sources.
     overlap: whether faces are found in a thread of their own, see `prepare`.
     fps: frames per second that are taken of videos, and that stills get; None
       takes every frame of a video.
@@ -112,6 +114,7 @@ class Recipe:
   flow_prior: str = "faces"
   flow_side: int | None = None
   looks: int = LOOKS
+  looks_every: int = 1
   overlap: bool = False
   fps: float | None = None
   still_seconds: float = 0.0
@@ -350,6 +353,7 @@ class Recipe:
       flow_prior=self._load_flow_prior(),
       flow_side=self.flow_side,
       looks=self.looks,
+      looks_every=self.looks_every,
       overlap=self.overlap,
     ):
       if isinstance(item, FrameRecord):

@@ -29,6 +29,7 @@ class AlignedGuidance:
     flow_side: side in pixels to which crops are shrunk for the search of flow;
       None means that of `PropagationConfig`.
     looks: remembered frames that take part, see `PropagationConfig`.
+    looks_every: likewise; it counts only if sources are wanted.
   """
 
   def __init__(
@@ -37,9 +38,12 @@ class AlignedGuidance:
     prior: FlowPrior | None = None,
     flow_side: int | None = None,
     looks: int = LOOKS,
+    looks_every: int = 1,
   ):
     assert len(SOURCES) == SOURCES_PER_FRAME
     config = PropagationConfig(looks=looks)
+    if wanted == "sources":
+      config = dataclasses.replace(config, looks_every=looks_every)
     if flow_side is not None:
       config = dataclasses.replace(config, flow_side=flow_side)
     self._wanted = wanted

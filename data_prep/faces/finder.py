@@ -12,9 +12,10 @@ _SAME_FACE = 0.3
 _NEAR = 3.0
 # The largest face takes over from a substitute that is so much smaller.
 _LARGER = 1.5
-# A face that is followed does not grow or shrink so fast: it is something else,
-# such as a hand that is taken for a face.
-_GROWN = 1.5
+# What is so much larger or smaller than the face that is followed has lately
+# been is something else, such as a hand that is taken for a face.
+_GROWN = 1.4
+_LATELY = 0.3  # weight of the newest size
 _TREND = 3  # frames for which a motion is thought to go on
 _LOOK = 12  # pixels of the picture by which two faces are told apart
 _SCENE = 16  # pixels of the picture that shows a new scene
@@ -86,6 +87,7 @@ class FaceFinder:
     """Makes the next face be chosen as in the first frame."""
     self._face: Face | None = None  # if it was found in the frame before
     self._box: np.ndarray | None = None
+    self._size = 0.0  # of the face, lately
     self._velocity = np.zeros(2)  # of the face's middle, in pixels per frame
     self._look: np.ndarray | None = None  # when no other face was near
     self._had_company = False  # another face was near in the last frame
@@ -105,7 +107,7 @@ class FaceFinder:
     frames = min(self._missed + 1, _TREND)
     expected = self._box + np.tile(frames * self._velocity, 2)
     away = [
-      _distance(expected, box) if _is_alike(expected, box) else np.inf
+      _distance(expected, box) if self._is_as_large(box) else np.inf
       for box in boxes
     ]
     near = [i for i in range(len(boxes)) if away[i] < _NEAR]
@@ -146,7 +148,14 @@ class FaceFinder:
       self._is_doubtful = False  # they have parted
     if not self._had_company and not self._is_doubtful:
       self._look = _look(image, box)
+    if self._box is None:
+      self._size = _size(box)
+    self._size += _LATELY * (_size(box) - self._size)
     self._box, self._missed = box, 0
+
+  def _is_as_large(self, box: np.ndarray) -> bool:
+    """Whether a box is about as large as the face has lately been."""
+    return 1 / _GROWN < _size(box) / max(self._size, 1e-6) < _GROWN
 
   def _is_new_scene(self, image: np.ndarray) -> bool:
     before = self._scene
@@ -177,14 +186,11 @@ def _middle(box: np.ndarray) -> np.ndarray:
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
   """Between the middles of two boxes, in sizes of the first."""
-  size = max(float((a[2:] - a[:2]).max()), 1e-6)
-  return float(np.linalg.norm(_middle(a) - _middle(b))) / size
+  return float(np.linalg.norm(_middle(a) - _middle(b))) / max(_size(a), 1e-6)
 
 
-def _is_alike(box: np.ndarray, other: np.ndarray) -> bool:
-  """Whether two boxes are about as large."""
-  growth = np.sqrt(_area(other) / max(_area(box), 1e-6))
-  return bool(1 / _GROWN < growth < _GROWN)
+def _size(box: np.ndarray) -> float:
+  return float((box[2:] - box[:2]).max())
 
 
 def _area(box: np.ndarray) -> float:

@@ -14,6 +14,7 @@ from diffmvr_jax import pretrained
 from diffmvr_jax.buckets import Place, copied, place
 from diffmvr_jax.data.record_codec import FrameRecord, blank_record
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.inference.carried_filling import CarriedFiller
 from diffmvr_jax.inference.crop_filling import CropFiller
 from diffmvr_jax.inference.crop_restorer import CropRestorer
 from diffmvr_jax.inference.fine_filling import filler_of
@@ -46,8 +47,9 @@ _GROWTH = 1 / 60
 LEARNED = "learned"  # the name of the model's own occluder network
 _BESIDE = f"{LEARNED},"  # before the name of a detector that works beside it
 # What `Restorer.from_checkpoint` is to be given for frames as they are filmed:
-# none waits, and no time is spent on more than two looks back.
-LIVE = {"lookahead": 0, "looks": 2}
+# none waits, no time is spent on more than two looks back, and the network
+# fills every other frame.
+LIVE = {"lookahead": 0, "looks": 2, "looks_every": 2}
 
 
 class Restorer:
@@ -83,6 +85,8 @@ class Restorer:
         "--region frame needs masks of whole pictures, which --occluder "
         "learned does not give: use mediapipe, yolo:… or masks:…"
       )
+    if recipe.looks_every > 1:
+      filler = CarriedFiller(filler)
     self._filler, self._region, self._occluder = filler, region, occluder
     self._recipe = dataclasses.replace(
       recipe, aligned=filler.aligned, helped=occluder is not None
@@ -142,10 +146,11 @@ class Restorer:
         propagation.
       decoder: file of a TAESD decoder, see `CropRestorer`.
       finding: the attributes `face`, `which_face`, `occluder`, `as_boxes`,
-        `dilation`, `lookahead`, `looks`, `models` and `flow_prior` of
-        `data_prep.recipe.Recipe`. The occluder may also be "learned", the
-        model's own network, or this and another, as "learned,mediapipe". If
-        the model has such a network, "learned,mediapipe" is the default.
+        `dilation`, `lookahead`, `looks`, `looks_every`, `models` and
+        `flow_prior` of `data_prep.recipe.Recipe`. The occluder may also be
+        "learned", the model's own network, or this and another, as
+        "learned,mediapipe". If the model has such a network,
+        "learned,mediapipe" is the default.
 
     Raises:
       InputError: there is no finished checkpoint, or an override is wrong.

@@ -188,7 +188,7 @@ def test_what_is_much_smaller_is_not_taken_for_the_face_that_is_followed():
 
 def test_a_face_is_looked_for_in_every_other_frame_of_a_live_stream():
   detector = Scripted(
-    lambda image, index: detection_of(MARKS + (3 * index, index))
+    lambda image, index: detection_of(MARKS + np.float32([3 * index, index]))
   )
   finder = FaceFinder(detector, rests=True)
   blank = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -198,7 +198,7 @@ def test_a_face_is_looked_for_in_every_other_frame_of_a_live_stream():
   for index in range(20, 40):
     face = faces[index]
     assert face is not None and face.landmarks is not None
-    truth = MARKS + (3 * index, index)
+    truth = MARKS + np.float32([3 * index, index])
     np.testing.assert_allclose(face.landmarks, truth, atol=0.1)
     np.testing.assert_allclose(face.box, detection_of(truth).boxes[0], atol=0.1)
 
@@ -214,6 +214,12 @@ def test_faces_that_are_near_each_other_are_looked_for_in_every_frame():
   paths = {"left": walk(100, 500, 60), "right": walk(500, 100, 60)}
   names = Stage(**paths).followed(0, rests=True)
   assert names[:20] + names[40:] == ["left"] * 40
+
+
+def test_a_face_that_comes_nearer_stays_the_same_face():
+  sides = np.geomspace(40, 160, 40)  # seven per cent larger every other frame
+  stage = Stage(person=[(300, 150, side) for side in sides])
+  assert stage.followed() == ["person"] * 40
 
 
 def test_a_mirror_image_is_another_face():

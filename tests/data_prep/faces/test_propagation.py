@@ -212,6 +212,31 @@ def test_looks_are_what_was_looked_back_at():
   assert names[:2] == ["chained", "best"]
 
 
+def test_it_looks_back_from_every_other_covered_frame():
+  config = PropagationConfig(looks_every=2)
+  propagate, plain = Propagator(config, with_looks=True), Propagator()
+  names, apart = [], []
+  for truth, image, mask in moving(24):
+    result, often = propagate(image, mask), plain(image, mask)
+    if mask.any():
+      names.append([look.name for look in result.looks])
+      apart.append(error(result, truth, mask) - error(often, truth, mask))
+  assert all(len(looks) > 1 for looks in names[0::2])
+  assert all(looks == ["chained"] for looks in names[1::2])
+  assert np.mean(apart) < 1  # grey level
+
+
+def test_the_first_covered_frame_is_always_looked_back_from():
+  propagate = Propagator(PropagationConfig(looks_every=3), with_looks=True)
+  truth = [seen_from(texture(0), t) for t in range(30)]
+  free = np.zeros((SIDE, SIDE), np.uint8)
+  for first in (4, 12, 21):
+    for t in range(first - 4, first):
+      propagate(truth[t], free)
+    assert len(propagate(*covered_by(truth[first], 40)).looks) > 1
+    assert len(propagate(*covered_by(truth[first + 1], 40)).looks) == 1
+
+
 def test_the_flow_of_a_look_leads_to_its_picture():
   picture = np.kron(texture(1), np.ones((2, 2, 1), np.uint8))
   then, now = picture[:300, :200], picture[8:308, 6:206]
