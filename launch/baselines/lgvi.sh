@@ -7,8 +7,9 @@
 #
 # Its program reads the first 24 frames of a clip, stretched to 512x320, and writes
 # a GIF. So clips go through it in parts of 24 frames, and what it makes is scaled
-# back and written without loss. It needs xformers and a GPU. The variable
-# EXPRESSION says what to remove; without it, it is the paper's sentence.
+# back and written without loss. Its weights must be in CHECKOUT/checkpoints/lgvi,
+# and it needs xformers and a GPU. The variable EXPRESSION says what to remove;
+# without it, it is the paper's sentence.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "$0")/options.sh"

@@ -105,18 +105,20 @@ parser.add_argument("--igs", type=float, default=1.5)
 parser.add_argument("--seed", type=int, default=0)
 if __name__ == "__main__":
   args = parser.parse_args()
-  names = sorted(os.listdir(args.video_path))[:24]
-  frames = [
-    np.asarray(Image.open(os.path.join(args.video_path, n)).resize((512, 320)))
-    for n in names
-  ]
+  assert os.path.isdir(args.ckpt_path)
+  names = list(sorted(os.listdir(args.video_path)))[:24]
+  frames = []
+  for name in names:
+    image = Image.open(os.path.join(args.video_path, name)).convert("RGB")
+    frames.append(np.asarray(image.resize((512, 320), Image.BILINEAR)))
   video = np.stack(frames).transpose(3, 0, 1, 2)[None] / 255.0
   save_videos_grid(video, f"./results/{args.expr}.gif")
 """,
   "rovi/util.py": """
-def save_videos_grid(videos, path, rescale=False, n_rows=6, fps=8):
+def save_videos_grid(videos, path, rescale=False, n_rows=4, fps=8):
   raise AssertionError("a GIF of 256 colours")
 """,
+  "checkpoints/lgvi/model_index.json": "{}",
 }
 
 
