@@ -30,6 +30,8 @@ from diffmvr_jax.pretrained import DEFAULT, PREFIX
 from diffmvr_jax.runtime.compiled import keep_programs
 from diffmvr_jax.runtime.cpu_memory import share_memory
 
+# OpenSSL's words for another certificate's key; the second for another kind's.
+_MISMATCH = {"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
 _LARGEST_PICTURE = 4 * 2**20  # bytes of a frame of the browser's camera
 
 
@@ -39,7 +41,7 @@ def main(argv: list[str]) -> None:
   try:
     import uvicorn
 
-    from diffmvr_jax.live.encoder import Reopened, opener
+    from diffmvr_jax.live.outlets import Reopened, opener
     from diffmvr_jax.live.server import make_app
     from diffmvr_jax.live.session import Session
     from diffmvr_jax.live.uploads import Uploads
@@ -94,16 +96,27 @@ def _refuse_misfits(args: argparse.Namespace, names: list[str]) -> None:
 def _check_certificate(certificate: Path, key: Path) -> None:
   for path in (certificate, key):
     refuse_special(path)
+  asked = []
+
+  def no_password() -> str:
+    asked.append(True)  # otherwise it would be asked for at the terminal
+    return ""
+
   try:
-    # An encrypted key would be asked for at the terminal.
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-      certificate, key, password=""
+      certificate, key, password=no_password
     )
   except (ssl.SSLError, OSError, ValueError) as error:
-    raise InputError(
-      f"--certificate {certificate} --key {key}: no certificate and its key, "
-      "in PEM files without a password"
-    ) from error
+    names = f"--certificate {certificate} --key {key}"
+    if asked:
+      why = "the key has a password; give a copy without one"
+    elif getattr(error, "reason", None) in _MISMATCH:
+      why = "the key is another certificate's"
+    elif isinstance(error, PermissionError):
+      why = "you may not read them"
+    else:
+      why = "no certificate and its key, in PEM files"
+    raise InputError(f"{names}: {why}") from error
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,6 +1,7 @@
 """One source, one restoration, and everybody who watches it."""
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -8,9 +9,10 @@ from pathlib import Path
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference.restorer import Restorer
 from diffmvr_jax.inference.stream import RestoredFrame
-from diffmvr_jax.live.encoder import Encoder, Outlet
+from diffmvr_jax.live.encoder import Encoder
 from diffmvr_jax.live.message import Numbers, message_of
 from diffmvr_jax.live.meter import Meter
+from diffmvr_jax.live.outlets import Outlet
 from diffmvr_jax.live.pipeline import Arrival, Pipeline
 from diffmvr_jax.live.sources import Choice, Feed
 from diffmvr_jax.live.states import state_of
@@ -18,6 +20,7 @@ from diffmvr_jax.runtime.cpu_memory import return_memory
 
 Viewer = Callable[[bytes], None]
 _PAUSE = 2.0  # seconds after a failure until the restoration is tried again
+_SILENCE = 3.0  # seconds without a frame after which none is arriving
 
 
 class Session:
@@ -38,13 +41,14 @@ class Session:
     self.sources, self.meter = sources, Meter()
     self._restorer, self._out = restorer, out
     self._lock = threading.RLock()
+    self._choosing = threading.Lock()  # two choices would leave two feeds
     self._viewers: list[Viewer] = []
     self._pipeline: Pipeline | None = None
     self._feed: Feed | None = None
     self._recording: Encoder | None = None
     self._recorded: Path | None = None
     self._number = 0
-    self.arriving = False  # whether frames of the source come
+    self._came: float | None = None  # when the newest frame of the source came
     self.chosen = sources[0]
     self.choose(0)
 
@@ -56,12 +60,13 @@ class Session:
     """
     if not 0 <= index < len(self.sources):
       raise InputError("there is no such source")
-    self._stop_source()
-    with self._lock:
-      self.chosen, self._number = self.sources[index], 0
-      self.meter.start()
-    if not self.chosen.is_browser:
-      self._feed = Feed(self.chosen, self._take, self._tell)
+    with self._choosing:
+      self._stop_source()
+      with self._lock:
+        self.chosen, self._number = self.sources[index], 0
+        self.meter.start()
+      if not self.chosen.is_browser:
+        self._feed = Feed(self.chosen, self._take, self._tell)
 
   def take_picture(self, picture: bytes, came: float) -> None:
     """Takes a frame of a browser's camera.
@@ -71,13 +76,12 @@ class Session:
       came: when it came, in seconds of `time.monotonic`.
     """
     if self.chosen.is_browser:
-      self.arriving = True
       self._take(Arrival(picture, came))
 
   def camera_left(self) -> None:
     """Notices that the browser with the camera has gone."""
     if self.chosen.is_browser:
-      self.arriving = False
+      self._came = None
       self._stop_pipeline()
 
   def watch(self, viewer: Viewer) -> None:
@@ -131,9 +135,16 @@ class Session:
     """Whether the restored frames are recorded."""
     return self._recorded is not None
 
+  @property
+  def arriving(self) -> bool:
+    """Whether frames of the source come."""
+    came = self._came
+    return came is not None and time.monotonic() - came < _SILENCE
+
   def close(self) -> None:
     """Ends all threads."""
-    self._stop_source()
+    with self._choosing:
+      self._stop_source()
     with suppress(InputError):  # nobody fetches it any more
       self.stop_recording()
     if self._out is not None:
@@ -144,7 +155,7 @@ class Session:
       feed, self._feed = self._feed, None
     if feed is not None:
       feed.close()
-    self.arriving = False
+    self._came = None
     self._stop_pipeline()
 
   def _stop_pipeline(self) -> None:
@@ -155,10 +166,14 @@ class Session:
       return_memory()
 
   def _tell(self, arriving: bool) -> None:
-    self.arriving = arriving
+    if not arriving:
+      self._came = None
+      # Whoever is filmed when it is back may be somebody else.
+      self._stop_pipeline()
 
   def _take(self, arrival: Arrival) -> None:
     with self._lock:
+      self._came = arrival.time
       pipeline = self._pipeline
       failed_at = None if pipeline is None else pipeline.failed_at
       if failed_at is not None and arrival.time - failed_at < _PAUSE:

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,13 +17,16 @@ from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import av
 import av.error
 import numpy as np
+from av.video.stream import VideoStream
 
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.media import video
+from diffmvr_jax.media.addresses import is_address, is_rtsp, shown
 from diffmvr_jax.media.pictures import read_picture
 from diffmvr_jax.media.video import TimedFrame, VideoInfo
 
@@ -30,8 +34,15 @@ IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 # So many frames of a live source may wait; then the oldest one is dropped.
 _LIVE_QUEUE = 8
 _SILENCE = 10.0  # seconds after which a live source has broken off
-_BRIEF = 0.2  # seconds for an address that leads nowhere
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_NO_ANSWER = f"no answer within {_SILENCE:.0f} seconds"
+_MOST_DAMAGED = 100  # packets without a frame between them
+_LIVE_ERRORS = (
+  av.error.FFmpegError,
+  OSError,
+  ValueError,  # of a format of pixels, say
+  IndexError,
+  StopIteration,
+)
 _CAMERAS = {
   "linux": ("v4l2", "/dev/video{}"),
   "darwin": ("avfoundation", "{}"),
@@ -44,13 +55,14 @@ class Source:
   """Frames, and what is known of them.
 
   Attributes:
-    name: name of the source, for messages.
+    name: name of the source, for messages; an address is `shown`.
     info: size, frame rate, time base and colours.
     frames: the frames in order; they can be read once.
     estimate: how many frames there will be; 0 if that is not known.
     streams: a file whose audio and subtitles belong to the frames.
     dropped: how many frames of a live source came too fast, so far.
     complaint: why a live source ended early, once it has.
+    stop: ends a live source before its next frame; any thread may call it.
   """
 
   name: str
@@ -60,6 +72,7 @@ class Source:
   streams: Path | None = None
   dropped: int = 0
   complaint: str | None = None
+  stop: Callable[[], None] = lambda: None
 
 
 def open_source(
@@ -67,6 +80,7 @@ def open_source(
   *,
   fps: Fraction | None = None,
   size: tuple[int, int] | None = None,
+  any_size: bool = False,
 ) -> Source:
   """Opens what a name stands for.
 
@@ -76,6 +90,8 @@ def open_source(
       input; `camera:INDEX`; or a URL that FFmpeg reads, `rtsp://…`.
     fps: frames per second of pictures and raw frames; None means 25.
     size: width and height of raw frames.
+    any_size: whether a live source goes on if the size of its frames changes,
+      and does not end there.
 
   Raises:
     InputError: there is no such source, or it cannot be read.
@@ -84,9 +100,9 @@ def open_source(
   if text == "-":
     return _raw(size, fps or Fraction(25))
   if text.startswith("camera:"):
-    return _camera(text)
-  if _URL.match(text):
-    return _live(text, text, None)
+    return _camera(text, any_size)
+  if is_address(text):
+    return _live(text, text, None, any_size)
   path = Path(name)
   if path.is_dir():
     return _pictures(path, fps or Fraction(25))
@@ -97,24 +113,6 @@ def open_source(
     estimate=video.frame_estimate(path),
     streams=path,
   )
-
-
-def check_address(url: str) -> None:
-  """Refuses an address of a kind that FFmpeg does not know.
-
-  Raises:
-    InputError: it is of such a kind.
-
-  Example:
-    >>> check_address("rtsp://camera.ward/1")
-  """
-  kind = url.partition("://")[0]
-  try:
-    av.open(f"{kind}://", timeout=_BRIEF).close()
-  except av.error.ProtocolNotFoundError:
-    raise InputError(f"{url}: FFmpeg here does not know {kind}://") from None
-  except (av.error.FFmpegError, OSError, ValueError):
-    pass  # of course: it names nothing
 
 
 def _checked_size(
@@ -215,12 +213,12 @@ def _read_input(length: int) -> bytes:
     raise InputError(f"-: cannot be read ({error.strerror})") from error
 
 
-def _camera(name: str) -> Source:
+def _camera(name: str, any_size: bool) -> Source:
   index = name.removeprefix("camera:")
   if sys.platform not in _CAMERAS or not index:
     raise InputError(f"{name}: expected camera:INDEX, on Linux, macOS, Windows")
   form, pattern = _CAMERAS[sys.platform]
-  return _live(name, pattern.format(index), form)
+  return _live(name, pattern.format(index), form, any_size)
 
 
 @dataclass
@@ -256,14 +254,23 @@ class _LiveQueue:
       yield frame
 
 
-def _live(name: str, address: str, form: str | None) -> Source:
+def _live(name: str, address: str, form: str | None, any_size: bool) -> Source:
+  name, container, begun = shown(name), None, time.monotonic()
   try:
-    container = av.open(address, format=form, timeout=_SILENCE)
+    container = av.open(
+      address, format=form, timeout=_SILENCE, options=_network_options(address)
+    )
     stream = container.streams.video[0]
-    frames = video.decoded(container, stream)
+    frames = _undamaged(container, stream)
     first = next(frames)
-  except (av.error.FFmpegError, OSError, IndexError, StopIteration) as error:
-    raise InputError(f"{name}: cannot be read ({error})") from error
+  except _LIVE_ERRORS as error:
+    if container is not None:
+      container.close()
+    # FFmpeg's own text holds the address, and its password. If it is stopped
+    # while it waits, it may call the answer invalid.
+    late = time.monotonic() - begun >= _SILENCE
+    reason = _NO_ANSWER if late else _reason(error)
+    raise InputError(f"{name}: cannot be read ({reason})") from None
   height, width = first.image.shape[:2]
   info = VideoInfo(
     width=width,
@@ -272,19 +279,22 @@ def _live(name: str, address: str, form: str | None) -> Source:
     time_base=video.time_base(stream) or Fraction(1, 1000),
     has_audio=False,
   )
-  source = Source(name=name, info=info, frames=iter(()))
   queue = _LiveQueue()
+  source = Source(name=name, info=info, frames=iter(()), stop=queue.close)
 
   def receive() -> None:
     try:
-      for frame in _checked_size(name, info, chain([first], frames)):
+      for frame in chain([first], frames):
         if queue.closed:
+          return
+        if not any_size and frame.image.shape != first.image.shape:
+          source.complaint = f"{name}: broke off (the frames' size has changed)"
           return
         # A camera counts from when it was switched on.
         from_start = TimedFrame(frame.image, frame.pts - first.pts)
         source.dropped += queue.put(from_start)
-    except (av.error.FFmpegError, InputError) as error:
-      source.complaint = f"{name}: broke off ({error})"
+    except _LIVE_ERRORS as error:
+      source.complaint = f"{name}: broke off ({_reason(error)})"
     finally:
       queue.close()
       container.close()
@@ -299,6 +309,40 @@ def _live(name: str, address: str, form: str | None) -> Source:
 
   source.frames = received()
   return source
+
+
+def _undamaged(container: Any, stream: VideoStream) -> Iterator[TimedFrame]:
+  """Yields the frames, without those that were damaged on their way."""
+  damaged = 0  # one after the other
+  while True:
+    try:
+      for frame in video.decoded(container, stream):
+        damaged = 0
+        yield frame
+      return
+    except av.error.InvalidDataError:
+      damaged += 1
+      if damaged > _MOST_DAMAGED:
+        raise
+
+
+def _network_options(address: str) -> dict[str, str]:
+  """FFmpeg's options for an address.
+
+  FFmpeg asks RTSP cameras for UDP first, and waits for ever if a firewall keeps
+  the packets away; over TCP none is lost either. A camera that refuses TCP is
+  asked for UDP.
+  """
+  return {"rtsp_flags": "prefer_tcp"} if is_rtsp(address) else {}
+
+
+def _reason(error: Exception) -> str:
+  """Says why a live source fails, without its address."""
+  if isinstance(error, av.error.ExitError):
+    return _NO_ANSWER
+  if isinstance(error, (IndexError, StopIteration)):
+    return "there is no picture in it"
+  return getattr(error, "strerror", None) or type(error).__name__
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import uvicorn
@@ -27,7 +28,10 @@ class Served:
 
 @contextlib.contextmanager
 def serving(
-  token: str | None = None, sources: tuple[str, ...] = ("browser",), port=0
+  token: str | None = None,
+  sources: tuple[str, ...] = ("browser",),
+  port=0,
+  certificate: tuple[Path, Path] | None = None,
 ) -> Iterator[Served]:
   session = Session(scene.restorer(), choices(list(sources)))
   uploads = Uploads(scene.restorer(), session.meter, largest=2**20)
@@ -37,6 +41,8 @@ def serving(
     log_level="warning",
     access_log=False,
     timeout_graceful_shutdown=1,
+    ssl_certfile=None if certificate is None else certificate[0],
+    ssl_keyfile=None if certificate is None else certificate[1],
   )
   server = uvicorn.Server(config)
   thread = threading.Thread(target=server.run)
@@ -45,7 +51,8 @@ def serving(
     time.sleep(0.01)
   port = server.servers[0].sockets[0].getsockname()[1]
   try:
-    yield Served(f"http://127.0.0.1:{port}", session, uploads, port)
+    scheme = "http" if certificate is None else "https"
+    yield Served(f"{scheme}://127.0.0.1:{port}", session, uploads, port)
   finally:
     server.should_exit = True
     thread.join(timeout=15)
