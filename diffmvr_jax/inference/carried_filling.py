@@ -16,7 +16,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from data_prep.faces.flow import sample, targets
 from diffmvr_jax.data.windows import Window
 from diffmvr_jax.inference.crop_filling import CropFiller
 
@@ -107,10 +106,16 @@ def carried(
     >>> int(carried(grey, grey, still, grey + np.uint8(7)).max())
     97
   """
-  size = propagated.shape[1::-1]
-  where = targets(cv2.resize(flow.astype(np.float32), size))
-  change = cv2.subtract(filled, before, dtype=cv2.CV_32F)
-  moved = sample(change, where, cv2.INTER_CUBIC)
+  height, width = propagated.shape[:2]
+  rows, columns = np.mgrid[:height, :width].astype(np.float32)
+  away = cv2.resize(flow.astype(np.float32), (width, height))
+  moved = cv2.remap(
+    cv2.subtract(filled, before, dtype=cv2.CV_32F),
+    away + np.stack([columns, rows], axis=-1),
+    None,
+    cv2.INTER_CUBIC,
+    borderMode=cv2.BORDER_REPLICATE,
+  )
   return cv2.add(propagated, moved, dtype=cv2.CV_8U)
 
 

@@ -18,6 +18,7 @@ from diffmvr_jax import pretrained
 from diffmvr_jax.buckets import Place, copied, in_bucket, place, uploaded
 from diffmvr_jax.engines.workers import open_workers
 from diffmvr_jax.errors import InputError, PartlyDoneError
+from diffmvr_jax.inference import occluder_name
 from diffmvr_jax.inference.archive import (
   Manifest,
   Row,
@@ -26,7 +27,7 @@ from diffmvr_jax.inference.archive import (
 )
 from diffmvr_jax.inference.archive_videos import Job, find_jobs, is_archive
 from diffmvr_jax.inference.previews import PreviewPaths
-from diffmvr_jax.inference.restorer import Restorer, learns
+from diffmvr_jax.inference.restorer import Restorer
 from diffmvr_jax.inference.stream import StreamOptions
 from diffmvr_jax.inference.written_video import Outcome
 from diffmvr_jax.media.sources import Source, open_source
@@ -152,7 +153,8 @@ def _refuse_misfits_of_archive(request: Request) -> None:
 def _restored_archive(request: Request) -> Iterator[str]:
   """The same for several videos, with a model for each worker."""
   propagates = request.method == "propagation"
-  learned = learns(request.finding.get("occluder"))
+  occluder = request.finding.get("occluder")
+  learned = occluder is not None and occluder_name.named(occluder).learned
   with open_workers(
     partial(ArchiveWorker, request),
     request.engine,

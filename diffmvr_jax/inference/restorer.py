@@ -14,6 +14,7 @@ from diffmvr_jax import pretrained
 from diffmvr_jax.buckets import Place, copied, place
 from diffmvr_jax.data.record_codec import FrameRecord, blank_record
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.inference import occluder_name
 from diffmvr_jax.inference.carried_filling import CarriedFiller
 from diffmvr_jax.inference.crop_filling import CropFiller
 from diffmvr_jax.inference.crop_restorer import CropRestorer
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 # Share of the frame's longer side by which masks of detectors grow, which miss
 # fingertips and the edges of what moves. What was seen fills the surplus too.
 _GROWTH = 1 / 60
-LEARNED = "learned"  # the name of the model's own occluder network
-_BESIDE = f"{LEARNED},"  # before the name of a detector that works beside it
 # What `Restorer.from_checkpoint` is to be given for frames as they are filmed:
 # none waits, no time is spent on more than two looks back, and the network
 # fills every other frame.
@@ -113,15 +112,15 @@ class Restorer:
     from data_prep.recipe import Recipe
 
     filler = PropagationFiller(crop_size=crop_size)
-    wanted, occluder = finding.pop("occluder", None), None
-    by_network, detector = _finders(wanted or "mediapipe")
-    if by_network:
+    name, occluder = finding.pop("occluder", None), None
+    who = occluder_name.named(name or "mediapipe")
+    if who.learned:
       where = f"{pretrained.PREFIX}{pretrained.DEFAULT}"
       occluder = OccluderNetwork.from_checkpoint(where)
     recipe = Recipe(
       size=crop_size,
       growth=_GROWTH,
-      occluder=detector,
+      occluder=who.detector,
       **finding,
     )
     return cls(filler, recipe, region=region, occluder=occluder)
@@ -157,22 +156,21 @@ class Restorer:
     """
     from data_prep.recipe import Recipe
 
-    wanted, occluder = finding.pop("occluder", None), None
+    name, occluder = finding.pop("occluder", None), None
     with copied(place(workdir)) as local:
       network = CropRestorer.from_checkpoint(local, overrides, decoder=decoder)
-      if wanted is None:
-        wanted = "mediapipe"
-        if network.has_occluder and region == "face":
-          wanted = f"{_BESIDE}{wanted}"
-      by_network, detector = _finders(wanted)
-      if by_network:
+      if name is None:
+        who = occluder_name.usual(network.has_occluder and region == "face")
+      else:
+        who = occluder_name.named(name)
+      if who.learned:
         occluder = OccluderNetwork.from_checkpoint(local)
     filler = filler_of(network)
     recipe = Recipe(
       size=filler.crop_size,
       flow_side=None if filler is network else network.crop_size,
       growth=_GROWTH,
-      occluder=detector,
+      occluder=who.detector,
       **finding,
     )
     return cls(filler, recipe, region=region, occluder=occluder)
@@ -427,20 +425,6 @@ class Restorer:
     occluder = None if self._occluder is None else self._occluder.start()
     found = recipe.frames_and_records(clip, masks, occluder)
     return _source_frames(found, time_base)
-
-
-def learns(occluder: str | None) -> bool:
-  """Whether an occluder of this name needs the model's own network."""
-  return occluder is not None and _finders(occluder)[0]
-
-
-def _finders(occluder: str) -> tuple[bool, str | None]:
-  """Whether the model's network finds occluders, and which detector does."""
-  if occluder == LEARNED:
-    return True, None
-  if occluder.startswith(_BESIDE):
-    return True, occluder.removeprefix(_BESIDE)
-  return False, occluder
 
 
 def _source_frames(
