@@ -36,8 +36,8 @@ test-hostile: $(VENV)/.test
 
 # Twenty steps on every mesh of 8 virtual devices, and a sweep in two processes.
 test-meshes: $(VENV)/.test
-	$(BIN)/python -m pytest tests/training/test_meshes.py \
-	  tests/ablation/test_run.py --full-size
+	$(BIN)/python -m pytest --full-size tests/training/test_meshes.py \
+	  tests/ablation/test_run.py::test_two_processes_train_what_one_does
 
 # The SD 1.5 step for three TPU slices and eight GPUs; for a slice up to half
 # an hour on two cores, and 23 GB of memory.

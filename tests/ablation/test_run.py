@@ -15,7 +15,6 @@ import pytest
 from diffmvr_jax.ablation.run import run_variants
 from diffmvr_jax.ablation.spec import Variant, load_sweep
 from diffmvr_jax.ablation.table import write_tables
-from diffmvr_jax.checkpoints.model import open_model
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.metrics.clip_metrics import MetricNetworks
 from tests.conftest import TINY
@@ -95,70 +94,67 @@ def test_overrides_reach_a_finished_training(sweep, finished, tmp_path):
   assert scores["3-steps"][0] == finished[1]["test"]["both"][0]
 
 
-GIVEN = 'Variant(name="given", checkpoint={!r}),'
-BOTH = 'Variant(name="both"),'
-PAST = 'Variant(name="past", overrides={!r}),'
+def test_two_processes_score_what_one_does(sweep, finished, tmp_path):
+  """They share the clips of a training that is loaded."""
+  workdir, _ = finished
+  file = tmp_path / "sweep_of_two.py"
+  data = sweep.base.data.path
+  file.write_text(
+    f"""
+import dataclasses
+from diffmvr_jax.ablation.spec import Sweep, Variant
+from diffmvr_jax.config import load_config
+
+def get_sweep():
+  base = load_config({str(TINY)!r}, ["data.path={data}"])
+  stage = dataclasses.replace(base.autoencoder_stage, steps=0)
+  base = dataclasses.replace(base, autoencoder_stage=stage)
+  given = Variant(name="given", checkpoint={str(workdir / "both/seed0")!r})
+  return Sweep(
+    title="Two", base=base, variants=(given,), seeds=(0,),
+    splits={{"train": "known people"}}, metrics=("psnr_mask",),
+  )
+"""
+  )
+  run_in_two_processes(
+    "diffmvr_jax.sweep", "--config", file, "--workdir", tmp_path / "two"
+  )
+  path = "given/seed0/scores-train.json"
+  two = json.loads((tmp_path / "two" / path).read_text())
+  assert len(two["videos"]) == 4
+  run_variants(load_sweep(file), tmp_path / "one", MetricNetworks())
+  one = json.loads((tmp_path / "one" / path).read_text())
+  assert two["average"] == pytest.approx(one["average"])
 
 
-def sweep_file(folder, data, variants, split):
-  """A file of the tests' experiment with these variants and the seed 1."""
-  file = folder / "sweep_of_two.py"
+def test_two_processes_train_what_one_does(request, sweep, finished, tmp_path):
+  """The autoencoder that variants share, and every variant from there."""
+  if not request.config.getoption("--full-size"):
+    pytest.skip("compiles for minutes; make test-meshes runs it")
+  workdir, results = finished
+  file = tmp_path / "sweep_of_two.py"
   file.write_text(
     f"""
 from diffmvr_jax.ablation.spec import Sweep, Variant
 from diffmvr_jax.config import load_config
 
 def get_sweep():
+  past = Variant(name="past", overrides={sweep.variants[1].overrides!r})
   return Sweep(
-    title="Two", base=load_config({str(TINY)!r}, ["data.path={data}"]),
-    variants=({variants}), seeds=(1,), splits={{{split!r}: "some people"}},
-    metrics=("psnr_mask",),
+    title="Two",
+    base=load_config({str(TINY)!r}, ["data.path={sweep.base.data.path}"]),
+    variants=(Variant(name="both"), past), seeds=(1,), metrics=("psnr_mask",),
   )
 """
   )
-  return file
-
-
-def test_two_processes_do_what_one_does(sweep, finished, tmp_path):
-  """They train the shared autoencoder, and share the clips of a model."""
-  workdir, _ = finished
-  given = GIVEN.format(str(workdir / "both" / "seed0"))
-  file = sweep_file(tmp_path, sweep.base.data.path, given, "train")
-  two, one = tmp_path / "two", tmp_path / "one"
+  two = tmp_path / "two"
   run_in_two_processes("diffmvr_jax.sweep", "--config", file, "--workdir", two)
   assert_same_losses(two, workdir, "autoencoder/autoencoder.jsonl")
-  found, expected = (
-    float(open_model(x / "autoencoder").load()["scaling_factor"])
-    for x in (two, workdir)
-  )
-  assert found == pytest.approx(expected, rel=1e-5)
-  path = "given/seed1/scores-train.json"
-  scores = json.loads((two / path).read_text())
-  assert len(scores["videos"]) == 4
-  one.mkdir()
-  (one / "autoencoder").symlink_to(workdir / "autoencoder")
-  run_variants(load_sweep(file), one, MetricNetworks())
-  alone = json.loads((one / path).read_text())
-  assert scores["average"] == pytest.approx(alone["average"])
-
-
-def test_two_processes_train_what_one_does(request, sweep, finished, tmp_path):
-  """Every variant, from the autoencoder that they share."""
-  if not request.config.getoption("--full-size"):
-    pytest.skip("compiles for minutes; make test-meshes runs it")
-  workdir, results = finished
-  variants = BOTH + PAST.format(sweep.variants[1].overrides)
-  file = sweep_file(tmp_path, sweep.base.data.path, variants, "test")
-  run_in_two_processes(
-    "diffmvr_jax.sweep", "--config", file, "--workdir", tmp_path
-  )
   for name in ("both", "past"):
-    assert_same_losses(tmp_path, workdir, f"{name}/seed1/diffusion.jsonl")
-    scores = json.loads(
-      (tmp_path / name / "seed1" / "scores-test.json").read_text()
-    )
-    expected = results["test"][name][1]
-    assert scores["average"] == pytest.approx(expected, rel=1e-4)
+    assert_same_losses(two, workdir, f"{name}/seed1/diffusion.jsonl")
+    path = two / name / "seed1" / "scores-test.json"
+    scores = json.loads(path.read_text())["average"]
+    assert scores == pytest.approx(results["test"][name][1], rel=1e-4)
 
 
 def assert_same_losses(folder, other, log):
