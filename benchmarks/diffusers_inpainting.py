@@ -12,8 +12,12 @@ from diffmvr_jax.inference.stream import SourceFrame
 class Inpainting:
   """Fills the masked part of frames, like `CropRestorer`, guided by nothing.
 
+  The mask and the masked frame are concatenated, as in Stable Diffusion's, and
+  no guidance image is, whatever the config concatenates.
+
   Args:
-    config: an SD-like one: KL autoencoder, concatenated mask.
+    config: one with a KL autoencoder. If that has no norms, diffusers' has some
+      all the same, since it has no other.
   """
 
   def __init__(self, config: Config):
@@ -29,10 +33,11 @@ class Inpainting:
         up_block_types=("UpDecoderBlock2D",) * len(vae.block_channels),
         layers_per_block=vae.layers_per_block,
         latent_channels=vae.latent_channels,
-        norm_num_groups=vae.norm_groups,
+        norm_num_groups=vae.norm_groups or unet.norm_groups,
+        mid_block_add_attention=vae.mid_attention,
       )
       denoiser = diffusers.UNet2DConditionModel(
-        in_channels=unet.in_channels,
+        in_channels=2 * vae.latent_channels + 1,
         out_channels=unet.out_channels,
         block_out_channels=unet.block_channels,
         down_block_types=tuple(
