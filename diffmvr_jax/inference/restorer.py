@@ -84,7 +84,7 @@ class Restorer:
         "--region frame needs masks of whole pictures, which --occluder "
         "learned does not give: use mediapipe, yolo:… or masks:…"
       )
-    if recipe.looks_every > 1:
+    if recipe.looks_every > 1 and filler.aligned == "sources":
       filler = CarriedFiller(filler)
     self._filler, self._region, self._occluder = filler, region, occluder
     self._recipe = dataclasses.replace(

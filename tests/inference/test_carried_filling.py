@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 
 from diffmvr_jax.inference.carried_filling import CarriedFiller, carried
+from diffmvr_jax.inference.crop_restorer import CropRestorer
+from diffmvr_jax.inference.restorer import LIVE, Restorer
+from diffmvr_jax.inference.stream import StreamOptions
+from tests.data_prep.clips import CentredRecipe, drawn
 
 SIZE = 32
 
@@ -106,3 +110,24 @@ def test_it_is_the_other_method_in_all_else():
   np.testing.assert_array_equal(
     filler.confidence(window_of(ALONE)), np.full((1, SIZE, SIZE), 200)
   )
+
+
+def test_live_the_shipped_network_fills_every_other_covered_frame(monkeypatch):
+  filled = []
+  fill = CropRestorer.fill
+
+  def counted(self, window, frame_index, seed, *, previous=None):
+    filled.extend(frame_index.tolist())
+    return fill(self, window, frame_index, seed, previous=previous)
+
+  monkeypatch.setattr(CropRestorer, "fill", counted)
+  images = np.stack(drawn(3)[0][:12])
+  masks = np.zeros(images.shape[:3], np.uint8)
+  masks[4:, 70:110, 60:95] = 1
+  filler = CropRestorer.from_checkpoint("pretrained:faces128")
+  restorer = Restorer(filler, CentredRecipe(size=128, **LIVE))
+  options = StreamOptions(latency=0)
+  restored = restorer(images, masks, options=options)
+  assert filled == [4, 6, 8, 10]
+  changed = np.abs(restored.astype(int) - images).max((1, 2, 3)) > 0
+  assert changed.tolist() == [False] * 4 + [True] * 8
