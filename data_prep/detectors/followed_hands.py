@@ -64,13 +64,10 @@ class FollowedHands:
   def __call__(self, image: np.ndarray, index: int) -> Detections:
     """Finds the hands of the next frame."""
     self._since += 1
-    before = len(self._found)
-    looks_for_all = before > 1 or self._is_new or self._since >= _EVERY
-    if self._rests:
-      looks_for_all = self._since >= _EVERY
-      if not looks_for_all and (not before or self._since % _RESTING):
-        return self._found
-      looks_for_all |= before > 1
+    before, due = len(self._found), self._since >= _EVERY
+    if self._rests and not due and (not before or self._since % _RESTING):
+      return self._found
+    looks_for_all = due or before > 1 or self._is_new
     find = self._find_all if looks_for_all else self._follow
     self._found = find(image, index)
     self._is_new = not looks_for_all and not before and len(self._found) > 0

@@ -67,8 +67,7 @@ class PropagationConfig:
       frames are shrunk to it.
     looks: how many remembered frames take part, beside the frame before.
     looks_every: of so many covered frames in a row, remembered frames take part
-      in one. The others are carried from the frame before alone, which takes a
-      third of the time.
+      in one. The others are carried from the frame before alone, in less time.
   """
 
   dilation: int = 0

@@ -6,8 +6,7 @@ image and the filled crop of the frame before, and f the flow to that one,
 
   y(p) = c(p) + (y' − c')(p + f(p))                                     (a)
 
-so what the network has changed moves on with the face. This takes a tenth of
-the network's time.
+so what the network has changed moves on with the face, without the network.
 """
 
 from collections.abc import Mapping
