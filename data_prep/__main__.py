@@ -21,6 +21,7 @@ from data_prep.dataset.score import score_detectors, table
 from data_prep.detectors import yolo
 from data_prep.drawn_clips import PortraitSource
 from data_prep.faces.aligned import Aligned
+from data_prep.faces.track import LOOKAHEAD
 from data_prep.occlusion import objects
 from data_prep.occlusion.paste import OcclusionConfig
 from data_prep.portraits.fit_flow_prior import fit_flow_prior
@@ -362,6 +363,13 @@ def _add_recipe(command) -> None:
     help="aligned guidance in the records: none, the propagated image, or the "
     "frames that it was made of as well, which a fusion needs (sources)",
   )
+  command.add_argument(
+    "--lookahead",
+    type=whole(0, 2**16),
+    default=LOOKAHEAD,
+    help="frames that each one waits for: 12 steady the crop, and more may "
+    f"show what is covered now, as recordings are restored ({LOOKAHEAD})",
+  )
   add_verbose_option(command)
 
 
@@ -384,6 +392,7 @@ def _recipe(arguments) -> Recipe:
     seed=arguments.seed,
     flow_prior=arguments.flow_prior,
     aligned=arguments.aligned,
+    lookahead=arguments.lookahead,
     fps=arguments.fps,
     still_seconds=arguments.expand_stills,
   )

@@ -6,7 +6,7 @@ the video.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 
@@ -33,6 +33,8 @@ from data_prep.faces.guidance_images import (
   symmetric_image,
 )
 from data_prep.faces.landmarks import cheek
+from data_prep.faces.later import with_later
+from data_prep.faces.sightings import Picture
 from data_prep.faces.track import LOOKAHEAD, TrackedFace, track
 from data_prep.occlusion.paste import Occlusion, OcclusionConfig
 from data_prep.occlusion.shapes import Skin
@@ -168,9 +170,9 @@ def prepare(
     occlusion: what to paste, or how to find what is there.
     which_face: `largest`, or a number from the left, see `FaceFinder`.
     lookahead: frames that have to come in before one comes out. With fewer
-      than `LOOKAHEAD` the crop is less steady; with 0, gaps between finds of
-      the occluder stay open as well, and a face is looked for in every other
-      frame.
+      than `LOOKAHEAD` the crop is less steady. Those beyond it may show what
+      is covered now. With 0, gaps between finds of the occluder stay open as
+      well, and a face is looked for in every other frame.
     aligned: how much of the aligned guidance the records hold.
     flow_prior: how faces move, which helps to propagate; None if unknown.
     flow_side: see `AlignedGuidance`.
@@ -185,9 +187,64 @@ def prepare(
   Raises:
     InputError: the video is damaged, or a detector cannot be used.
   """
+  align = AlignedGuidance(aligned, flow_prior, flow_side, looks, looks_every)
+
+  def picture(cropped: _Cropped) -> Picture | None:
+    record = cropped.record
+    if isinstance(record, SkippedFrame):
+      return None
+    return align.picture(record.image, cropped.mask, record.frame_index)
+
+  crops = _crops(
+    clip,
+    size=size,
+    find_face=find_face,
+    occlusion=occlusion,
+    which_face=which_face,
+    lookahead=lookahead,
+    overlap=overlap,
+  )
+  waits = 0 if aligned == "none" else max(0, lookahead - LOOKAHEAD)
+  for cropped, later in with_later(
+    crops, picture, lambda cropped: cropped.size, waits
+  ):
+    record = cropped.record
+    if isinstance(record, SkippedFrame):
+      yield record
+      continue
+    guidance = align(record.image, cropped.mask, record.frame_index, later)
+    yield replace(record, **guidance)
+
+
+@dataclass(frozen=True)
+class _Cropped:
+  """A frame's record without aligned guidance.
+
+  Attributes:
+    record: the record, or why there is none.
+    mask: (s, s) uint8, everything that covers the crop; what lies beside the
+      face is no background either.
+    size: bytes of the frame.
+  """
+
+  record: FrameRecord | SkippedFrame
+  mask: np.ndarray
+  size: int
+
+
+def _crops(
+  clip: Clip,
+  *,
+  size: int,
+  find_face: Detector,
+  occlusion: SyntheticOcclusion | RealOcclusion | CropOcclusion,
+  which_face: str | int,
+  lookahead: int,
+  overlap: bool,
+) -> Iterator[_Cropped]:
+  """Crops the frames of a clip; the arguments are those of `prepare`."""
   find_one_face = FaceFinder(find_face, which_face, rests=lookahead == 0)
   choose_past_frame = PastFrameChooser()
-  align = AlignedGuidance(aligned, flow_prior, flow_side, looks, looks_every)
   pasted: Occlusion | SpriteOcclusion | None = None
   resting: tuple[np.ndarray, np.ndarray] | None = None  # on a still
   free: np.ndarray | None = None  # crop of the past frame
@@ -200,12 +257,14 @@ def prepare(
   )
   if overlap:
     observed = ahead(observed)
-  for (frame, mask), tracked in track(observed, size, lookahead):
+  steadies = min(lookahead, LOOKAHEAD)
+  for (frame, mask), tracked in track(observed, size, steadies):
     if tracked is None:
-      yield SkippedFrame(
+      skipped = SkippedFrame(
         frame.index,
-        f"no face within {LOOKAHEAD} frames before and {lookahead} after",
+        f"no face within {LOOKAHEAD} frames before and {steadies} after",
       )
+      yield _Cropped(skipped, mask, frame.image.nbytes)
       continue
     target = None
     image = crop.warp(frame.image, tracked.transform, size)
@@ -235,8 +294,7 @@ def prepare(
         mask = own | crop.warp_mask(mask, tracked.transform, size)
     else:
       mask = crop.warp_mask(mask, tracked.transform, size)
-    # What lies beside the face is no background either.
-    guidance = align(image, mask, frame.index)
+    everything = mask
     covered = face_occlusion(mask, tracked.outline)
     # What a network compares a crop with is to be free beside the face too.
     beside = isinstance(occlusion, CropOcclusion) and float(mask.mean())
@@ -251,7 +309,7 @@ def prepare(
     )
     if choose_past_frame.index == frame.index:
       free = image
-    yield FrameRecord(
+    record = FrameRecord(
       video_id=clip.video_id,
       frame_index=frame.index,
       fps=clip.fps,
@@ -267,8 +325,8 @@ def prepare(
       landmarks=tracked.landmarks,
       source_path=clip.path,
       source_sha256=clip.digest,
-      **guidance,
     )
+    yield _Cropped(record, everything, frame.image.nbytes)
 
 
 def with_masks(

@@ -79,7 +79,8 @@ class Recipe:
     growth: share of the frame's longer side by which it grows as well, see
       `RealOcclusion`.
     which_face: `largest`, or a number from the left, see `FaceFinder`.
-    lookahead: frames that a frame waits for, see `prepare`.
+    lookahead: frames that a frame waits for, see `prepare`. Those beyond the
+      first 12 make aligned guidance better, and use 512 MiB at most.
     paste: what to paste; None means that occlusions are found.
     models: folder of MediaPipe's models, see `diffmvr_jax.files`.
     seed: decides what is pasted.

@@ -52,6 +52,7 @@ from diffmvr_jax.errors import run_command
 from diffmvr_jax.inference.paste import SOFTNESS
 from diffmvr_jax.inference.previews import PreviewPaths
 from diffmvr_jax.inference.request import Request, carry_out
+from diffmvr_jax.inference.restorer import LOOKAHEAD
 from diffmvr_jax.inference.stream import StreamOptions
 from diffmvr_jax.pretrained import DEFAULT, PREFIX
 
@@ -134,8 +135,9 @@ def _parser() -> ArgumentParser:
   parser.add_argument(
     "--lookahead",
     type=whole(0, 2**16),
-    default=12,
-    help="frames awaited to steady the crop; 0 for live use (12)",
+    default=LOOKAHEAD,
+    help="frames that each one waits for, which steady the crop and may show "
+    f"what is covered now; 0 for live use ({LOOKAHEAD})",
   )
   parser.add_argument(
     "--decoder",

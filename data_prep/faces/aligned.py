@@ -1,6 +1,7 @@
 """Guidance that is aligned with the frame, as records hold it."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from data_prep.faces.flow_prior import FlowPrior
 from data_prep.faces.propagated import SOURCES, Look, Propagated
 from data_prep.faces.propagation import PropagationConfig, Propagator
+from data_prep.faces.sightings import Picture
 from diffmvr_jax.data.record_codec import SOURCES_PER_FRAME
 
 # Nothing; the propagated image and its confidence; beside these the frames
@@ -52,7 +54,11 @@ class AlignedGuidance:
     )
 
   def __call__(
-    self, image: np.ndarray, mask: np.ndarray, index: int
+    self,
+    image: np.ndarray,
+    mask: np.ndarray,
+    index: int,
+    later: Sequence[Picture] = (),
   ) -> dict[str, Any]:
     """Takes the next crop; returns attributes of its `FrameRecord` by name.
 
@@ -60,10 +66,11 @@ class AlignedGuidance:
       image: (s, s, 3) uint8.
       mask: (s, s) uint8, 1 on everything that covers the crop.
       index: number of the frame in its video.
+      later: what `picture` gave for crops that follow, of the same scene.
     """
     if self._wanted == "none":
       return {}
-    result = self._propagate(image, mask, index)
+    result = self._propagate(image, mask, index, later)
     guidance: dict[str, Any] = {
       # The very same array is stored as the same bytes.
       "propagated": result.image if mask.any() else image,
@@ -72,6 +79,10 @@ class AlignedGuidance:
     if self._wanted == "sources":
       guidance |= _sources(result.looks, len(image))
     return guidance
+
+  def picture(self, image: np.ndarray, mask: np.ndarray, index: int) -> Picture:
+    """Takes a crop that is still to come; arguments as in `__call__`."""
+    return self._propagate.picture(image, mask, index)
 
 
 def confidence_levels(result: Propagated) -> np.ndarray:

@@ -9,14 +9,14 @@ import numpy as np
 from data_prep.faces.carried import Source
 from data_prep.faces.flow import enlarge
 
-# The propagated frame before; the best and the second of the remembered
-# frames; the last frame that nothing covered.
+# The propagated frame before; the best and the second of the remembered and
+# later frames; the last frame that nothing covered.
 SOURCES = ("chained", "best", "second", "past")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-  """A frame that was looked back at, as it was, and the way there.
+  """A frame that was looked at, as it was, and the way there.
 
   Attributes:
     name: which of `SOURCES` it is.

@@ -1,15 +1,15 @@
 """Propagation: what was seen of a covered pixel, carried to the present.
 
-It is strictly causal, takes one call per frame, and needs no model and no
-face. With x_t the frame at time t and v_t its visible part, the propagated
-frame is
+It takes one call per frame, needs no model and no face, and is strictly causal
+unless it is given frames that come later. With x_t the frame at time t and v_t
+its visible part, the propagated frame is
 
   (1)  c_t = x_t where v_t = 1, and Σ_k W_k r_k elsewhere,
 
 a mean of sources r_k, all of them carried to the present pose by optical flow
 (`flow.motion`): the propagated frame before, c_{t−1}, whose newest pixels are
-one frame old, and the remembered frames that fit the present one best
-(`sightings`), which come straight from where they were seen and so neither
+one frame old, and the remembered or later frames that fit the present one
+best (`sightings`), which come straight from where they were seen and so neither
 blur nor drift. If a frame was looked back at from the frame before, too, the
 flow to it is expected to go on from there. Light and colour of a source follow
 the visible surroundings,
@@ -24,7 +24,7 @@ and sources are weighed, pixel by pixel, by how well they fit around it,
 with Gaussians G and H, and b_k the trust in a source before its fit is known.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -37,9 +37,10 @@ from data_prep.faces.carried import (
   carry,
   glimpse,
   mean_square,
+  painted_smoothly,
 )
 from data_prep.faces.cuts import CutFinder
-from data_prep.faces.flow import FlowSearcher, composed, enlarge, planes, spread
+from data_prep.faces.flow import FlowSearcher, composed, enlarge, planes
 from data_prep.faces.flow_prior import FlowPrior
 from data_prep.faces.propagated import (
   SOURCES,
@@ -65,9 +66,10 @@ class PropagationConfig:
     dilation: pixels by which the mask grows, against halos and shadows.
     flow_side: pixels of the longer side at which flow is computed; larger
       frames are shrunk to it.
-    looks: how many remembered frames take part, beside the frame before.
-    looks_every: of so many covered frames in a row, remembered frames take part
-      in one. The others are carried from the frame before alone, in less time.
+    looks: how many remembered or later frames take part, beside the frame
+      before.
+    looks_every: of so many covered frames in a row, these frames take part in
+      one. The others are carried from the frame before alone, in less time.
   """
 
   dilation: int = 0
@@ -126,7 +128,11 @@ class Propagator:
     self._sightings: Sightings | None = None
 
   def __call__(
-    self, image: np.ndarray, mask: np.ndarray, number: int | None = None
+    self,
+    image: np.ndarray,
+    mask: np.ndarray,
+    number: int | None = None,
+    later: Sequence[Picture] = (),
   ) -> Propagated:
     """Takes the next frame.
 
@@ -135,15 +141,12 @@ class Propagator:
       mask: (h, w) uint8, 1 on the occlusion.
       number: number of the frame, which `Propagated.looks` gives later; None
         means that frames are counted from 0.
+      later: what `picture` gave for frames that follow, of the same scene.
     """
     if number is None:
       number = self._count
     self._count = number + 1
-    covered = (mask > 0).astype(np.uint8)
-    if self._config.dilation:
-      side = 2 * self._config.dilation + 1
-      disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-      covered = cv2.dilate(covered, disc)
+    covered = self._covered(mask)
     image = image.copy()  # the caller's may be written to
     now = self._picture(image, 1 - covered, number)
     if self._before is not None and self._before.image.shape != image.shape:
@@ -158,7 +161,7 @@ class Propagator:
     sources: dict[str, Source] = {}
     flows: dict[int, np.ndarray] = {}
     if covered.any():
-      now, sources, flows = self._sources(now)
+      now, sources, flows = self._sources(now, later)
     else:
       self._since = 0
     result, now, steps = self._fused(covered, now, sources)
@@ -170,6 +173,32 @@ class Propagator:
     looks = looks_of(sources, image.shape) if self._with_looks else ()
     return replace(result, cut=cut, looks=looks)
 
+  def picture(
+    self, image: np.ndarray, mask: np.ndarray, number: int
+  ) -> Picture:
+    """Takes a frame that is still to come, for `later`.
+
+    Args:
+      image: see `__call__`; it is not to be written to.
+      mask: likewise.
+      number: likewise.
+    """
+    covered = self._covered(mask)
+    taken = self._picture(image, 1 - covered, number)
+    if not covered.any():
+      return taken
+    seen = taken.visible[..., None]
+    paint = painted_smoothly(taken.small, seen).round().astype(np.uint8)
+    return taken.painted(np.where(seen > 0, taken.small, paint))
+
+  def _covered(self, mask: np.ndarray) -> np.ndarray:
+    covered = (mask > 0).astype(np.uint8)
+    if not self._config.dilation:
+      return covered
+    side = 2 * self._config.dilation + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    return cv2.dilate(covered, disc)
+
   def _picture(
     self, image: np.ndarray, visible: np.ndarray, number: int
   ) -> Picture:
@@ -180,7 +209,7 @@ class Propagator:
     return picture_of(image, visible, size, number)
 
   def _sources(
-    self, now: Picture
+    self, now: Picture, later: Sequence[Picture]
   ) -> tuple[Picture, dict[str, Source], dict[int, np.ndarray]]:
     """Carries what is known to the present.
 
@@ -188,9 +217,13 @@ class Propagator:
       The frame, painted over at the flow's scale where it is covered, the
       sources by their name, and flows to remembered frames by number.
     """
-    if self._before is None or self._sightings is None:
+    assert self._sightings is not None
+    before, steps = self._before, self._steps
+    if before is None and later:  # stands for the frame before
+      (before,) = self._sightings.best(now, 1, later)
+      steps = np.zeros(now.grey.shape, np.float32)
+    if before is None:
       return now, {}, {}
-    before = self._before
     hidden = (now.visible == 0).astype(np.uint8)
     around = Surroundings.of(now.visible, self._search.prior)
     # Without the occluder, whose edges would pull the flow along.
@@ -203,7 +236,7 @@ class Propagator:
       before,
       around,
       _TRUST["chained"],
-      self._steps,
+      steps,
     )
     sources = {"chained": chained}
     # Rounds, and keeps to the range; `convertScaleAbs` would fold it.
@@ -227,7 +260,7 @@ class Propagator:
         expected=onward.get(picture.number),
       )
 
-    best = self._sightings.best(now, self._config.looks)
+    best = self._sightings.best(now, self._config.looks, later)
     for name, picture in zip(_names(), best, strict=False):
       if picture is not before:
         sources[name] = looked_back(name, picture)
@@ -270,7 +303,7 @@ class Propagator:
     holes = enlarge((~known).astype(np.float32), image.shape[1::-1], box)
     if holes.any():
       seen = np.maximum(now.visible, known)[..., None].astype(np.float32)
-      paint = _paint(
+      paint = painted_smoothly(
         np.where(now.visible[..., None] > 0, now.small, small), seen
       )
       # Enlarged shares have the rest of the weight already.
@@ -339,16 +372,3 @@ def _confidence(
     apart = mean_square(source.small - mean)
     expected += share * (source.error + apart)
   return np.exp(-np.sqrt(expected) / _ERROR - steps / _STEPS)
-
-
-def _paint(small: np.ndarray, known: np.ndarray) -> np.ndarray:
-  """Smooth colours for what nobody has seen, (i, j, 3) float32."""
-  side = max(small.shape)
-  values = small.astype(np.float32) * known
-  mean = values.sum((0, 1)) / (known.sum() + 1e-6)
-  colour, total = mean * 1e-4, 1e-4
-  for sigma in (0.02, 0.06, 0.2):  # the near above the far
-    weight = (0.01 / sigma) ** 2
-    colour = colour + weight * spread(values, sigma * side)
-    total = total + weight * spread(known, sigma * side)
-  return (colour / total).astype(np.float32)

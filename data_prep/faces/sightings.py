@@ -1,5 +1,6 @@
 """Remembered frames, few and unlike each other, and which fit the present."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -134,8 +135,10 @@ class Sightings:
   def __len__(self) -> int:
     return len(self._kept)
 
-  def best(self, now: Picture, count: int) -> list[Picture]:
-    """The remembered frames that fit the present one best, best first.
+  def best(
+    self, now: Picture, count: int, later: Sequence[Picture] = ()
+  ) -> list[Picture]:
+    """The frames that fit the present one best, best first.
 
     The misfit of a frame k is that of the thumbnails, around the covered
     part above all, but for most of the difference in brightness,
@@ -148,22 +151,32 @@ class Sightings:
     Args:
       now: the present frame.
       count: how many frames at most.
+      later: frames that come later, which can be chosen as well as those that
+        are remembered; of several that look alike, one is.
     """
-    if not self._kept:
+    known = [*self._kept, *later]
+    if not known:
       return []
     seen = now.thumbnail_visible
     near = cv2.GaussianBlur(1 - seen, (0, 0), _SIDE / 10)
     weights = (near + _BEYOND) * seen
     total = weights.sum() + 1e-6
-    difference = np.stack([x.thumbnail for x in self._kept]) - now.thumbnail
+    difference = np.stack([x.thumbnail for x in known]) - now.thumbnail
     mean = (difference * weights).sum((1, 2), keepdims=True) / total
     misfit = np.minimum(np.abs(difference - 0.7 * mean), _OUTLIER)
     misfit = (misfit * weights).sum((1, 2)) / total
-    visible = np.stack([x.thumbnail_visible for x in self._kept])
+    visible = np.stack([x.thumbnail_visible for x in known])
     wanted = 1 - seen
     hidden = ((1 - visible) * wanted).sum((1, 2)) / (wanted.sum() + 1e-6)
     order = np.argsort((misfit + 1) * (1 + 4 * hidden), kind="stable")
-    return [self._kept[i] for i in order[:count]]
+    best: list[Picture] = []
+    for i in order:
+      if len(best) == count:
+        break
+      is_later = i >= len(self._kept)
+      if not is_later or all(_gap(known[i], x) >= _ALIKE for x in best):
+        best.append(known[i])
+    return best
 
   def remember(self, now: Picture) -> None:
     """Takes a frame into the memory, if it shows enough."""
@@ -176,9 +189,7 @@ class Sightings:
     self._added = self._time
     if clean or self.latest is None:
       self.latest = now
-    gaps = [
-      float(np.abs(now.thumbnail - x.thumbnail).mean()) for x in self._kept
-    ]
+    gaps = [_gap(now, x) for x in self._kept]
     if gaps and min(gaps) < _ALIKE:
       place = int(np.argmin(gaps))
       if clean or not self._clean[place]:
@@ -205,3 +216,8 @@ class Sightings:
   def _drop(self, place: int) -> None:
     for kept in (self._kept, self._ages, self._clean):
       kept.pop(place)
+
+
+def _gap(one: Picture, other: Picture) -> float:
+  """How unlike two pictures are, in mean grey levels of their thumbnails."""
+  return float(np.abs(one.thumbnail - other.thumbnail).mean())

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 # Share of the frame's longer side by which masks of detectors grow, which miss
 # fingertips and the edges of what moves. What was seen fills the surplus too.
 _GROWTH = 1 / 60
+# Frames that a frame of a recording waits for. Twelve of them steady the crop,
+# and the others may show what is covered now.
+LOOKAHEAD = 72
 # What `Restorer.from_checkpoint` is to be given for frames as they are filmed:
 # none waits, no time is spent on more than two looks back, and the network
 # fills every other frame.
@@ -121,7 +124,7 @@ class Restorer:
       size=crop_size,
       growth=_GROWTH,
       occluder=who.detector,
-      **finding,
+      **{"lookahead": LOOKAHEAD} | finding,
     )
     return cls(filler, recipe, region=region, occluder=occluder)
 
@@ -149,7 +152,8 @@ class Restorer:
         `flow_prior` of `data_prep.recipe.Recipe`. The occluder may also be
         "learned", the model's own network, or this and another, as
         "learned,mediapipe". If the model has such a network,
-        "learned,mediapipe" is the default.
+        "learned,mediapipe" is the default. The lookahead is 72 if it is not
+        given.
 
     Raises:
       InputError: there is no finished checkpoint, or an override is wrong.
@@ -171,7 +175,7 @@ class Restorer:
       flow_side=None if filler is network else network.crop_size,
       growth=_GROWTH,
       occluder=who.detector,
-      **finding,
+      **{"lookahead": LOOKAHEAD} | finding,
     )
     return cls(filler, recipe, region=region, occluder=occluder)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
-from itertools import tee
+from itertools import count, tee
 from typing import TYPE_CHECKING
 
 import cv2
@@ -77,6 +77,7 @@ def whole_frames(
     ),
     softness=options.softness,
     with_spread=options.samples > 1,
+    lookahead=recipe.lookahead,
   )
   return cleared if faces is None else with_faces(cleared, faces)
 
@@ -106,6 +107,7 @@ def clear_frames(
   *,
   softness: float = SOFTNESS,
   with_spread: bool = False,
+  lookahead: int = 0,
 ) -> Generator[RestoredFrame, None, None]:
   """Takes what the masks cover out of frames, as they come.
 
@@ -116,15 +118,23 @@ def clear_frames(
     softness: softness of the masks' borders, see `feather`. It should not be
       small, since an arm goes on where the mask of a hand ends.
     with_spread: whether to tell how sure each pixel is.
+    lookahead: how many later frames, which may show what is covered now, a
+      frame waits for.
 
   Yields:
     Every frame, in order.
   """
+  from data_prep.faces.later import with_later
   from data_prep.faces.propagation import Propagator
 
-  propagate = Propagator()
-  for frame, mask in frames:
-    result = propagate(frame.image, mask)
+  propagate, numbers = Propagator(), count()
+  for (frame, mask), later in with_later(
+    frames,
+    lambda item: propagate.picture(item[0].image, item[1], next(numbers)),
+    lambda item: item[0].image.nbytes,
+    lookahead,
+  ):
+    result = propagate(frame.image, mask, later=later)
     if not mask.any():
       yield RestoredFrame(source=frame, image=frame.image)
       continue

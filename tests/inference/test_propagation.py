@@ -136,7 +136,14 @@ def test_an_occluder_is_taken_out_of_the_whole_frame():
   np.testing.assert_array_equal(made[0], frames[0])
   assert np.abs(made.astype(int) - picture).mean() < 0.5
   assert np.abs(made.astype(int) - picture).max() < 40
-  # What was covered from the beginning stays.
+  # What was covered from the beginning goes, if it is seen later,
+  back = Restorer.propagation(region="frame")(frames[:0:-1], masks[:0:-1])
+  assert np.abs(back.astype(int) - picture).max() < 40
+  live = Restorer.propagation(region="frame", lookahead=0)
+  np.testing.assert_array_equal(
+    live(frames[:2:-1], masks[:2:-1])[0], frames[-1]
+  )
+  # and stays if it is not.
   late = Restorer.propagation(region="frame")(frames[3:4], masks[3:4])
   np.testing.assert_array_equal(late, frames[3:4])
 
