@@ -12,17 +12,19 @@ source lacks on the visible surroundings, carried under the mask. Sources are
 weighed by how well they fit there, E_k = m_k² likewise carried, and by a fine
 stage at half the resolution,
 
-  w_k ∝ q_k exp(l_k) / (√E_k + ε)                                     (b)
+  w_k ∝ q_k exp(l_k / 2) / (√E_k + ε)                                 (b)
 
 with q_k where the source is known. What is painted is
 
-  y = c + (1 − s) r (g Σ_k w_k (J_k − c) + g' (S − c) + e)            (c)
+  y = c + 0.8 (1 − s) r (g Σ_k w_k (J_k − c) + g' (S − c) + e)        (c)
   r = min(1, √(mean_k E_k) / τ), or 1 where nobody has seen anything  (d)
 
 with S the symmetric image where there is one, and s the confidence of c: what
 is known well changes little, and what is visible not at all. E of formula (d)
 is that of the flows as they came: where all sources fit, as in a scene that
-stands still, c is right to a grey level, and a network can only spoil it. g,
+stands still, c is right to a grey level, and a network can only spoil it. The
+numbers in (b) and (c) are there for the same reason: film, where flow is less
+certain than on drawn clips, is better by them. g,
 g', l and the residual e (a fine and a coarse one) are outputs of heads that
 start at zero: an untrained network gives c. All convolutions are dense ones,
 because XLA's CPU backend is a hundred times slower on depthwise ones.
@@ -53,6 +55,7 @@ _COLOUR = 0.7  # share of the colour's mismatch that is taken at first
 _FLOOR = 0.01  # ε of formula (b), for images in [−1, 1]
 _MISFIT = 0.08  # τ of formula (d), for images in [−1, 1]
 _SHIFT_GAIN = 4.0
+_CHOICE, _CHANGE = 0.5, 0.8  # the numbers in formulas (b) and (c)
 _PIXELS = 8.0  # flows are divided by it before the network sees them
 
 
@@ -103,7 +106,7 @@ class Fusion(nn.Module):
     residual = residual + depth_to_space(paint, cell)
     fit = -jnp.log(jnp.sqrt(lacking[..., -count:]) + _FLOOR)
     prior = enlarge(fit, cell) + jnp.log(known + 1e-6)
-    weights = jax.nn.softmax(prior + logits, -1)
+    weights = jax.nn.softmax(prior + _CHOICE * logits, -1)
     base = seen.propagated
     # No einsum: it would be a product of tiny matrices for each pixel.
     mean = sum(
@@ -111,7 +114,7 @@ class Fusion(nn.Module):
     )
     change = mixed * mean + mirrored * (_mirror(seen) - base) + residual
     room = jnp.where(seen.confidence > 0, room, 1)
-    return base + (1 - seen.confidence) * room * change
+    return base + _CHANGE * (1 - seen.confidence) * room * change
 
   def _fine(
     self,

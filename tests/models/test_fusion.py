@@ -60,7 +60,7 @@ def test_every_parameter_learns(network, seen):
 
 
 def test_sources_that_fit_the_surroundings_weigh_more(network, seen):
-  """Equation 2, with the gate g at 1 and all other heads at zero."""
+  """Formula (b), where g makes up for the 0.8; other heads are at zero."""
   apply, params = network
   truth = jnp.full_like(seen.frame, 0.3)
   still = seen.replace(
@@ -72,14 +72,14 @@ def test_sources_that_fit_the_surroundings_weigh_more(network, seen):
     known=jnp.ones_like(seen.known),
     flow=jnp.zeros_like(seen.flow),
   )
-  gate = jnp.zeros((4, 9)).at[:, 4].set(1).ravel()  # l, g, g', e of 4 pixels
+  gate = jnp.zeros((4, 9)).at[:, 4].set(1.25).ravel()  # l, g, g', e of 4 pixels
   bias = params["fine_out"] | {"bias": gate}
   fused = apply(params | {"fine_out": bias}, still)
   assert float(jnp.abs(fused - truth).max()) < 0.1
 
 
 def test_what_is_sure_changes_little(network, seen):
-  """Equation 3, with a residual e of 1 everywhere."""
+  """Formula (c), with a residual e of 1 everywhere."""
   apply, params = network
   residual = jnp.zeros((4, 9)).at[:, 6:].set(1).ravel()
   bias = params["fine_out"] | {"bias": residual}
@@ -87,7 +87,7 @@ def test_what_is_sure_changes_little(network, seen):
   fused = apply(params | {"fine_out": bias}, seen.replace(confidence=sure))
   change = fused - seen.propagated
   assert float(jnp.abs(change[:, :4]).max()) == 0
-  np.testing.assert_allclose(change[:, 4:], 0.25, atol=1e-5)
+  np.testing.assert_allclose(change[:, 4:], 0.8 * 0.25, atol=1e-5)
 
 
 def test_a_warp_looks_where_the_flow_points():
