@@ -21,7 +21,7 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class _Waiting(Generic[T]):
   item: T
-  picture: Picture | None
+  picture: Picture | None  # None too if it is mostly covered
   scene: int
   size: int  # bytes
 
@@ -63,6 +63,8 @@ def with_later(
       ):
         scene += 1
       last = picture
+      if picture.visible.mean() < _HALF_SEEN:
+        picture = None
     waiting.append(_Waiting(item, picture, scene, size_of(item)))
     total += waiting[-1].size
     while len(waiting) > count or (total > _MEMORY and len(waiting) > 1):
@@ -77,7 +79,5 @@ def _released(waiting: deque[_Waiting[T]]) -> tuple[T, list[Picture]]:
   return first.item, [
     other.picture
     for other in waiting
-    if other.picture is not None
-    and other.scene == first.scene
-    and other.picture.visible.mean() >= _HALF_SEEN
+    if other.picture is not None and other.scene == first.scene
   ]
