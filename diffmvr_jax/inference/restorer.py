@@ -120,11 +120,12 @@ class Restorer:
     if who.learned:
       where = f"{pretrained.PREFIX}{pretrained.DEFAULT}"
       occluder = OccluderNetwork.from_checkpoint(where)
+    finding.setdefault("lookahead", LOOKAHEAD)
     recipe = Recipe(
       size=crop_size,
       growth=_GROWTH,
       occluder=who.detector,
-      **{"lookahead": LOOKAHEAD} | finding,
+      **finding,
     )
     return cls(filler, recipe, region=region, occluder=occluder)
 
@@ -170,12 +171,13 @@ class Restorer:
       if who.learned:
         occluder = OccluderNetwork.from_checkpoint(local)
     filler = filler_of(network)
+    finding.setdefault("lookahead", LOOKAHEAD)
     recipe = Recipe(
       size=filler.crop_size,
       flow_side=None if filler is network else network.crop_size,
       growth=_GROWTH,
       occluder=who.detector,
-      **{"lookahead": LOOKAHEAD} | finding,
+      **finding,
     )
     return cls(filler, recipe, region=region, occluder=occluder)
 
