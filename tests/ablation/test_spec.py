@@ -11,7 +11,13 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.mark.parametrize(
-  "name", ["ablation_anchor", "ablation_guidance", "ablation_loss"]
+  "name",
+  [
+    "ablation_anchor",
+    "ablation_guidance",
+    "ablation_loss",
+    "ablation_steps",
+  ],
 )
 def test_the_shipped_sweeps_load(name):
   sweep = load_sweep(CONFIGS / f"{name}.py", ["seeds=0,5"])
