@@ -33,7 +33,7 @@ from data_prep.faces.guidance_images import (
   symmetric_image,
 )
 from data_prep.faces.landmarks import cheek
-from data_prep.faces.later import with_later
+from data_prep.faces.later import frames_looked_at, with_later
 from data_prep.faces.sightings import Picture
 from data_prep.faces.track import LOOKAHEAD, TrackedFace, track
 from data_prep.occlusion.paste import Occlusion, OcclusionConfig
@@ -204,9 +204,9 @@ def prepare(
     lookahead=lookahead,
     overlap=overlap,
   )
-  waits = 0 if aligned == "none" else max(0, lookahead - LOOKAHEAD)
+  count = 0 if aligned == "none" else frames_looked_at(lookahead)
   for cropped, later in with_later(
-    crops, picture, lambda cropped: cropped.size, waits
+    crops, picture, lambda cropped: cropped.size, count
   ):
     record = cropped.record
     if isinstance(record, SkippedFrame):
@@ -223,8 +223,8 @@ class _Cropped:
   Attributes:
     record: the record, or why there is none.
     mask: (s, s) uint8, everything that covers the crop; what lies beside the
-      face is no background either.
-    size: bytes of the frame.
+      face is no background either. Empty if there is no record.
+    size: bytes of the frame and of what is kept of its crop.
   """
 
   record: FrameRecord | SkippedFrame
@@ -242,7 +242,13 @@ def _crops(
   lookahead: int,
   overlap: bool,
 ) -> Iterator[_Cropped]:
-  """Crops the frames of a clip; the arguments are those of `prepare`."""
+  """Crops the frames of a clip.
+
+  The arguments, and what is raised, are those of `prepare`.
+
+  Yields:
+    Every frame, in order.
+  """
   find_one_face = FaceFinder(find_face, which_face, rests=lookahead == 0)
   choose_past_frame = PastFrameChooser()
   pasted: Occlusion | SpriteOcclusion | None = None
@@ -264,7 +270,7 @@ def _crops(
         frame.index,
         f"no face within {LOOKAHEAD} frames before and {steadies} after",
       )
-      yield _Cropped(skipped, mask, frame.image.nbytes)
+      yield _Cropped(skipped, mask[:0], frame.image.nbytes)
       continue
     target = None
     image = crop.warp(frame.image, tracked.transform, size)
@@ -326,7 +332,8 @@ def _crops(
       source_path=clip.path,
       source_sha256=clip.digest,
     )
-    yield _Cropped(record, everything, frame.image.nbytes)
+    # The crop, its symmetric image, and masks of both.
+    yield _Cropped(record, everything, frame.image.nbytes + 3 * image.nbytes)
 
 
 def with_masks(

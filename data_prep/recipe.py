@@ -80,7 +80,7 @@ class Recipe:
       `RealOcclusion`.
     which_face: `largest`, or a number from the left, see `FaceFinder`.
     lookahead: frames that a frame waits for, see `prepare`. Those beyond the
-      first 12 make aligned guidance better, and use 512 MiB at most.
+      first 12 make aligned guidance better, and hold 512 MiB at most.
     paste: what to paste; None means that occlusions are found.
     models: folder of MediaPipe's models, see `diffmvr_jax.files`.
     seed: decides what is pasted.
@@ -90,7 +90,7 @@ class Recipe:
       `open_flow_prior` takes it.
     flow_side: side in pixels to which crops are shrunk for the search of flow;
       None means that they are not, up to 320 pixels.
-    looks: remembered frames that a face is propagated from; each takes time.
+    looks: other frames that a face is propagated from; each takes time.
     looks_every: of so many covered frames in a row, one is propagated from
       them, if the records hold sources.
     overlap: whether faces are found in a thread of their own, see `prepare`.

@@ -14,7 +14,7 @@ checkpoint, and how.
 
 Without `--checkpoint` the model that comes with the package is used.
 
-With `--method propagation` no model is needed: what was seen earlier is
+With `--method propagation` no model is needed: what other frames show is
 carried to where it is covered now, and what nobody has seen stays as filmed.
 With `--region frame` the occluder is taken out of the whole picture by
 propagation; faces are the model's, if there is one, and none is needed.
@@ -112,7 +112,7 @@ def _parser() -> ArgumentParser:
     "--method",
     choices=["model", "propagation"],
     default="model",
-    help="a trained model, or what was seen before, carried along by flow",
+    help="a trained model, or what other frames show, carried along by flow",
   )
   parser.add_argument(
     "--checkpoint",

@@ -16,7 +16,7 @@ from diffmvr_jax.data.record_codec import SOURCES_PER_FRAME
 # that it was made of, as they were, and the flow to them.
 Aligned = Literal["none", "propagated", "sources"]
 
-# Remembered frames that take part. Crops are small, so more can be afforded
+# Other frames that take part. Crops are small, so more can be afforded
 # than for whole pictures.
 LOOKS = 6
 _FINENESS = 16  # steps per pixel of a flow: it compresses to half, so
@@ -30,7 +30,7 @@ class AlignedGuidance:
     prior: how faces move, see `data_prep.faces.flow_prior`; None if unknown.
     flow_side: side in pixels to which crops are shrunk for the search of flow;
       None means that of `PropagationConfig`.
-    looks: remembered frames that take part, see `PropagationConfig`.
+    looks: other frames that take part, see `PropagationConfig`.
     looks_every: likewise; it counts only if sources are wanted.
   """
 
@@ -81,7 +81,16 @@ class AlignedGuidance:
     return guidance
 
   def picture(self, image: np.ndarray, mask: np.ndarray, index: int) -> Picture:
-    """Takes a crop that is still to come; arguments as in `__call__`."""
+    """Takes a crop that is still to come, for `later`.
+
+    Args:
+      image: see `__call__`; it is not to be written to.
+      mask: likewise.
+      index: likewise.
+
+    Returns:
+      The crop, painted smoothly where it is covered.
+    """
     return self._propagate.picture(image, mask, index)
 
 

@@ -215,7 +215,15 @@ def mean_square(values: np.ndarray) -> np.ndarray:
 
 
 def painted_smoothly(small: np.ndarray, known: np.ndarray) -> np.ndarray:
-  """Smooth colours for what nobody has seen, (i, j, 3) float32."""
+  """Smooth colours for what nobody has seen.
+
+  Args:
+    small: (i, j, 3), a picture.
+    known: (i, j, 1), 1 where it shows what was seen.
+
+  Returns:
+    (i, j, 3) float32, smooth everywhere.
+  """
   side = max(small.shape)
   values = small.astype(np.float32) * known
   mean = values.sum((0, 1)) / (known.sum() + 1e-6)

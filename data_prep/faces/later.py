@@ -11,8 +11,9 @@ from typing import Generic, TypeVar
 
 from data_prep.faces.cuts import CutFinder
 from data_prep.faces.sightings import Picture
+from data_prep.faces.track import LOOKAHEAD
 
-_MEMORY = 512 * 2**20  # bytes of frames that wait
+_MEMORY = 512 * 2**20  # bytes of items that wait
 _HALF_SEEN = 0.5  # share of a frame that may be covered
 
 T = TypeVar("T")
@@ -24,6 +25,11 @@ class _Waiting(Generic[T]):
   picture: Picture | None  # None too if it is mostly covered
   scene: int
   size: int  # bytes
+
+
+def frames_looked_at(lookahead: int) -> int:
+  """How many later frames may show what is covered, of those waited for."""
+  return max(0, lookahead - LOOKAHEAD)
 
 
 def with_later(
@@ -40,7 +46,7 @@ def with_later(
   Args:
     items: in order.
     picture_of: the picture of an item; None if it has none.
-    size_of: bytes that wait with an item; at most 512 MiB of them do.
+    size_of: bytes that wait with an item; at most 512 MiB of them wait.
     count: how many items each one waits for; 0 means that none waits, and no
       pictures are taken.
 
@@ -57,14 +63,14 @@ def with_later(
   scene = total = 0
   for item in items:
     picture = picture_of(item)
+    if picture is not None and picture.visible.mean() < _HALF_SEEN:
+      picture = None
     if picture is not None:
       if last is not None and (
         picture.image.shape != last.image.shape or is_cut(picture, last)
       ):
         scene += 1
       last = picture
-      if picture.visible.mean() < _HALF_SEEN:
-        picture = None
     waiting.append(_Waiting(item, picture, scene, size_of(item)))
     total += waiting[-1].size
     while len(waiting) > count or (total > _MEMORY and len(waiting) > 1):

@@ -54,8 +54,8 @@ class Propagated:
     sources: (k, h, w, 3) uint8 in the order of `SOURCES`, if asked for; each
       is the frame where it is visible, and has followed its light.
     source_valid: (k, h, w) uint8, 1 where a source shows what was seen.
-    looks: what was looked back at, in the order of `SOURCES`, if asked for;
-      empty if nothing is covered, or nothing is remembered.
+    looks: what was looked at, in the order of `SOURCES`, if asked for; empty
+      if nothing is covered, or there is nothing to look at.
   """
 
   image: np.ndarray

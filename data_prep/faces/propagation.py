@@ -182,6 +182,9 @@ class Propagator:
       image: see `__call__`; it is not to be written to.
       mask: likewise.
       number: likewise.
+
+    Returns:
+      The frame, painted smoothly where it is covered.
     """
     covered = self._covered(mask)
     taken = self._picture(image, 1 - covered, number)
@@ -189,7 +192,11 @@ class Propagator:
       return taken
     seen = taken.visible[..., None]
     paint = painted_smoothly(taken.small, seen).round().astype(np.uint8)
-    return taken.painted(np.where(seen > 0, taken.small, paint))
+    size = (image.shape[1], image.shape[0])
+    return taken.painted(
+      np.where(seen > 0, taken.small, paint),
+      image=cv2.copyTo(cv2.resize(paint, size), covered, image.copy()),
+    )
 
   def _covered(self, mask: np.ndarray) -> np.ndarray:
     covered = (mask > 0).astype(np.uint8)
@@ -215,7 +222,7 @@ class Propagator:
 
     Returns:
       The frame, painted over at the flow's scale where it is covered, the
-      sources by their name, and flows to remembered frames by number.
+      sources by their name, and flows to the frames looked at by number.
     """
     assert self._sightings is not None
     before, steps = self._before, self._steps
@@ -353,7 +360,7 @@ class Propagator:
 
 
 def _names() -> Iterator[str]:
-  """The best remembered frame's name, the second's, and so on."""
+  """The name of the frame that fits best, of the second, and so on."""
   yield from SOURCES[1:3]
   yield from (f"look {place}" for place in count(3))
 

@@ -39,17 +39,17 @@ class FrameRecord:
     landmarks: (k, 2) float32, in crop pixels; k may be 0.
     source_path: where the video came from.
     source_sha256: SHA-256 of the source file.
-    propagated: (h, w, 3) uint8, the frame with what was seen before carried
+    propagated: (h, w, 3) uint8, the frame with what other frames show carried
       under the mask; None if the records hold no aligned guidance.
     propagated_confidence: (h, w) uint8, 255 where the pixel is visible, 0
       where `propagated` is painted smoothly because nothing was ever seen.
-    source_index: (k,) int64, `frame_index` of the remembered frames that
-      `propagated` is made of; −1 where there is none. None if the records do
-      not hold them.
+    source_index: (k,) int64, `frame_index` of the frames that `propagated` is
+      made of; −1 where there is none. None if the records do not hold them.
     source_flow: (k, g, g, 2) float16 with g = h/2: what the frame shows at p,
-      the remembered frame shows at p + flow(p); in pixels x and y of the crop.
-    source_images: k images (h, w, 3), the `propagated` of those frames, or
-      None where there is none. They are not written, but found by their index.
+      that other one shows at p + flow(p); in pixels x and y of the crop.
+    source_images: k images (h, w, 3), the `propagated` of earlier frames, or
+      of later ones `image`, where it is not covered; None where there is none.
+      They are not written, but found by their index.
     source_known: k masks (h, w), 1 where these show what was seen. They are
       not written either.
   """

@@ -261,13 +261,22 @@ class _FrameReader:
           place.fill(0)
         continue
       position = self._records.position(video, index)
-      if position in self._propagated:
+      if index > frame.integers("frame_index")[0]:
+        self._records.read(position, partial(self._put_later, places))
+      elif position in self._propagated:
         values = self._propagated[position]
         for place, value in zip(places, values, strict=True):
           np.copyto(place, value)
       else:
         self._records.read(position, partial(self._put_source, places))
         self._propagated[position] = places
+
+  def _put_later(
+    self, places: tuple[np.ndarray, np.ndarray], frame: EncodedFrame
+  ) -> None:
+    """A frame that comes later was looked at before it was propagated to."""
+    self._put(places[0], frame.picture("image"))
+    self._put(places[1], 1 - frame.mask("mask"))
 
   def _put_source(
     self, places: tuple[np.ndarray, np.ndarray], frame: EncodedFrame

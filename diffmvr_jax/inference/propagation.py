@@ -1,4 +1,4 @@
-"""Fills what was seen before, carried along by optical flow; no network.
+"""Fills what other frames show, carried along by optical flow; no network.
 
 `data_prep.faces.propagation` says how it is done.
 """

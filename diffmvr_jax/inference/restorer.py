@@ -28,7 +28,7 @@ from diffmvr_jax.inference.stream import (
   StreamOptions,
   restore_stream,
 )
-from diffmvr_jax.inference.whole_frame import whole_frames
+from diffmvr_jax.inference.whole_frame import Faces, whole_frames
 from diffmvr_jax.inference.written_video import (
   Outcome,
   provenance,
@@ -102,7 +102,7 @@ class Restorer:
     crop_size: int = 256,
     **finding: Any,
   ) -> "Restorer":
-    """Restores by what was seen before, carried along by flow; needs no model.
+    """Restores by what other frames show, carried by flow; needs no model.
 
     Args:
       region: "face", or "frame" for whole pictures, in which no face is needed.
@@ -244,7 +244,8 @@ class Restorer:
     """Restores frames as they come, in bounded memory.
 
     Args:
-      frames: images of shape (h, w, 3), uint8.
+      frames: images of shape (h, w, 3), uint8. They are not to be written to
+        while they wait.
       masks: masks of shape (h, w), one for each frame; None means that
         occlusions are searched for.
       fps: frames per second.
@@ -402,19 +403,19 @@ class Restorer:
     # The masks are as they should be already.
     recipe = dataclasses.replace(self._recipe, dilation=0, as_boxes=False)
 
-    def faces(
-      clip: "Clip", masks: Iterable[np.ndarray]
-    ) -> Iterator[RestoredFrame]:
-      frames = self._observed(recipe, clip, time_base, masks)
-      return restore_stream(self._filler, frames, options)
-
+    faces = Faces(
+      observe=lambda clip, masks: self._observed(
+        recipe, clip, time_base, masks
+      ),
+      fill=lambda frames: restore_stream(self._filler, frames, options),
+    )
     return whole_frames(
       self._recipe,
       clip,
       time_base,
       options,
       masks=masks,
-      restore_faces=None if self._only_propagates else faces,
+      faces=None if self._only_propagates else faces,
     )
 
   @property

@@ -1,7 +1,7 @@
 """Takes occluders out of whole frames, wherever the background was seen."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import count, tee
 from typing import TYPE_CHECKING
@@ -26,8 +26,18 @@ if TYPE_CHECKING:
   from data_prep.clip import Clip, Frame
   from data_prep.recipe import Recipe
 
-# Restores the faces of a clip, given the mask of each frame.
-RestoreFaces = Callable[["Clip", Iterable[np.ndarray]], Iterable[RestoredFrame]]
+
+@dataclass(frozen=True, kw_only=True)
+class Faces:
+  """How the faces of a clip are restored.
+
+  Attributes:
+    observe: finds the face of each frame, given the mask of each.
+    fill: restores what was observed.
+  """
+
+  observe: Callable[["Clip", Iterable[np.ndarray]], Iterable[SourceFrame]]
+  fill: Callable[[Iterable[SourceFrame]], Iterable[RestoredFrame]]
 
 
 def whole_frames(
@@ -37,7 +47,7 @@ def whole_frames(
   options: StreamOptions,
   *,
   masks: Iterable[np.ndarray] | None = None,
-  restore_faces: RestoreFaces | None = None,
+  faces: Faces | None = None,
 ) -> Generator[RestoredFrame, None, None]:
   """Takes what covers anything out of the whole frames of a clip.
 
@@ -51,23 +61,26 @@ def whole_frames(
     options: softness, and whether to tell how sure each pixel is.
     masks: masks of shape (h, w), one for each frame; None means that the
       occluder is searched for.
-    restore_faces: restores the faces; None means that they are treated as the
-      rest of the frame is.
+    faces: restores the faces; None means that they are treated as the rest of
+      the frame is.
 
   Returns:
     Every frame, in order.
   """
   from data_prep.detectors.changed import with_what_changed
+  from data_prep.faces.later import frames_looked_at
 
   searched = masks is None and recipe.searches
   ours, own, theirs, again = tee(recipe.frames_and_masks(clip, masks), 4)
   covered: Iterator[tuple[Frame, np.ndarray]] = ours
   if searched:
     covered = with_what_changed(ours, causal=recipe.lookahead == 0)
-  faces = None
-  if restore_faces is not None:
+  observed: Iterator[SourceFrame] = iter(())
+  if faces is not None:
     same = replace(clip, frames=lambda: (frame for frame, _ in theirs))
-    faces, seen = tee(restore_faces(same, (mask for _, mask in again)))
+    masks = (mask for _, mask in again)
+    # Not the restored frames, of which many would wait.
+    observed, seen = tee(faces.observe(same, masks))
     if searched:
       covered = _outside_faces(covered, (mask for _, mask in own), seen)
   cleared = clear_frames(
@@ -77,22 +90,22 @@ def whole_frames(
     ),
     softness=options.softness,
     with_spread=options.samples > 1,
-    lookahead=recipe.lookahead,
+    later=frames_looked_at(recipe.lookahead),
   )
-  return cleared if faces is None else with_faces(cleared, faces)
+  return cleared if faces is None else with_faces(cleared, faces.fill(observed))
 
 
 def _outside_faces(
   grown: Iterable[tuple["Frame", np.ndarray]],
   found: Iterable[np.ndarray],
-  faces: Iterable[RestoredFrame],
+  faces: Iterable[SourceFrame],
 ) -> Iterator[tuple["Frame", np.ndarray]]:
   """Takes the masks as they were found within faces, and grown elsewhere."""
   from data_prep.faces import crop
   from data_prep.faces.landmarks import oval
 
   for (frame, mask), own, face in zip(grown, found, faces, strict=True):
-    record = face.source.record
+    record = face.record
     if record is not None and len(record.landmarks):
       to_frame = crop.invert(record.crop_transform)
       outline = crop.apply(to_frame, oval(record.landmarks))
@@ -107,7 +120,7 @@ def clear_frames(
   *,
   softness: float = SOFTNESS,
   with_spread: bool = False,
-  lookahead: int = 0,
+  later: int = 0,
 ) -> Generator[RestoredFrame, None, None]:
   """Takes what the masks cover out of frames, as they come.
 
@@ -118,8 +131,8 @@ def clear_frames(
     softness: softness of the masks' borders, see `feather`. It should not be
       small, since an arm goes on where the mask of a hand ends.
     with_spread: whether to tell how sure each pixel is.
-    lookahead: how many later frames, which may show what is covered now, a
-      frame waits for.
+    later: how many frames, which may show what is covered now, a frame waits
+      for.
 
   Yields:
     Every frame, in order.
@@ -128,13 +141,14 @@ def clear_frames(
   from data_prep.faces.propagation import Propagator
 
   propagate, numbers = Propagator(), count()
-  for (frame, mask), later in with_later(
+  for (frame, mask), pictures in with_later(
     frames,
     lambda item: propagate.picture(item[0].image, item[1], next(numbers)),
-    lambda item: item[0].image.nbytes,
-    lookahead,
+    # The frame, its picture, and masks of both.
+    lambda item: 2 * (item[0].image.nbytes + item[1].nbytes),
+    later,
   ):
-    result = propagate(frame.image, mask, later=later)
+    result = propagate(frame.image, mask, later=pictures)
     if not mask.any():
       yield RestoredFrame(source=frame, image=frame.image)
       continue

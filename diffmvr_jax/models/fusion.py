@@ -1,7 +1,7 @@
-"""Fuses remembered frames into the picture that lies under an occlusion.
+"""Fuses other frames into the picture that lies under an occlusion.
 
 Propagation (`data_prep.faces.propagation`) has guessed c, and says from where:
-raw pictures I_k of earlier frames, with the flow f_k that leads to each. The
+raw pictures I_k of other frames, with the flow f_k that leads to each. The
 network may correct all of it. A coarse U-Net on cells of 4 pixels corrects the
 flow and the colours,
 

@@ -22,7 +22,7 @@ class Sightings:
     mask: 1 on the occlusion.
     propagated: the propagated image, c.
     confidence: of the propagated image, in [0, 1].
-    sources: remembered frames as they were, I_k.
+    sources: other frames as they were, I_k.
     known: 1 where a source shows what was seen.
     flow: from the present to each source, in pixels, f_k.
     valid: 1 if the source exists.

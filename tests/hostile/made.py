@@ -81,7 +81,7 @@ def prepared(argv: list[str]) -> None:
   """`data_prep` with a face in the middle of every frame, without a model."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(
-      "data_prep.__main__.Recipe",
+      "data_prep.recipe_options.Recipe",
       lambda **settings: CentredRecipe(**settings | {"face": "centred"}),
     )
     data_prep(argv)

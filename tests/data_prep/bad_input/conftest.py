@@ -33,7 +33,7 @@ def videos(good, tmp_path):
 def without_models(monkeypatch, tmp_path):
   """The face is found without MediaPipe, unless a case asks for a detector."""
   monkeypatch.setattr(
-    "data_prep.__main__.Recipe",
+    "data_prep.recipe_options.Recipe",
     lambda **settings: CentredRecipe(
       **settings
       | ({"face": "centred"} if settings["face"] == "mediapipe" else {})

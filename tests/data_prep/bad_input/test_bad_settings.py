@@ -213,7 +213,8 @@ def test_a_full_disk_loses_nothing(good, tmp_path):
   code = (
     "import sys; from tests.data_prep.clips import CentredRecipe; "
     "import data_prep.__main__ as m; from diffmvr_jax.errors import *; "
-    "m.Recipe = lambda **s: CentredRecipe(**s | {'face': 'centred'}); "
+    "import data_prep.recipe_options as o; "
+    "o.Recipe = lambda **s: CentredRecipe(**s | {'face': 'centred'}); "
     "run_command(m.main)"
   )
   arguments = ["export", videos, "--out", out, "--size", "96"]

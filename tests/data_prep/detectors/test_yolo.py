@@ -108,7 +108,8 @@ def data(videos, tmp_path_factory):
   folder = tmp_path_factory.mktemp("yolo")
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(
-      "data_prep.__main__.Recipe", lambda **kw: CentredRecipe(**kw | CENTRED)
+      "data_prep.recipe_options.Recipe",
+      lambda **kw: CentredRecipe(**kw | CENTRED),
     )
     main(
       words(

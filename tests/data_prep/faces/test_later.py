@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from data_prep.faces.later import with_later
-from data_prep.faces.propagation import Propagator
+from data_prep.faces.propagation import PropagationConfig, Propagator
 from data_prep.occlusion.paste import OcclusionConfig
 from data_prep.recipe import Recipe
+from diffmvr_jax.data.records import RecordSource, ShardWriter, shard_name
+from diffmvr_jax.data.windows import SOURCES, read_frames
 from tests.data_prep.faces.test_propagation import (
   covered_by,
   error,
@@ -83,6 +85,13 @@ def test_another_scene_is_left_out(side):
   assert waiting(items, 2) == [[1], [], []]
 
 
+def test_a_scene_ends_behind_frames_that_are_covered_too():
+  image = seen_from(texture(8), 0)
+  covered = (image, np.ones_like(FREE))
+  items = [*still(1), covered, covered, (image, FREE)]
+  assert waiting(items, 3) == [[], [], [], []]
+
+
 def test_a_frame_without_a_picture_is_passed_over():
   assert waiting([*still(1), None, *still(1)], 2) == [[2], [2], []]
 
@@ -103,6 +112,20 @@ def test_what_was_covered_from_the_first_frame_is_seen_later():
     if mask.any():
       errors.append(error(result, truth, mask))
   assert np.mean(errors) < 7
+
+
+def test_the_occluder_does_not_shine_through_from_a_later_frame():
+  """Where the flow is searched in smaller pictures, too."""
+  config = PropagationConfig(flow_side=48)
+  propagate = Propagator(config)
+  truth = seen_from(texture(4), 0)
+  image, mask = covered_by(truth, left=20)
+  later = propagate.picture(*covered_by(truth, left=44), 1)
+  result = propagate(image, mask, 0, [later])
+  seen = (mask > 0) & (result.valid > 0)
+  redness = result.image[..., 0].astype(float) - truth[..., 0]
+  assert seen.any()
+  assert np.abs(redness[seen]).max() < 60
 
 
 def test_of_later_frames_that_look_alike_one_is_taken():
@@ -136,3 +159,32 @@ def test_records_of_recordings_are_better_than_causal_ones():
   assert sum(off["waited"]) < 0.6 * sum(off["causal"])
   assert all((r.source_index <= r.frame_index).all() for r in causal)
   assert any((r.source_index > r.frame_index).any() for r in waited)
+
+
+def test_sources_are_read_as_they_were_looked_at(tmp_path):
+  """As `restore` gives them to a network."""
+  recipe = Recipe(
+    size=64,
+    paste=OcclusionConfig(kinds=("hand",), seconds=(0.6, 0.9)),
+    seed=3,
+    lookahead=48,
+  )
+  records = list(recipe.records(11))
+  with ShardWriter(tmp_path / shard_name("train", 0, 1)) as writer:
+    for record in records:
+      writer.write(record)
+  source = RecordSource(tmp_path, "train")
+  read = read_frames(source, list(range(len(records))), SOURCES)
+  compared = 0
+  for i, record in enumerate(records):
+    for j, index in enumerate(record.source_index):
+      if index <= record.frame_index:
+        continue
+      known = record.source_known[j]
+      agreed = read["source_known"][i, j, ..., 0] == known
+      assert agreed.mean() > 0.99
+      both = agreed & (known > 0)
+      apart = read["sources"][i, j].astype(int) - record.source_images[j]
+      assert np.abs(apart)[both].max() < 40  # JPEG
+      compared += 1
+  assert compared > 10
