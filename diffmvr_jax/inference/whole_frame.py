@@ -78,9 +78,8 @@ def whole_frames(
   observed: Iterator[SourceFrame] = iter(())
   if faces is not None:
     same = replace(clip, frames=lambda: (frame for frame, _ in theirs))
-    masks = (mask for _, mask in again)
     # Not the restored frames, of which many would wait.
-    observed, seen = tee(faces.observe(same, masks))
+    observed, seen = tee(faces.observe(same, (mask for _, mask in again)))
     if searched:
       covered = _outside_faces(covered, (mask for _, mask in own), seen)
   cleared = clear_frames(
