@@ -42,6 +42,7 @@ from data_prep.occlusion.sprites import SpriteOcclusion
 from data_prep.stills import at_rest
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.media.ahead import ahead
+from diffmvr_jax.media.pace import Pace
 
 # A mask that covers a smaller share of the face counts as empty.
 MIN_OCCLUSION = 0.005
@@ -158,7 +159,7 @@ def prepare(
   flow_prior: FlowPrior | None = None,
   flow_side: int | None = None,
   looks: int = LOOKS,
-  looks_every: int = 1,
+  pace: Pace | None = None,
   overlap: bool = False,
 ) -> Iterator[FrameRecord | SkippedFrame]:
   """Yields the records of a clip, frame by frame.
@@ -177,9 +178,9 @@ def prepare(
     flow_prior: how faces move, which helps to propagate; None if unknown.
     flow_side: see `AlignedGuidance`.
     looks: likewise.
-    looks_every: likewise.
-    overlap: whether frames are read and occluders found in one thread, and
-      faces in another, each of which works a frame ahead.
+    pace: likewise.
+    overlap: whether frames are read and occluders found in one thread, faces in
+      another, and crops made in a third, each of which works a frame ahead.
 
   Yields:
     Every frame of the clip, in order: its record, or why it has none.
@@ -187,7 +188,7 @@ def prepare(
   Raises:
     InputError: the video is damaged, or a detector cannot be used.
   """
-  align = AlignedGuidance(aligned, flow_prior, flow_side, looks, looks_every)
+  align = AlignedGuidance(aligned, flow_prior, flow_side, looks, pace)
 
   def picture(cropped: _Cropped) -> Picture | None:
     record = cropped.record
@@ -204,6 +205,8 @@ def prepare(
     lookahead=lookahead,
     overlap=overlap,
   )
+  if overlap:
+    crops = ahead(crops)
   count = 0 if aligned == "none" else frames_looked_at(lookahead)
   for cropped, later in with_later(
     crops, picture, lambda cropped: cropped.size, count

@@ -45,6 +45,7 @@ from diffmvr_jax.buckets import copied
 from diffmvr_jax.command_line.terminal import note
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.media.pace import Pace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,9 @@ class Recipe:
       None means that they are not, up to 320 pixels.
     looks: other frames that a face is propagated from; each takes time.
     looks_every: of so many covered frames in a row, one is propagated from
-      them, if the records hold sources.
+      them, if the records hold sources. Beside a crop occluder, the detector of
+      a live stream looks as rarely.
+    pace: takes the place of `looks_every`, and may change meanwhile.
     overlap: whether faces are found in a thread of their own, see `prepare`.
     fps: frames per second that are taken of videos, and that stills get; None
       takes every frame of a video.
@@ -116,6 +119,7 @@ class Recipe:
   flow_side: int | None = None
   looks: int = LOOKS
   looks_every: int = 1
+  pace: Pace | None = None
   overlap: bool = False
   fps: float | None = None
   still_seconds: float = 0.0
@@ -338,8 +342,11 @@ class Recipe:
       self.models,
       video,
       live=self.lookahead == 0,
-      helped=self.helped,
+      pace=self._paced() if self.helped else None,
     )
+
+  def _paced(self) -> Pace:
+    return self.pace or Pace(self.looks_every)
 
   def _prepare(self, video: OpenVideo) -> Iterator[FrameRecord | SkippedFrame]:
     faces = marked = 0
@@ -354,7 +361,7 @@ class Recipe:
       flow_prior=self._load_flow_prior(),
       flow_side=self.flow_side,
       looks=self.looks,
-      looks_every=self.looks_every,
+      pace=self._paced(),
       overlap=self.overlap,
     ):
       if isinstance(item, FrameRecord):

@@ -14,6 +14,7 @@ from data_prep.detectors.with_landmarks import (
 )
 from data_prep.detectors.yolo import YoloDetector
 from diffmvr_jax.errors import InputError
+from diffmvr_jax.media.pace import Pace
 
 _YOLO = re.compile(
   r"(?s)(?P<path>.+?)(?:#(?P<label>[^#/]*?))?"
@@ -62,7 +63,7 @@ def open_occluder_detector(
   video: Path,
   *,
   live: bool = False,
-  helped: bool = False,
+  pace: Pace | None = None,
 ) -> Detector:
   """Opens a detector of what covers the face.
 
@@ -71,7 +72,8 @@ def open_occluder_detector(
     models: folder of MediaPipe's models, see `diffmvr_jax.files`.
     video: the video that the user's masks belong to.
     live: whether frames come as they are filmed, so that time is short.
-    helped: whether a network looks for it too, at every frame.
+    pace: how rarely to look then, if a network looks too, at every frame; None
+      if none does.
 
   Raises:
     InputError: there is no such detector, or its model or masks cannot be
@@ -80,7 +82,7 @@ def open_occluder_detector(
   kind, _, rest = name.partition(":")
   if kind == "mediapipe" and not rest:
     if live:
-      return FollowedHands.open(models, rests=helped)
+      return FollowedHands.open(models, pace=pace)
     return HandDetector(models)
   if kind == "yolo" and rest:
     return _open_yolo(rest, "occluder")

@@ -12,9 +12,9 @@ from data_prep.detectors.landmarkers import (
   hands_of,
 )
 from data_prep.detectors.mediapipe_graphs import Graph, model_file
+from diffmvr_jax.media.pace import Pace
 
 _EVERY = 4  # frames in which other hands are looked for once
-_RESTING = 2  # frames of which one is looked at, if something else looks too
 _MILLISECONDS = 40  # between frames, for MediaPipe, which needs some time
 
 
@@ -28,17 +28,23 @@ class FollowedHands:
   Args:
     find_all: finds the hands of a frame.
     follow: finds one hand, first of all near the one of the frame before.
-    rests: whether to look less often, since something else finds occluders
-      too: at every fourth frame while there is no hand, and at every second
-      one while there is; the other one is given what was found before it.
+    pace: how rarely to look, since something else finds occluders too. While
+      there is no hand, one frame of four is looked at; while there is one, it
+      is followed as the pace says, and others are looked for half as often.
+      The frames between are given what was found before them. None: it looks
+      at every frame.
   """
 
   overlooks = True
 
   def __init__(
-    self, find_all: Detector, follow: Detector, *, rests: bool = False
+    self,
+    find_all: Detector,
+    follow: Detector,
+    *,
+    pace: Pace | None = None,
   ):
-    self._rests = rests
+    self._pace = pace
     self._opened = ExitStack()
     self._find_all = self._opened.enter_context(closing(find_all))
     self._follow = self._opened.enter_context(closing(follow))
@@ -48,24 +54,27 @@ class FollowedHands:
 
   @classmethod
   def open(
-    cls, models: str | Path | None = None, *, rests: bool = False
+    cls, models: str | Path | None = None, *, pace: Pace | None = None
   ) -> "FollowedHands":
     """Opens MediaPipe's hand landmarker, once for each of the two tasks.
 
     Args:
       models: folder of the model files, see `diffmvr_jax.files`.
-      rests: see the class.
+      pace: see the class.
 
     Raises:
       InputError: MediaPipe is not installed, or its model cannot be used.
     """
-    return cls(HandDetector(models), _OneHand(models), rests=rests)
+    return cls(HandDetector(models), _OneHand(models), pace=pace)
 
   def __call__(self, image: np.ndarray, index: int) -> Detections:
     """Finds the hands of the next frame."""
     self._since += 1
-    before, due = len(self._found), self._since >= _EVERY
-    if self._rests and not due and (not before or self._since % _RESTING):
+    before, rest = len(self._found), 1
+    if self._pace is not None:
+      rest = self._pace.every if before else _EVERY
+    due = self._since >= max(_EVERY, 2 * rest if before else 0)
+    if self._since % rest and not due:
       return self._found
     looks_for_all = due or before > 1 or self._is_new
     find = self._find_all if looks_for_all else self._follow

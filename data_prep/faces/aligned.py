@@ -11,6 +11,7 @@ from data_prep.faces.propagated import SOURCES, Look, Propagated
 from data_prep.faces.propagation import PropagationConfig, Propagator
 from data_prep.faces.sightings import Picture
 from diffmvr_jax.data.record_codec import SOURCES_PER_FRAME
+from diffmvr_jax.media.pace import Pace
 
 # Nothing; the propagated image and its confidence; beside these the frames
 # that it was made of, as they were, and the flow to them.
@@ -31,7 +32,7 @@ class AlignedGuidance:
     flow_side: side in pixels to which crops are shrunk for the search of flow;
       None means that of `PropagationConfig`.
     looks: other frames that take part, see `PropagationConfig`.
-    looks_every: likewise; it counts only if sources are wanted.
+    pace: see `Propagator`; it counts only if sources are wanted.
   """
 
   def __init__(
@@ -40,17 +41,18 @@ class AlignedGuidance:
     prior: FlowPrior | None = None,
     flow_side: int | None = None,
     looks: int = LOOKS,
-    looks_every: int = 1,
+    pace: Pace | None = None,
   ):
     assert len(SOURCES) == SOURCES_PER_FRAME
     config = PropagationConfig(looks=looks)
-    if wanted == "sources":
-      config = dataclasses.replace(config, looks_every=looks_every)
     if flow_side is not None:
       config = dataclasses.replace(config, flow_side=flow_side)
     self._wanted = wanted
     self._propagate = Propagator(
-      config, prior=prior, with_looks=wanted == "sources"
+      config,
+      prior=prior,
+      with_looks=wanted == "sources",
+      pace=pace if wanted == "sources" else None,
     )
 
   def __call__(

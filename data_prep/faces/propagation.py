@@ -49,6 +49,7 @@ from data_prep.faces.propagated import (
   with_carried_sources,
 )
 from data_prep.faces.sightings import Picture, Sightings, picture_of
+from diffmvr_jax.media.pace import Pace
 
 # b_k of equation (4). The frame before fits well for being near in time.
 _TRUST = {"chained": 0.35, "best": 1.0, "second": 0.6, "past": 0.0}
@@ -68,14 +69,11 @@ class PropagationConfig:
       frames are shrunk to it.
     looks: how many remembered or later frames take part, beside the frame
       before.
-    looks_every: of so many covered frames in a row, these frames take part in
-      one. The others are carried from the frame before alone, in less time.
   """
 
   dilation: int = 0
   flow_side: int = 320
   looks: int = 2
-  looks_every: int = 1
 
 
 class Propagator:
@@ -92,6 +90,9 @@ class Propagator:
       face.
     with_sources: whether to give what `Propagated.sources` describes as well.
     with_looks: whether to give what `Propagated.looks` describes as well.
+    pace: of how many covered frames in a row remembered or later ones take part
+      in one. The others are carried from the frame before alone, in less time.
+      None means that they always take part.
 
   Example:
     >>> propagate = Propagator()
@@ -109,7 +110,9 @@ class Propagator:
     prior: FlowPrior | None = None,
     with_sources: bool = False,
     with_looks: bool = False,
+    pace: Pace | None = None,
   ):
+    self._pace = pace or Pace()
     self._config = config or PropagationConfig()
     self._with_sources, self._with_looks = with_sources, with_looks
     self._search = FlowSearcher(prior)
@@ -124,7 +127,7 @@ class Propagator:
     self._steps = np.zeros(0, np.float32)
     # From the frame before to what it looked back at, by number.
     self._flows: dict[int, np.ndarray] = {}
-    self._since = 0  # frames since remembered ones took part
+    self._rest = 0  # covered frames until remembered ones take part again
     self._sightings: Sightings | None = None
 
   def __call__(
@@ -163,7 +166,7 @@ class Propagator:
     if covered.any():
       now, sources, flows = self._sources(now, later)
     else:
-      self._since = 0
+      self._rest = 0
     result, now, steps = self._fused(covered, now, sources)
     self._sightings.remember(now)
     self._before, self._steps = now, steps
@@ -253,9 +256,10 @@ class Propagator:
       number: composed(chained.flow, flow)
       for number, flow in self._flows.items()
     }
-    self._since = (self._since + 1) % self._config.looks_every
-    if not self._config.looks or self._since != 1 % self._config.looks_every:
+    if self._rest or not self._config.looks:
+      self._rest = max(0, self._rest - 1)
       return now, sources, onward
+    self._rest = self._pace.every - 1
 
     def looked_back(name: str, picture: Picture) -> Source:
       return carry(

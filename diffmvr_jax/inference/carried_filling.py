@@ -1,7 +1,7 @@
-"""Fills every other frame of a live stream by what the one before was given.
+"""Fills most frames of a live stream by what the one before was given.
 
-A frame that was not looked back from (`PropagationConfig.looks_every`) has one
-source, the frame before. With c its propagated image, c' and y' the propagated
+A frame that was not looked back from (`Propagator`'s pace) has one source, the
+frame before. With c its propagated image, c' and y' the propagated
 image and the filled crop of the frame before, and f the flow to that one,
 
   y(p) = c(p) + (y' − c')(p + f(p))                                     (a)
@@ -18,11 +18,13 @@ import numpy as np
 from diffmvr_jax.data.windows import Window
 from diffmvr_jax.inference.crop_filling import CropFiller
 
+_IN_A_ROW = 3
+
 
 class CarriedFiller:
   """Fills crops by another method, or by formula (a) where that is enough.
 
-  No two frames in a row are filled by formula (a).
+  At most three frames in a row are filled by formula (a), which blurs.
 
   Args:
     filler: the other method.
@@ -30,7 +32,7 @@ class CarriedFiller:
 
   def __init__(self, filler: CropFiller):
     self._filler = filler
-    self._carried = -1  # number of the frame that was filled by formula (a)
+    self._last = -1  # number of the last frame that the other method filled
 
   @property
   def crop_size(self) -> int:
@@ -69,11 +71,11 @@ class CarriedFiller:
     if (
       previous is None
       or len(frame_index) > 1
-      or self._carried == number - 1
+      or not 0 < number - self._last <= _IN_A_ROW
       or not _has_only_the_frame_before(window)
     ):
+      self._last = int(frame_index[-1])
       return self._filler.fill(window, frame_index, seed, previous=previous)
-    self._carried = number
     return carried(
       window["propagated"][0],
       window["sources"][0, 0],

@@ -34,6 +34,7 @@ from diffmvr_jax.inference.written_video import (
   provenance,
   write_restored,
 )
+from diffmvr_jax.media.pace import Pace
 from diffmvr_jax.media.sources import Source
 from diffmvr_jax.media.video import TimedFrame
 
@@ -50,8 +51,9 @@ _GROWTH = 1 / 60
 LOOKAHEAD = 72
 # What `Restorer.from_checkpoint` is to be given for frames as they are filmed:
 # none waits, no time is spent on more than two looks back, and the network
-# fills every other frame.
+# fills every other frame, or fewer if there is no time.
 LIVE = {"lookahead": 0, "looks": 2, "looks_every": 2}
+_RAREST = 4  # frames of which the network fills one, where time is short
 
 
 class Restorer:
@@ -268,16 +270,19 @@ class Restorer:
     time_base: Fraction,
     *,
     fps: float = 25.0,
+    pace: Pace | None = None,
   ) -> Iterator[SourceFrame]:
     """Finds the face of each frame, what covers it, and what is known of it.
 
     This is the first half of `stream`, and `fill` is the second one, so that
-    both can work at the same time. Faces are found in a thread of their own.
+    both can work at the same time. It has threads of its own.
 
     Args:
       frames: frames of one size, as they come.
       time_base: seconds per unit of their timestamps.
       fps: frames per second.
+      pace: what `pace` returned, if it is told how late frames are; None means
+        a steady one.
 
     Yields:
       Every frame, in order.
@@ -293,8 +298,13 @@ class Restorer:
         yield Frame(frame.image, index, frame.pts * time_base)
 
     clip = dataclasses.replace(array_clip([], Fraction(fps)), frames=timed)
-    recipe = dataclasses.replace(self._recipe, overlap=True)
+    recipe = dataclasses.replace(self._recipe, overlap=True, pace=pace)
     return self._observed(recipe, clip, time_base)
+
+  def pace(self) -> Pace:
+    """Returns what lets `observe` keep up with one live stream."""
+    every = self._recipe.looks_every
+    return Pace(every, most=None if every == 1 else _RAREST)
 
   def fill(
     self,
@@ -385,8 +395,10 @@ class Restorer:
 
     Files that are named, such as weights of a detector, stand by their names.
     """
+    recipe = dataclasses.asdict(self._recipe) | {"models": None}
+    del recipe["pace"]
     return json.loads(provenance(self._filler, options, self._region)) | {
-      "recipe": dataclasses.asdict(self._recipe) | {"models": None}
+      "recipe": recipe
     }
 
   def _restored(

@@ -1,10 +1,11 @@
-"""Restores a live stream: four stages in threads, the newest frame first.
+"""Restores a live stream: stages in threads, the newest frame first.
 
-  frames ─► decode ─► find ─► propagate ─► restore ─► encode
+  frames ─► decode ─► find ─► crop ─► propagate ─► restore ─► encode
 
 Each arrow leads to another thread, which works at the next frame meanwhile. A
 frame that comes while `IN_FLIGHT` others are on their way waits at the door,
-where a newer one takes its place. Whatever has come in goes out, in order.
+where a newer one takes its place. Whatever has come in goes out, in order. If
+covered frames come out late, the networks fill fewer of them (`Pace`).
 """
 
 import io
@@ -57,6 +58,9 @@ class Pipeline:
       by the last thread, and encodes it.
     dropped: is called whenever a frame was too late.
 
+  Attributes:
+    pace: how rarely covered frames are looked at closely, at the moment.
+
   Example:
     >>> pipeline = Pipeline(restorer, show, dropped)  # doctest: +SKIP
     >>> pipeline.put(Arrival(frame, time.monotonic()))  # doctest: +SKIP
@@ -73,6 +77,7 @@ class Pipeline:
     self._free = threading.Semaphore(IN_FLIGHT)
     self._size: tuple[int, ...] | None = None
     self._start = time.monotonic()
+    self.pace = restorer.pace()
     self.complaint: str | None = None
     self.failed_at: float | None = None
     self._thread = threading.Thread(
@@ -99,12 +104,17 @@ class Pipeline:
   def _run(self) -> None:
     try:
       frames = ahead(self._decoded())
-      observed = self._restorer.observe(frames, Fraction(1, _TICKS))
+      observed = self._restorer.observe(
+        frames, Fraction(1, _TICKS), pace=self.pace
+      )
       restored = self._restorer.fill(ahead(observed), StreamOptions(latency=0))
       for done in ahead(restored):
         if self._door.closed:
           break
-        self._show(done, self._start + done.source.pts / _TICKS)
+        came = self._start + done.source.pts / _TICKS
+        self._show(done, came)
+        if done.alpha is not None:
+          self.pace.notice(time.monotonic() - came)
         self._free.release()
     except Exception as error:
       # Its text may hold a path.

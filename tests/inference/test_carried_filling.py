@@ -72,9 +72,20 @@ def test_a_frame_that_was_not_looked_back_from_is_carried():
   assert inner.filled == [5]
   change = second[0].astype(int) - carried_on["propagated"][0]
   assert np.abs(change - 20).max() <= 1
-  # Never twice, since what is carried blurs.
-  filler.fill(carried_on, np.array([7]), 0, previous=second[0])
-  assert inner.filled == [5, 7]
+
+
+def test_no_more_than_three_frames_in_a_row_are_carried():
+  inner = Brighter()
+  filler = CarriedFiller(inner)
+  previous = None
+  for number in range(5, 15):
+    window = window_of(TOGETHER if previous is None else ALONE)
+    filled = filler.fill(window, np.array([number]), 0, previous=previous)
+    previous = filled[0]
+  assert inner.filled == [5, 9, 13]  # what is carried blurs
+  # Another stream, which begins anew.
+  filler.fill(window_of(ALONE), np.array([2]), 0, previous=previous)
+  assert inner.filled == [5, 9, 13, 2]
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,13 @@ import cv2
 import numpy as np
 import pytest
 
+from diffmvr_jax.inference.restorer import Restorer
 from diffmvr_jax.live.message import Numbers, message_of
 from diffmvr_jax.live.newest import Newest
 from diffmvr_jax.live.pipeline import Arrival, Pipeline
 from diffmvr_jax.live.sources import choices
 from diffmvr_jax.live.states import State, state_of
+from diffmvr_jax.media.pace import Pace
 from tests.live import scene
 
 
@@ -121,6 +123,24 @@ def test_a_picture_that_another_program_would_open_is_dropped(run, monkeypatch):
   monkeypatch.undo()
   feed(pipeline, shown, [scene.FREE])
   assert shown.dropped == 1
+
+
+def test_where_covered_frames_come_out_late_looks_become_rarer(monkeypatch):
+  pace, shown = Pace(2, most=3), Shown()
+  monkeypatch.setattr(Restorer, "pace", lambda self: pace)
+
+  def show(done, came):
+    time.sleep(0.1)
+    shown.show(done, came)
+
+  pipeline = Pipeline(scene.restorer(), show, shown.drop)
+  try:
+    feed(pipeline, shown, [scene.FREE] * 20)
+    assert pace.every == 2
+    feed(pipeline, shown, [scene.COVERED] * 20)
+    assert pace.every == 3
+  finally:
+    pipeline.close()
 
 
 def test_frames_of_another_size_end_the_pipeline(run):

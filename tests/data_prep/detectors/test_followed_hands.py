@@ -7,6 +7,7 @@ import pytest
 from data_prep.detections import NOTHING, Detections
 from data_prep.detectors.followed_hands import FollowedHands
 from data_prep.detectors.landmarkers import HandDetector
+from diffmvr_jax.media.pace import Pace
 from launch.live_clip import covered
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
@@ -34,13 +35,13 @@ class Counted:
     self.closed = True
 
 
-def found_in(counts, *, rests=False):
+def found_in(counts, *, pace=None):
   find_all, follow = Counted(counts, 4), Counted(counts, 1)
-  with closing(FollowedHands(find_all, follow, rests=rests)) as detector:
+  with closing(FollowedHands(find_all, follow, pace=pace)) as detector:
     found = [len(detector(IMAGE, i)) for i in range(len(counts))]
   assert find_all.closed and follow.closed
   seen = sorted(find_all.saw + follow.saw)
-  assert rests or seen == list(range(len(counts)))
+  assert pace or seen == list(range(len(counts)))
   return find_all.saw, found
 
 
@@ -59,18 +60,29 @@ def test_a_second_hand_is_found_after_three_frames_at_most():
 
 
 def test_it_rests_while_there_is_no_hand_if_something_else_looks_too():
-  saw_all, found = found_in([0] * 5 + [1] * 6 + [0] * 5, rests=True)
+  saw_all, found = found_in([0] * 5 + [1] * 6 + [0] * 5, pace=Pace(2))
   assert saw_all == [3, 7, 11, 15]
   # What was found last stands in until the next look.
   assert found == [0] * 7 + [1] * 4 + [0] * 5
 
 
-def test_it_looks_at_every_other_frame_if_something_else_looks_too():
-  find_all, follow = Counted([1] * 12, 4), Counted([1] * 12, 1)
-  with closing(FollowedHands(find_all, follow, rests=True)) as detector:
-    found = [len(detector(IMAGE, i)) for i in range(12)]
-  assert find_all.saw == [3, 7, 11] and follow.saw == [5, 9]
-  assert found == [0] * 3 + [1] * 9  # what was found before stands in
+@pytest.mark.parametrize(
+  ("every", "all_at", "followed_at"),
+  [
+    (1, [3, 7, 11, 15], [4, 5, 6, 8, 9, 10, 12, 13, 14, 16]),
+    (2, [3, 7, 11, 15], [5, 9, 13]),
+    (3, [3, 9, 15], [6, 12]),
+  ],
+)
+def test_it_looks_as_its_pace_says_if_something_else_looks_too(
+  every, all_at, followed_at
+):
+  find_all, follow = Counted([1] * 17, 4), Counted([1] * 17, 1)
+  hands = FollowedHands(find_all, follow, pace=Pace(every))
+  with closing(hands) as detector:
+    found = [len(detector(IMAGE, i)) for i in range(17)]
+  assert find_all.saw == all_at and follow.saw == followed_at
+  assert found == [0] * 3 + [1] * 14  # what was found before stands in
 
 
 def test_the_frame_after_a_find_is_searched_for_others():

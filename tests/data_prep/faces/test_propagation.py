@@ -5,6 +5,7 @@ import pytest
 from data_prep.faces.flow import FlowSearcher, enlarge, motion, spread
 from data_prep.faces.propagated import SOURCES
 from data_prep.faces.propagation import PropagationConfig, Propagator
+from diffmvr_jax.media.pace import Pace
 
 SIDE = 96
 
@@ -213,8 +214,8 @@ def test_looks_are_what_was_looked_back_at():
 
 
 def test_it_looks_back_from_every_other_covered_frame():
-  config = PropagationConfig(looks_every=2)
-  propagate, plain = Propagator(config, with_looks=True), Propagator()
+  propagate = Propagator(pace=Pace(2), with_looks=True)
+  plain = Propagator()
   names, apart = [], []
   for truth, image, mask in moving(24):
     result, often = propagate(image, mask), plain(image, mask)
@@ -227,7 +228,7 @@ def test_it_looks_back_from_every_other_covered_frame():
 
 
 def test_the_first_covered_frame_is_always_looked_back_from():
-  propagate = Propagator(PropagationConfig(looks_every=3), with_looks=True)
+  propagate = Propagator(pace=Pace(3), with_looks=True)
   truth = [seen_from(texture(0), t) for t in range(30)]
   free = np.zeros((SIDE, SIDE), np.uint8)
   for first in (4, 12, 21):
@@ -235,6 +236,18 @@ def test_the_first_covered_frame_is_always_looked_back_from():
       propagate(truth[t], free)
     assert len(propagate(*covered_by(truth[first], 40)).looks) > 1
     assert len(propagate(*covered_by(truth[first + 1], 40)).looks) == 1
+
+
+def test_the_pace_may_change_while_frames_come():
+  pace = Pace(1)
+  propagate = Propagator(pace=pace, with_looks=True)
+  propagate(seen_from(texture(0), 0), np.zeros((SIDE, SIDE), np.uint8))
+  looked = []
+  for t in range(1, 13):
+    pace.every = 1 if t < 4 else 3 if t < 10 else 2
+    result = propagate(*covered_by(seen_from(texture(0), t), 40))
+    looked.append(len(result.looks) > 1)
+  assert looked == [t in (1, 2, 3, 4, 7, 10, 12) for t in range(1, 13)]
 
 
 def test_the_flow_of_a_look_leads_to_its_picture():
