@@ -40,11 +40,9 @@ from diffmvr_jax.inference.stream import RestoredFrame, StreamOptions
 from diffmvr_jax.live.message import Numbers, message_of
 from diffmvr_jax.live.pipeline import Arrival, Pipeline
 from diffmvr_jax.media.ahead import ahead
+from diffmvr_jax.media.pace import Pace
 from diffmvr_jax.media.video import TimedFrame
-from diffmvr_jax.runtime.compiled import (
-  keep_programs,
-  one_thread_per_operation,
-)
+from diffmvr_jax.runtime.compiled import keep_programs
 from launch.live_clip import FPS, FREE, SKIN, covered, pictures
 
 _HAND = 190  # pixels of a hand's longer side
@@ -88,7 +86,6 @@ def main(argv: list[str]) -> None:
   args = parser.parse_args(argv)
   load = os.getloadavg()[0]
   keep_programs()
-  one_thread_per_operation()
   hand = None if args.hand is None else cutout(args.hand)
   if hand is None:
     with_patch(Recipe)
@@ -136,8 +133,8 @@ def with_patch(recipe: type[Recipe]) -> None:
   """Makes recipes find the patch, see `Patch`."""
   opened = recipe.occluder_detector
 
-  def occluder_detector(self: Recipe, video: Path) -> Detector:
-    return Patch(opened(self, video))
+  def occluder_detector(self: Recipe, video: Path, pace: Pace) -> Detector:
+    return Patch(opened(self, video, pace))
 
   recipe.occluder_detector = occluder_detector
 

@@ -56,11 +56,13 @@ class OpenVideo:
     clip: the video.
     find_face: detector of faces.
     occlusion: what to paste, or how to find what is there.
+    pace: see `prepare`.
   """
 
   clip: Clip
   find_face: Detector
   occlusion: SyntheticOcclusion | RealOcclusion | CropOcclusion
+  pace: Pace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +97,6 @@ class Recipe:
     looks_every: of so many covered frames in a row, one is propagated from
       them, if the records hold sources. Beside a crop occluder, the detector of
       a live stream looks as rarely.
-    pace: takes the place of `looks_every`, and may change meanwhile.
     overlap: whether faces are found in a thread of their own, see `prepare`.
     fps: frames per second that are taken of videos, and that stills get; None
       takes every frame of a video.
@@ -119,7 +120,6 @@ class Recipe:
   flow_side: int | None = None
   looks: int = LOOKS
   looks_every: int = 1
-  pace: Pace | None = None
   overlap: bool = False
   fps: float | None = None
   still_seconds: float = 0.0
@@ -177,6 +177,7 @@ class Recipe:
     source: Path | Clip,
     masks: Iterable[np.ndarray] | None = None,
     crop_occluder: CropOccluder | None = None,
+    pace: Pace | None = None,
   ) -> Iterator[tuple[Frame, FrameRecord | SkippedFrame]]:
     """Prepares one video, and yields each frame with its record.
 
@@ -188,12 +189,13 @@ class Recipe:
         occluder is searched for.
       crop_occluder: finds it in the face's crop, beside the recipe's detector
         if it has one; None means that this alone does.
+      pace: takes the place of `looks_every`, and may change meanwhile.
 
     Raises:
       InputError: the video or a detector cannot be used.
     """
     waiting: deque[Frame] = deque()
-    with self.open_video(source, masks, crop_occluder) as video:
+    with self.open_video(source, masks, crop_occluder, pace) as video:
 
       def frames() -> Iterator[Frame]:
         for frame in video.clip.frames():
@@ -210,6 +212,7 @@ class Recipe:
     source: VideoSource | Clip,
     masks: Iterable[np.ndarray] | None = None,
     crop_occluder: CropOccluder | None = None,
+    pace: Pace | None = None,
   ) -> Iterator[OpenVideo]:
     """Opens a video and its detectors, and closes the detectors at the end.
 
@@ -218,14 +221,16 @@ class Recipe:
       masks: masks of shape (h, w), one for each frame; None means that the
         occluder is searched for.
       crop_occluder: see `frames_and_records`.
+      pace: likewise.
 
     Raises:
       InputError: one of them cannot be used.
     """
+    pace = pace or Pace(self.looks_every)
     if isinstance(source, epath.Path):  # in a bucket
       with copied(source) as copy:
         clip = replace(self._opened(copy), path=str(source))
-        with self.open_video(clip, masks, crop_occluder) as video:
+        with self.open_video(clip, masks, crop_occluder, pace) as video:
           yield video
       return
     if isinstance(source, int | PortraitSource) and self.paste is None:
@@ -250,12 +255,13 @@ class Recipe:
           occlusion=SyntheticOcclusion(
             config=self.paste, seed=seed, as_boxes=self.as_boxes
           ),
+          pace=pace,
         )
         return
       with ExitStack() as stack:
         found: RealOcclusion | None = None
         if masks is not None or self.occluder is not None:
-          found = stack.enter_context(self._open_occlusion(clip, masks))
+          found = stack.enter_context(self._open_occlusion(clip, masks, pace))
         if masks is None and crop_occluder is not None:
           occlusion: RealOcclusion | CropOcclusion = CropOcclusion(
             occluder=crop_occluder,
@@ -266,7 +272,9 @@ class Recipe:
         else:
           assert found is not None
           occlusion = found
-        yield OpenVideo(clip=clip, find_face=find_face, occlusion=occlusion)
+        yield OpenVideo(
+          clip=clip, find_face=find_face, occlusion=occlusion, pace=pace
+        )
 
   def frames_and_masks(
     self, clip: Clip, masks: Iterable[np.ndarray] | None = None
@@ -284,19 +292,20 @@ class Recipe:
     Raises:
       InputError: the video or the detector cannot be used.
     """
-    with self._open_occlusion(clip, masks) as occlusion:
+    pace = Pace(self.looks_every)
+    with self._open_occlusion(clip, masks, pace) as occlusion:
       yield from with_masks(
         clip.frames(), occlusion, causal=self.lookahead == 0
       )
 
   @contextmanager
   def _open_occlusion(
-    self, clip: Clip, masks: Iterable[np.ndarray] | None
+    self, clip: Clip, masks: Iterable[np.ndarray] | None, pace: Pace
   ) -> Iterator[RealOcclusion]:
     if masks is not None:
       detector: Detector = GivenMasks(masks)
     else:
-      detector = self.occluder_detector(Path(clip.path))
+      detector = self.occluder_detector(Path(clip.path), pace)
       if clip.still:
         detector = OnceDetector(detector)
     with closing(detector):
@@ -334,19 +343,21 @@ class Recipe:
     """Whether a detector looks for occluders, which may overlook parts."""
     return not (self.occluder or "masks:").startswith("masks:")
 
-  def occluder_detector(self, video: Path) -> Detector:
-    """Opens the detector of occluders for one video."""
+  def occluder_detector(self, video: Path, pace: Pace) -> Detector:
+    """Opens the detector of occluders for one video.
+
+    Args:
+      video: the video.
+      pace: how rarely to look in a live stream, if something else looks too.
+    """
     assert self.occluder is not None
     return open_occluder_detector(
       self.occluder,
       self.models,
       video,
       live=self.lookahead == 0,
-      pace=self._paced() if self.helped else None,
+      pace=pace if self.helped else None,
     )
-
-  def _paced(self) -> Pace:
-    return self.pace or Pace(self.looks_every)
 
   def _prepare(self, video: OpenVideo) -> Iterator[FrameRecord | SkippedFrame]:
     faces = marked = 0
@@ -361,7 +372,7 @@ class Recipe:
       flow_prior=self._load_flow_prior(),
       flow_side=self.flow_side,
       looks=self.looks,
-      pace=self._paced(),
+      pace=video.pace,
       overlap=self.overlap,
     ):
       if isinstance(item, FrameRecord):

@@ -17,7 +17,7 @@ README = Path(__file__).parents[1] / "README.md"
 class NoHands(CentredRecipe):
   """Finds the drawn face in the middle, and nothing over it."""
 
-  def occluder_detector(self, source):
+  def occluder_detector(self, source, pace):
     return GivenMasks(np.zeros((99, 160, 160), bool))
 
 

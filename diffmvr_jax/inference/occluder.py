@@ -5,11 +5,16 @@ counts only if the network has little doubt.
 
 Masks neither flicker nor freeze. A pixel is covered where the network is sure;
 where it is half sure, only if that adjoins a place where it is sure, or if the
-pixel was covered a frame ago. If a face seems covered for seconds, the last
-free crop may be out of date, as after a change of light: then the network is
-now and then asked about the crop alone, and if this looks free, it is.
+pixel was covered a frame ago.
+
+The last free crop may be wrong. It may show the tip of what was about to come,
+and then that place seems covered once this is gone: so while something seems
+covered, the network is now and then asked about an older free crop. And after
+seconds the crop may be out of date, as after a change of light: then the
+network is asked about the present crop alone. If either looks free, it is.
 """
 
+from collections import deque
 from functools import cache
 from pathlib import Path
 
@@ -31,8 +36,10 @@ _LEAST = 0.0015  # share of the crop; a smaller patch is none
 _CENTRE, _RADII = (0.5, 0.52), (0.31, 0.4)
 _ON_FACE = 0.004
 _PEAK, _MEAN = 0.999, 0.88
-_PATIENCE = 50  # frames after which a free crop may be out of date
-_ASKED_EVERY = 5  # frames, once patience has run out
+_PATIENCE = 50  # frames after which the free crop may be out of date
+_ASKED_EVERY = 5  # frames, in which the free crop is doubted once, and
+_ASKED_FIRST = 2  # frames after which it is for the first time
+_OLDER = 8  # free crops, of which the first is asked then
 _FREE = 0.005  # share of the crop; less of a mask is none
 
 
@@ -119,7 +126,9 @@ class LearnedOccluder:
     self._network = network
     self._last: np.ndarray | None = None
     self._streak = 0  # frames, one after another, that seemed covered
-    self._stale: np.ndarray | None = None  # a free crop that is out of date
+    self._wrong: np.ndarray | None = None  # a free crop, and what to compare
+    self._instead: np.ndarray | None = None  # with in its place; None: nothing
+    self._frees: deque[np.ndarray] = deque(maxlen=_OLDER)  # the last free crops
 
   def __call__(self, crop: np.ndarray, free: np.ndarray | None) -> np.ndarray:
     """Returns the mask of the clip's next crop, see `CropOccluder`."""
@@ -129,13 +138,23 @@ class LearnedOccluder:
     return mask.astype(np.float32)
 
   def _asked(self, crop: np.ndarray, free: np.ndarray | None) -> np.ndarray:
-    if free is None or free is self._stale:
+    if free is None:
       return self._network.probability(crop, None)
-    if self._streak >= _PATIENCE and self._streak % _ASKED_EVERY == 0:
-      alone = self._network.probability(crop, None)
-      if float((alone > 0.5).mean()) < _FREE:
-        self._stale = free
-        return alone
+    if free is self._wrong:
+      return self._network.probability(crop, self._instead)
+    if not self._frees or free is not self._frees[-1]:
+      self._frees.append(free)
+    turn = self._streak % _ASKED_EVERY
+    if turn == _ASKED_FIRST and len(self._frees) == _OLDER:
+      other = self._frees[0]
+    elif turn == 0 and self._streak >= _PATIENCE:
+      other = None
+    else:
+      return self._network.probability(crop, free)
+    probability = self._network.probability(crop, other)
+    if float((probability > 0.5).mean()) < _FREE:
+      self._wrong, self._instead = free, other
+      return probability
     return self._network.probability(crop, free)
 
 

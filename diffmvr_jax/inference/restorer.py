@@ -298,8 +298,8 @@ class Restorer:
         yield Frame(frame.image, index, frame.pts * time_base)
 
     clip = dataclasses.replace(array_clip([], Fraction(fps)), frames=timed)
-    recipe = dataclasses.replace(self._recipe, overlap=True, pace=pace)
-    return self._observed(recipe, clip, time_base)
+    recipe = dataclasses.replace(self._recipe, overlap=True)
+    return self._observed(recipe, clip, time_base, pace=pace)
 
   def pace(self) -> Pace:
     """Returns what lets `observe` keep up with one live stream."""
@@ -395,10 +395,8 @@ class Restorer:
 
     Files that are named, such as weights of a detector, stand by their names.
     """
-    recipe = dataclasses.asdict(self._recipe) | {"models": None}
-    del recipe["pace"]
     return json.loads(provenance(self._filler, options, self._region)) | {
-      "recipe": recipe
+      "recipe": dataclasses.asdict(self._recipe) | {"models": None}
     }
 
   def _restored(
@@ -440,9 +438,10 @@ class Restorer:
     clip: "Clip",
     time_base: Fraction,
     masks: Iterable[np.ndarray] | None = None,
+    pace: Pace | None = None,
   ) -> Iterator[SourceFrame]:
     occluder = None if self._occluder is None else self._occluder.start()
-    found = recipe.frames_and_records(clip, masks, occluder)
+    found = recipe.frames_and_records(clip, masks, occluder, pace)
     return _source_frames(found, time_base)
 
 

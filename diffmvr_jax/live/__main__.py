@@ -27,10 +27,7 @@ from diffmvr_jax.inference.restorer import LIVE, Restorer
 from diffmvr_jax.live.guard import is_loopback
 from diffmvr_jax.live.sources import BROWSER, check_source, choices
 from diffmvr_jax.pretrained import DEFAULT, PREFIX
-from diffmvr_jax.runtime.compiled import (
-  keep_programs,
-  one_thread_per_operation,
-)
+from diffmvr_jax.runtime.compiled import keep_programs
 from diffmvr_jax.runtime.cpu_memory import share_memory
 
 # OpenSSL's words for another certificate's key; the second for another kind's.
@@ -62,7 +59,6 @@ def main(argv: list[str]) -> None:
     listener = opened.enter_context(closing(_listen(args.host, args.port)))
     share_memory()
     keep_programs()
-    one_thread_per_operation()
     _say("getting ready …")
     chosen = args.checkpoint, args.overrides
     live = Restorer.from_checkpoint(*chosen, **LIVE, **finding)

@@ -1,4 +1,4 @@
-"""How programs are compiled, and kept on disk for the next start."""
+"""Keeps compiled programs on disk, so that the next start finds them."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,6 @@ import jax
 
 _FOLDER = Path("~/.cache/diffmvr/compiled")
 _VARIABLE = "JAX_COMPILATION_CACHE_DIR"
-_THREADS = "--xla_cpu_multi_thread_eigen"
 
 
 def keep_programs(folder: Path | None = None) -> None:
@@ -26,16 +25,3 @@ def keep_programs(folder: Path | None = None) -> None:
   # Also the small ones: there are dozens of them.
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-def one_thread_per_operation() -> None:
-  """Makes XLA split no operation among the cores of a CPU.
-
-  Other stages of a live stream need the cores at the same time, and threads
-  that wait for each other's share keep them busy. It counts if it is called
-  before the first array is made, and the variable `XLA_FLAGS` decides if it
-  says something of this.
-  """
-  flags = os.environ.get("XLA_FLAGS", "")
-  if _THREADS not in flags:
-    os.environ["XLA_FLAGS"] = f"{flags} {_THREADS}=false".strip()

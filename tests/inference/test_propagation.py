@@ -216,7 +216,7 @@ def test_with_a_filler_faces_and_frames_are_restored():
 class HandFound(CentredRecipe):
   """Finds a part of what covers the picture, as hands are found, not arms."""
 
-  def occluder_detector(self, video):
+  def occluder_detector(self, video, pace):
     return masked(self.part(), overlooks=True)
 
   @staticmethod

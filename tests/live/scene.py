@@ -90,7 +90,7 @@ class _SceneRecipe(Recipe):
   def face_detector(self):
     return KnownFace()
 
-  def occluder_detector(self, video):
+  def occluder_detector(self, video, pace):
     return BlueThings()
 
 

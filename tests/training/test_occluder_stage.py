@@ -167,6 +167,33 @@ def test_a_free_crop_that_is_out_of_date_does_not_freeze_the_mask(
   assert not any(covered[56:])
 
 
+def test_a_free_crop_that_shows_the_tip_of_what_came_is_doubted(
+  workdir, monkeypatch
+):
+  """Once the occluder is gone, only its tip differs, for a few frames."""
+  network = OccluderNetwork.from_checkpoint(workdir)
+
+  def probability(crop, free):
+    if free is None:
+      return np.zeros(crop.shape[:2], np.float32)
+    return np.where((crop != free).any(-1), np.float32(0.9), 0)
+
+  monkeypatch.setattr(network, "probability", probability)
+  find = network.start()
+  face = np.zeros((32, 32, 3), np.uint8)
+  tip, hand = face.copy(), face.copy()
+  tip[12:16, 8:16] = hand[8:24, 8:24] = 200
+  for _ in range(9):
+    assert not find(face, face.copy()).any()
+  masks = [find(hand, tip) for _ in range(14)]
+  # While the hand is there, an older free crop shows that it is.
+  assert all(mask[10, 10] for mask in masks)
+  gone = [find(face, tip).any() for _ in range(12)]
+  assert gone[:3] == [True] * 3 and not any(gone[4:])
+  # A new free crop is trusted again.
+  assert not find(face, face).any() and find(hand, face).any()
+
+
 @pytest.mark.parametrize(
   ("changes", "complaint"),
   [

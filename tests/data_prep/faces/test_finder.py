@@ -315,7 +315,7 @@ def test_a_detector_adds_to_what_is_told_from_the_crop():
   frees = []
 
   class Both(ScriptedRecipe):
-    def occluder_detector(self, video):
+    def occluder_detector(self, video, pace):
       return detector
 
   def occluder(crop, free):
