@@ -7,8 +7,8 @@ propagated image and κ its confidence, a crop becomes
   y = U n + √κ (p − U D p)                                              (a)
 
 so that the network decides everything that it can see, and where nothing was
-ever seen, the crop is as fine as the network. Flow is searched in the shrunk
-crops, as in those that the network was trained on.
+ever seen, the crop is as fine as the network. Flow is searched in the crops
+themselves, or in a live stream, where time is short, in the shrunk ones.
 """
 
 from collections.abc import Mapping

@@ -174,9 +174,11 @@ class Restorer:
         occluder = OccluderNetwork.from_checkpoint(local)
     filler = filler_of(network)
     finding.setdefault("lookahead", LOOKAHEAD)
+    # Where no frame waits there is no time to search flow in finer crops.
+    coarse = filler is not network and finding["lookahead"] == 0
     recipe = Recipe(
       size=filler.crop_size,
-      flow_side=None if filler is network else network.crop_size,
+      flow_side=network.crop_size if coarse else None,
       growth=_GROWTH,
       occluder=who.detector,
       **finding,

@@ -11,6 +11,8 @@ from diffmvr_jax.data.windows import read_frames
 from diffmvr_jax.inference.crop_filling import CropFiller, restore_clip
 from diffmvr_jax.inference.crop_restorer import CropRestorer
 from diffmvr_jax.inference.fine_filling import FineFiller, filler_of, shrunk
+from diffmvr_jax.inference.restorer import Restorer
+from diffmvr_jax.inference.stream import StreamOptions
 from tests.aligned import arrays, without_unet
 
 SIDE, FACTOR = 32, 2
@@ -143,3 +145,12 @@ def test_finer_records_are_restored_as_video_is(tiny_config, tiny_data):
   assert apart.mean() < 0.3
   free = ~covered.any((1, 2))
   np.testing.assert_array_equal(made[free], clip["frame"][free])
+
+
+@pytest.mark.parametrize(("lookahead", "side"), [(72, None), (0, 128)])
+def test_flow_is_searched_in_the_finer_crops_unless_no_frame_waits(
+  lookahead, side
+):
+  restorer = Restorer.from_pretrained(lookahead=lookahead)
+  recipe = restorer.settings(StreamOptions())["recipe"]
+  assert (recipe["size"], recipe["flow_side"]) == (256, side)
