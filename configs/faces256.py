@@ -9,12 +9,12 @@ r"""Faces at 256 px: the fusion network of `faces128`, trained on at that size.
 
 Export draws about 17 frames per second on two CPU cores, and an update takes
 2.3 seconds on two. `XLA_FLAGS=--xla_force_host_platform_device_count=2` uses
-both.
+both. So the 800 updates take half an hour.
 
-It is not shipped. 450 updates (17 minutes; 140 portraits) gained 0.49 dB over
-propagation on held-out portraits, and lost 0.26 dB on film. There `faces128`
-with detail is 0.35 dB better in a third of the time: `docs/results.md`, "Crops
-of 256 px".
+It is not shipped. With `fusion_stage.steps=450` (17 minutes; 140 portraits) it
+gained 0.49 dB over propagation on held-out portraits, and lost 0.26 dB on film.
+There `faces128` with detail is 0.35 dB better in a third of the time:
+`docs/results.md`, "Crops of 256 px".
 """
 
 from dataclasses import replace

@@ -1,8 +1,8 @@
 """Fills most frames of a live stream by what the one before was given.
 
 A frame that was not looked back from (`Propagator`'s pace) has one source, the
-frame before. With c its propagated image, c' and y' the propagated
-image and the filled crop of the frame before, and f the flow to that one,
+frame before. With c its propagated image, c' and y' the propagated image and
+the filled crop of the frame before, and f the flow to that one,
 
   y(p) = c(p) + (y' − c')(p + f(p))                                     (a)
 
