@@ -117,7 +117,8 @@ def ours(
   def run(request: dict[str, Any]) -> tuple[float, np.ndarray]:
     window, begun = request["window"], [0.0]
     fill, live = filler(window), window == 1
-    side = None if args.size == network else network
+    # As `Restorer` does it: finer where there is time.
+    side = network if live and args.size != network else None
     looks = LIVE["looks"] if live else LOOKS
     wanted: Any = fill.aligned
     align = AlignedGuidance(wanted, prior, side, looks)
