@@ -40,7 +40,7 @@ def warp(image: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
   scale = np.hypot(transform[0, 0], transform[0, 1])
   if scale < 0.5:
     # Bilinear sampling alone would alias, so blur to the crop's resolution.
-    image = cv2.GaussianBlur(image, (0, 0), 0.4 / scale)
+    image, transform = _blurred(image, transform, size, 0.4 / scale)
   return cv2.warpAffine(
     image,
     transform,
@@ -48,6 +48,23 @@ def warp(image: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
     flags=cv2.INTER_LINEAR,
     borderMode=cv2.BORDER_REPLICATE,
   )
+
+
+def _blurred(
+  image: np.ndarray, transform: np.ndarray, size: int, sigma: float
+) -> tuple[np.ndarray, np.ndarray]:
+  """Blurs what a crop shows of a frame; returns it, and the map from it."""
+  corners = np.array([[x, y] for x in (-1, size) for y in (-1, size)])
+  places = apply(invert(transform), corners)
+  reach = int(3 * sigma) + 4  # more than OpenCV's kernel and a pixel
+  last = np.array(image.shape[1::-1]) - 1
+  places = np.clip(places, 0, last)  # the border is replicated
+  low = np.maximum(np.floor(places.min(0)).astype(int) - reach, 0)
+  high = np.minimum(np.ceil(places.max(0)).astype(int) + reach, last)
+  part = image[low[1] : high[1] + 1, low[0] : high[0] + 1]
+  moved = transform.astype(np.float64)
+  moved[:, 2] += moved[:, :2] @ low
+  return cv2.GaussianBlur(part, (0, 0), sigma), moved
 
 
 def warp_mask(mask: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:

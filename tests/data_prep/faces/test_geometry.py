@@ -162,3 +162,18 @@ def test_drawn_landmarks_lie_on_what_they_name():
       ).sum()
       > 20
     )
+
+
+@pytest.mark.parametrize("centre", [(300, 200), (2, 3), (-90, 500), (630, 470)])
+def test_a_shrunk_crop_is_that_of_the_whole_frame_blurred(centre):
+  image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+  transform = crop.transform(centre, 150, 0.3, 32)
+  sigma = 0.4 / np.hypot(*transform[0, :2])
+  expected = cv2.warpAffine(
+    cv2.GaussianBlur(image, (0, 0), sigma),
+    transform,
+    (32, 32),
+    borderMode=cv2.BORDER_REPLICATE,
+  )
+  apart = np.abs(crop.warp(image, transform, 32).astype(int) - expected)
+  assert apart.max() <= 1 and (apart > 0).mean() < 0.01
