@@ -35,7 +35,8 @@ import numpy as np
 from data_prep.detections import NOTHING, Detections, Detector, bounding_box
 from data_prep.recipe import Recipe
 from diffmvr_jax.errors import InputError, run_command
-from diffmvr_jax.inference.restorer import LIVE, Restorer
+from diffmvr_jax.inference.finding import LIVE
+from diffmvr_jax.inference.restorer import Restorer
 from diffmvr_jax.inference.stream import RestoredFrame, StreamOptions
 from diffmvr_jax.live.message import Numbers, message_of
 from diffmvr_jax.live.pipeline import Arrival, Pipeline

@@ -29,8 +29,8 @@ from diffmvr_jax.config import load_config
 from diffmvr_jax.data.record_codec import FrameRecord
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.inference.crop_restorer import CropRestorer
+from diffmvr_jax.inference.finding import LIVE
 from diffmvr_jax.inference.fine_filling import FineFiller, filler_of
-from diffmvr_jax.inference.restorer import LIVE
 from diffmvr_jax.inference.stream import (
   SourceFrame,
   StreamOptions,

@@ -49,10 +49,10 @@ from diffmvr_jax.command_line.arguments import (
 from diffmvr_jax.command_line.bounds import Bounds
 from diffmvr_jax.command_line.terminal import add_verbose_option
 from diffmvr_jax.errors import run_command
+from diffmvr_jax.inference.finding import LOOKAHEAD
 from diffmvr_jax.inference.paste import SOFTNESS
 from diffmvr_jax.inference.previews import PreviewPaths
 from diffmvr_jax.inference.request import Request, carry_out
-from diffmvr_jax.inference.restorer import LOOKAHEAD
 from diffmvr_jax.inference.stream import StreamOptions
 from diffmvr_jax.pretrained import DEFAULT, PREFIX
 

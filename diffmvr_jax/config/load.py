@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from diffmvr_jax.config.overrides import build, override
-from diffmvr_jax.config.rules import check, check_bounds
+from diffmvr_jax.config.ranges import check_bounds
+from diffmvr_jax.config.rules import check
 from diffmvr_jax.config.schema import Config
 from diffmvr_jax.errors import InputError
 

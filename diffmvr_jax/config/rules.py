@@ -1,16 +1,8 @@
 """Settings out of range, or that contradict each other, are refused first."""
 
-import dataclasses
-import functools
-import typing
-from typing import Any
-
-from diffmvr_jax.command_line.bounds import Bound
-from diffmvr_jax.config.networks import (
-  ClipVisionConfig,
-  OccluderConfig,
-  PainterConfig,
-)
+from diffmvr_jax.config.frame_networks import check_frame_networks
+from diffmvr_jax.config.networks import ClipVisionConfig
+from diffmvr_jax.config.ranges import check_bounds
 from diffmvr_jax.config.schema import Config
 from diffmvr_jax.config.stages import has_denoiser, is_guided
 from diffmvr_jax.errors import InputError
@@ -37,55 +29,8 @@ def check(config: Config) -> None:
   if config.diffusion.beta_start > config.diffusion.beta_end:
     raise InputError("diffusion.beta_start is more than diffusion.beta_end")
   _check_anchor(config)
-  _check_fusion(config)
-  _check_painter(config)
-  _check_occluder(config)
+  check_frame_networks(config)
   _check_sampling(config)
-
-
-def check_bounds(section: Any, prefix: str = "") -> None:
-  """Refuses a number or a name that its type does not allow.
-
-  Args:
-    section: a dataclass of the configuration.
-    prefix: of the keys in the message.
-
-  Raises:
-    InputError: names the key.
-  """
-  bounds = _bounds_by_field(type(section))
-  for field in dataclasses.fields(section):
-    value, path = getattr(section, field.name), f"{prefix}{field.name}"
-    if dataclasses.is_dataclass(value):
-      check_bounds(value, f"{path}.")
-      continue
-    for item in value if isinstance(value, tuple) else (value,):
-      for bound in bounds[field.name] if item is not None else ():
-        wrong = bound.wrong(item)
-        if wrong is not None:
-          raise InputError(f"config key {path}: {wrong}")
-
-
-@functools.cache
-def _bounds_by_field(section: type) -> dict[str, list[Bound]]:
-  hints = typing.get_type_hints(section, include_extras=True)
-  return {name: bounds_of(hint) for name, hint in hints.items()}
-
-
-def bounds_of(hint: Any) -> list[Bound]:
-  """Returns what a field's type says beside the type itself.
-
-  Args:
-    hint: a type, `X | None`, or `tuple[X, ...]`, where X may be annotated.
-
-  Example:
-    >>> from diffmvr_jax.command_line.bounds import Share
-    >>> [str(bound) for bound in bounds_of(tuple[Share, ...])]
-    ['at least 0 and at most 1']
-  """
-  own = [x for x in getattr(hint, "__metadata__", ()) if isinstance(x, Bound)]
-  inner = [bounds_of(part) for part in typing.get_args(hint)]
-  return sum(inner, own)
 
 
 def _check_in_memory(config: Config) -> None:
@@ -270,76 +215,6 @@ def _check_anchor(config: Config) -> None:
     raise InputError(
       "autoencoder_stage.steps needs diffusion_stage.steps or sampling.steps: "
       "without a U-Net nothing is encoded"
-    )
-
-
-def _check_painter(config: Config) -> None:
-  painter, stage = config.model.painter, config.painter_stage
-  if painter is None:
-    if stage.steps:
-      raise InputError("painter_stage.steps needs model.painter")
-    return
-  if config.diffusion.anchor == "none":
-    raise InputError(
-      "model.painter needs a diffusion.anchor, whose unseen part it paints"
-    )
-  _check_cells(config, "painter", painter)
-  if stage.validate_every and not stage.validate_batches:
-    raise InputError(
-      "painter_stage.validate_every needs painter_stage.validate_batches"
-    )
-
-
-def _check_occluder(config: Config) -> None:
-  occluder, stage = config.model.occluder, config.occluder_stage
-  if occluder is None:
-    if stage.steps:
-      raise InputError("occluder_stage.steps needs model.occluder")
-    return
-  _check_cells(config, "occluder", occluder)
-  if stage.validate_every and not stage.validate_batches:
-    raise InputError(
-      "occluder_stage.validate_every needs occluder_stage.validate_batches"
-    )
-
-
-def _check_cells(
-  config: Config, name: str, network: PainterConfig | OccluderConfig
-) -> None:
-  """A coarse U-Net over cells, and a fine stage at half the resolution."""
-  if len(network.channels) != len(network.blocks):
-    raise InputError(f"model.{name}.blocks needs one entry per channels")
-  if network.cell % 2:
-    raise InputError(f"model.{name}.cell is even")
-  multiple = network.cell * 2 ** (len(network.channels) - 1)
-  if config.data.image_size % multiple:
-    raise InputError(
-      f"data.image_size={config.data.image_size} is not a multiple of "
-      f"{multiple}, the total downsampling of model.{name}"
-    )
-
-
-def _check_fusion(config: Config) -> None:
-  fusion, stage = config.model.fusion, config.fusion_stage
-  if fusion is None:
-    if stage.steps:
-      raise InputError("fusion_stage.steps needs model.fusion")
-    return
-  if len(fusion.channels) != len(fusion.blocks):
-    raise InputError("model.fusion.blocks needs one entry per channels")
-  if not fusion.channels:
-    raise InputError("model.fusion.channels needs at least one entry")
-  if fusion.cell % 2:
-    raise InputError("model.fusion.cell is even")
-  multiple = fusion.cell * 2 ** (len(fusion.channels) - 1)
-  if config.data.image_size % multiple:
-    raise InputError(
-      f"data.image_size={config.data.image_size} is not a multiple of "
-      f"{multiple}, the total downsampling of model.fusion"
-    )
-  if stage.validate_every and not stage.validate_batches:
-    raise InputError(
-      "fusion_stage.validate_every needs fusion_stage.validate_batches"
     )
 
 

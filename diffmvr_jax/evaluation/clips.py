@@ -18,7 +18,7 @@ from diffmvr_jax.data.windows import (
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.evaluation.video_pairs import find_videos, read_video
 from diffmvr_jax.metrics.accumulators import Measurements
-from diffmvr_jax.metrics.clip_metrics import ClipMetrics, MetricNetworks
+from diffmvr_jax.metrics.clip_metrics import MetricNetworks, measure_methods
 
 # A clip's name, and its arrays, named as in the data contract -> (n, h, w, 3)
 # uint8.
@@ -156,11 +156,11 @@ def measure_clip(
       )
     clip["target"] = clip["frame"]
   restored = {n: method(name, clip) for n, method in methods.items()}
-  measurements = {}
-  for method, frames in restored.items():
-    metrics = ClipMetrics(networks)
-    metrics.add_frames(frames, clip["target"], clip["mask"])
-    measurements[method] = metrics.measurements
   return MeasuredClip(
-    name=name, clip=clip, restored=restored, measurements=measurements
+    name=name,
+    clip=clip,
+    restored=restored,
+    measurements=measure_methods(
+      restored, clip["target"], clip["mask"], networks
+    ),
   )

@@ -11,7 +11,6 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from diffmvr_jax.data.windows import Window
@@ -19,8 +18,8 @@ from diffmvr_jax.evaluation.summary import cell
 from diffmvr_jax.files import write_atomically
 from diffmvr_jax.media.video import TimedFrame, VideoInfo
 from diffmvr_jax.media.video_writer import VideoWriter
+from diffmvr_jax.metrics.clip_metrics import frame_similarity
 from diffmvr_jax.metrics.definitions import DEFINITIONS
-from diffmvr_jax.metrics.similarity import psnr, ssim
 
 _FPS = 25  # of the players
 _RED = np.array([255, 0, 0], np.uint8)  # marks the mask
@@ -125,16 +124,13 @@ def _curves(
   clip: Window, restored: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, list[float | None]]]:
   """By metric and method, a value per frame; None where nothing is covered."""
-  target, mask = (jnp.asarray(clip[k]) for k in ("target", "mask"))
   curves: dict[str, dict[str, list[float | None]]] = {}
-  for name, metric in (("psnr_mask", psnr), ("ssim_mask", ssim)):
-    curves[DEFINITIONS[name].title] = {
-      method: [
-        round(float(v), 4) if np.isfinite(v) else None
-        for v in np.asarray(metric(jnp.asarray(frames), target, mask))
+  for method, frames in restored.items():
+    values = frame_similarity(frames, clip["target"], clip["mask"])
+    for name in ("psnr_mask", "ssim_mask"):
+      curves.setdefault(DEFINITIONS[name].title, {})[method] = [
+        round(float(v), 4) if np.isfinite(v) else None for v in values[name]
       ]
-      for method, frames in restored.items()
-    }
   return curves
 
 

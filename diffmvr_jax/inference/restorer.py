@@ -12,12 +12,13 @@ import numpy as np
 
 from diffmvr_jax import pretrained
 from diffmvr_jax.buckets import Place, copied, place
-from diffmvr_jax.data.record_codec import FrameRecord, blank_record
+from diffmvr_jax.data.record_codec import blank_record
 from diffmvr_jax.errors import InputError
 from diffmvr_jax.inference import occluder_name
 from diffmvr_jax.inference.carried_filling import CarriedFiller
 from diffmvr_jax.inference.crop_filling import CropFiller
 from diffmvr_jax.inference.crop_restorer import CropRestorer
+from diffmvr_jax.inference.finding import Finding
 from diffmvr_jax.inference.fine_filling import filler_of
 from diffmvr_jax.inference.occluder import OccluderNetwork
 from diffmvr_jax.inference.previews import PreviewPaths
@@ -39,21 +40,8 @@ from diffmvr_jax.media.sources import Source
 from diffmvr_jax.media.video import TimedFrame
 
 if TYPE_CHECKING:
-  from data_prep.clip import Clip, Frame
-  from data_prep.prepare import SkippedFrame
+  from data_prep.clip import Clip
   from data_prep.recipe import Recipe
-
-# Share of the frame's longer side by which masks of detectors grow, which miss
-# fingertips and the edges of what moves. What was seen fills the surplus too.
-_GROWTH = 1 / 60
-# Frames that a frame of a recording waits for. Twelve of them steady the crop,
-# and the others may show what is covered now.
-LOOKAHEAD = 72
-# What `Restorer.from_checkpoint` is to be given for frames as they are filmed:
-# none waits, no time is spent on more than two looks back, and the network
-# fills every other frame, or fewer if there is no time.
-LIVE = {"lookahead": 0, "looks": 2, "looks_every": 2}
-_RAREST = 4  # frames of which the network fills one, where time is short
 
 
 class Restorer:
@@ -91,9 +79,9 @@ class Restorer:
       )
     if recipe.looks_every > 1 and filler.aligned == "sources":
       filler = CarriedFiller(filler)
-    self._filler, self._region, self._occluder = filler, region, occluder
-    self._recipe = dataclasses.replace(
-      recipe, aligned=filler.aligned, helped=occluder is not None
+    self._filler, self._region = filler, region
+    self._finding = Finding(recipe, occluder).with_recipe(
+      aligned=filler.aligned, helped=occluder is not None
     )
 
   @classmethod
@@ -114,22 +102,14 @@ class Restorer:
     Example:
       >>> restorer = Restorer.propagation(region="frame")
     """
-    from data_prep.recipe import Recipe
-
-    filler = PropagationFiller(crop_size=crop_size)
-    name, occluder = finding.pop("occluder", None), None
-    who = occluder_name.named(name or "mediapipe")
-    if who.learned:
-      where = f"{pretrained.PREFIX}{pretrained.DEFAULT}"
-      occluder = OccluderNetwork.from_checkpoint(where)
-    finding.setdefault("lookahead", LOOKAHEAD)
-    recipe = Recipe(
+    found = Finding.of(
+      finding,
       size=crop_size,
-      growth=_GROWTH,
-      occluder=who.detector,
-      **finding,
+      model=f"{pretrained.PREFIX}{pretrained.DEFAULT}",
+      unnamed=occluder_name.usual(has_network=False),
     )
-    return cls(filler, recipe, region=region, occluder=occluder)
+    filler = PropagationFiller(crop_size=crop_size)
+    return cls(filler, found.recipe, region=region, occluder=found.network)
 
   @classmethod
   def from_checkpoint(
@@ -161,29 +141,19 @@ class Restorer:
     Raises:
       InputError: there is no finished checkpoint, or an override is wrong.
     """
-    from data_prep.recipe import Recipe
-
-    name, occluder = finding.pop("occluder", None), None
     with copied(place(workdir)) as local:
       network = CropRestorer.from_checkpoint(local, overrides, decoder=decoder)
-      if name is None:
-        who = occluder_name.usual(network.has_occluder and region == "face")
-      else:
-        who = occluder_name.named(name)
-      if who.learned:
-        occluder = OccluderNetwork.from_checkpoint(local)
-    filler = filler_of(network)
-    finding.setdefault("lookahead", LOOKAHEAD)
-    # Where no frame waits there is no time to search flow in finer crops.
-    coarse = filler is not network and finding["lookahead"] == 0
-    recipe = Recipe(
-      size=filler.crop_size,
-      flow_side=network.crop_size if coarse else None,
-      growth=_GROWTH,
-      occluder=who.detector,
-      **finding,
-    )
-    return cls(filler, recipe, region=region, occluder=occluder)
+      filler = filler_of(network)
+      in_face = region == "face"
+      found = Finding.of(
+        finding,
+        size=filler.crop_size,
+        model=local,
+        unnamed=occluder_name.usual(network.has_occluder and in_face),
+        # Where no frame waits there is no time to search flow in finer crops.
+        live_flow_side=None if filler is network else network.crop_size,
+      )
+    return cls(filler, found.recipe, region=region, occluder=found.network)
 
   @classmethod
   def from_pretrained(
@@ -292,21 +262,11 @@ class Restorer:
     Raises:
       InputError: a detector's model is missing.
     """
-    from data_prep.clip import Frame
-    from data_prep.sources import array_clip
-
-    def timed() -> Iterator[Frame]:
-      for index, frame in enumerate(frames):
-        yield Frame(frame.image, index, frame.pts * time_base)
-
-    clip = dataclasses.replace(array_clip([], Fraction(fps)), frames=timed)
-    recipe = dataclasses.replace(self._recipe, overlap=True)
-    return self._observed(recipe, clip, time_base, pace=pace)
+    return self._finding.filmed(frames, time_base, fps=fps, pace=pace)
 
   def pace(self) -> Pace:
     """Returns what lets `observe` keep up with one live stream."""
-    every = self._recipe.looks_every
-    return Pace(every, most=None if every == 1 else _RAREST)
+    return self._finding.pace()
 
   def fill(
     self,
@@ -334,8 +294,8 @@ class Restorer:
       InputError: a detector's model is missing or damaged.
     """
     self._recipe.check_detectors([Path("stream")])
-    if self._occluder is not None:
-      self._occluder.compile()
+    if self._finding.network is not None:
+      self._finding.network.compile()
     record = blank_record(self._filler.crop_size)
     blank = SourceFrame(record.image, 0, record)
     for _ in self.fill([blank], StreamOptions(latency=0)):
@@ -410,15 +370,12 @@ class Restorer:
   ) -> Generator[RestoredFrame, None, None]:
     options = options or StreamOptions()
     if self._region == "face":
-      frames = self._observed(self._recipe, clip, time_base, masks)
+      frames = self._finding.frames(clip, time_base, masks)
       return restore_stream(self._filler, frames, options)
     # The masks are as they should be already.
-    recipe = dataclasses.replace(self._recipe, dilation=0, as_boxes=False)
-
+    given = self._finding.with_recipe(dilation=0, as_boxes=False)
     faces = Faces(
-      observe=lambda clip, masks: self._observed(
-        recipe, clip, time_base, masks
-      ),
+      observe=lambda clip, masks: given.frames(clip, time_base, masks),
       fill=lambda frames: restore_stream(self._filler, frames, options),
     )
     return whole_frames(
@@ -431,26 +388,9 @@ class Restorer:
     )
 
   @property
+  def _recipe(self) -> "Recipe":
+    return self._finding.recipe
+
+  @property
   def _only_propagates(self) -> bool:
     return isinstance(self._filler, PropagationFiller)
-
-  def _observed(
-    self,
-    recipe: "Recipe",
-    clip: "Clip",
-    time_base: Fraction,
-    masks: Iterable[np.ndarray] | None = None,
-    pace: Pace | None = None,
-  ) -> Iterator[SourceFrame]:
-    occluder = None if self._occluder is None else self._occluder.start()
-    found = recipe.frames_and_records(clip, masks, occluder, pace)
-    return _source_frames(found, time_base)
-
-
-def _source_frames(
-  observed: Iterable[tuple["Frame", "FrameRecord | SkippedFrame"]],
-  time_base: Fraction,
-) -> Iterator[SourceFrame]:
-  for frame, item in observed:
-    record = item if isinstance(item, FrameRecord) else None
-    yield SourceFrame(frame.image, int(frame.time / time_base), record)

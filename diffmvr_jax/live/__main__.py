@@ -23,7 +23,8 @@ from diffmvr_jax.command_line.arguments import ArgumentParser, whole
 from diffmvr_jax.command_line.terminal import add_verbose_option
 from diffmvr_jax.errors import InputError, run_command
 from diffmvr_jax.files import refuse_special
-from diffmvr_jax.inference.restorer import LIVE, Restorer
+from diffmvr_jax.inference.finding import LIVE
+from diffmvr_jax.inference.restorer import Restorer
 from diffmvr_jax.live.guard import is_loopback
 from diffmvr_jax.live.sources import BROWSER, check_source, choices
 from diffmvr_jax.pretrained import DEFAULT, PREFIX

@@ -1,7 +1,7 @@
 """All metrics of a restored video, some frames at a time."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -13,17 +13,13 @@ from diffmvr_jax.metrics.accumulators import (
   Measurements,
   WeightedMean,
 )
-from diffmvr_jax.metrics.flow import backward_flow
 from diffmvr_jax.metrics.frechet import Moments
+from diffmvr_jax.metrics.motion import TrueMotion, TrueStretch
 from diffmvr_jax.metrics.similarity import psnr, ssim
-from diffmvr_jax.metrics.temporal import (
-  temporal_consistency,
-  warping_error,
-  with_printed_divisor,
-)
+from diffmvr_jax.metrics.temporal import with_printed_divisor
 
-_temporal, _warping = jax.jit(temporal_consistency), jax.jit(warping_error)
 _CHUNK = 64  # frames at a time, which bounds memory
+_AT_ONCE = 16  # frames that one call compares; the last call repeats some
 _NO_ERROR = 100.0  # dB of a frame without error, as infinity has no mean
 _VIDEO = 16  # frames of a video that FVD looks at
 _MARGIN = 1 / 8  # of the square around a mask, on each side
@@ -70,7 +66,8 @@ class ClipMetrics:
 
   def __init__(self, networks: MetricNetworks = MetricNetworks()):
     self._networks = networks
-    self._last_frame: tuple[np.ndarray, ...] | None = None
+    self._motion = TrueMotion()
+    self._last_frame: np.ndarray | None = None
     self._incomplete_video: tuple[np.ndarray, ...] | None = None
     self._sums = Measurements()
     self._every_frame: list[float] = []  # SSIM, covered or not
@@ -111,14 +108,22 @@ class ClipMetrics:
       target: (n, h, w, 3) uint8.
       mask: (n, h, w, 1) uint8, 1 on the occlusion.
     """
+    for part in _chunks(len(mask)):
+      truth = target[part], mask[part]
+      self._add_chunk(restored[part], *truth, self._motion.next(*truth))
+
+  def _add_chunk(
+    self,
+    restored: np.ndarray,
+    target: np.ndarray,
+    mask: np.ndarray,
+    true_motion: TrueStretch | None,
+  ) -> None:
     self._printed = with_printed_divisor(1.0, *mask.shape[1:3])
-    for start in range(0, len(mask), _CHUNK):
-      part = slice(start, start + _CHUNK)
-      arrays = (restored[part], target[part], mask[part])
-      self._measure_frames(*arrays)
-      self._measure_motion(*arrays)
-      if self._networks.i3d is not None:
-        self._measure_videos(self._networks.i3d, *arrays)
+    self._measure_frames(restored, target, mask)
+    self._measure_motion(restored, true_motion)
+    if self._networks.i3d is not None:
+      self._measure_videos(self._networks.i3d, restored, target, mask)
 
   def _add(self, results: Mapping[str, WeightedMean | FeatureMoments]) -> None:
     # All frames are of one video, which counts once.
@@ -147,18 +152,13 @@ class ClipMetrics:
   ) -> None:
     """Compares the frames in which something is covered."""
     self._compare_uncovered(restored, target, mask)
-    covered = np.flatnonzero(mask.any((1, 2, 3)))
-    count = len(covered)
-    if not count:
+    covered = mask.any((1, 2, 3))
+    if not covered.any():
       return
-    # One shape for all chunks, so that nothing is compiled twice.
-    filled = np.resize(covered, _CHUNK)
-    similarity = _similarity(
-      *(jnp.asarray(x[filled]) for x in (restored, target, mask))
-    )
-    self._add_means({k: np.asarray(v)[:count] for k, v in similarity.items()})
-    self._every_frame += np.asarray(similarity["ssim"])[:count].tolist()
     restored, target, mask = restored[covered], target[covered], mask[covered]
+    values = frame_similarity(restored, target, mask)
+    self._add_means(values)
+    self._every_frame += values["ssim"].tolist()
     for compare in (self._networks.lpips, self._networks.faces):
       if compare is not None:
         self._add_means(compare(restored, target, mask))
@@ -172,12 +172,10 @@ class ClipMetrics:
     apart = (restored != target).any((1, 2, 3))
     free = ~mask.any((1, 2, 3))
     self._every_frame += [1.0] * int((free & ~apart).sum())
-    changed = np.flatnonzero(free & apart)
-    if len(changed):
-      filled = np.resize(changed, _CHUNK)
-      arrays = (jnp.asarray(x[filled]) for x in (restored, target, mask))
-      similarity = _similarity(*arrays)["ssim"]
-      self._every_frame += np.asarray(similarity)[: len(changed)].tolist()
+    changed = free & apart
+    if changed.any():
+      arrays = restored[changed], target[changed], mask[changed]
+      self._every_frame += frame_similarity(*arrays)["ssim"].tolist()
 
   def _measure_fid(
     self,
@@ -201,17 +199,17 @@ class ClipMetrics:
       }
     )
 
-  def _measure_motion(self, *arrays: np.ndarray) -> None:
+  def _measure_motion(
+    self, restored: np.ndarray, true_motion: TrueStretch | None
+  ) -> None:
     """Measures the motion from each frame to the next."""
-    restored, target, mask = arrays = _joined(self._last_frame, arrays)
-    self._last_frame = tuple(a[-1:] for a in arrays)
-    pairs = len(mask) - 1
-    if not pairs:
-      return
-    flow, visible = backward_flow(target)
-    self._add(_motion(restored, mask, flow, visible))
-    of_target = _motion(target, mask, flow, visible)
-    self._add({f"{name}_target": mean for name, mean in of_target.items()})
+    if self._last_frame is not None:
+      restored = np.concatenate([self._last_frame, restored])
+    self._last_frame = restored[-1:]
+    if true_motion is not None:
+      self._add(true_motion.measured(restored))
+      of_target = true_motion.means.items()
+      self._add({f"{name}_target": mean for name, mean in of_target})
 
   def _measure_videos(self, embed: Embed, *arrays: np.ndarray) -> None:
     """Compares videos of 16 frames in which something is covered."""
@@ -243,37 +241,62 @@ def _joined(
   return tuple(np.concatenate(pair) for pair in pairs)
 
 
-def _motion(
-  clip: np.ndarray, mask: np.ndarray, flow: np.ndarray, visible: np.ndarray
-) -> dict[str, WeightedMean]:
-  """TC and the warping error, whole and in the mask.
+def measure_methods(
+  restored: Mapping[str, np.ndarray],
+  target: np.ndarray,
+  mask: np.ndarray,
+  networks: MetricNetworks,
+) -> dict[str, Measurements]:
+  """Measures what several methods made of one video.
 
   Args:
-    clip: (n, h, w, 3) frames, n at least 2.
-    mask: (n, h, w, 1), 1 on the occlusion.
-    flow: (n − 1, h, w, 2) optical flow of the truth.
-    visible: (n − 1, h, w, 1), 1 where the flow is known.
+    restored: (n, h, w, 3) uint8 by method.
+    target: (n, h, w, 3) uint8.
+    mask: (n, h, w, 1) uint8, 1 on the occlusion.
+    networks: see `ClipMetrics`.
+
+  Returns:
+    Measurements by method.
   """
-  pairs = len(mask) - 1
-  covered = np.maximum(mask[1:], mask[:-1])  # in either frame of a pair
-  pixels, frames = int(covered.sum()), int(covered.any((1, 2, 3)).sum())
-  means = {}
+  by_method = {name: ClipMetrics(networks) for name in restored}
+  motion = TrueMotion()
+  for part in _chunks(len(mask)):
+    truth = target[part], mask[part]
+    stretch = motion.next(*truth)
+    for name, metrics in by_method.items():
+      metrics._add_chunk(restored[name][part], *truth, stretch)
+  return {name: metrics.measurements for name, metrics in by_method.items()}
 
-  def add(name: str, total: float, weight: float | int, frames: int) -> None:
-    if weight:
-      means[name] = WeightedMean(
-        total=total, weight=float(weight), frames=frames
-      )
 
-  tc = float(_temporal(clip))
-  add("tc", tc * pairs, pairs, pairs)
-  error, weight = _warping(clip, flow, visible)
-  add("warp", float(error), float(weight), pairs)
-  if pixels:
-    add("tc_mask", float(_temporal(clip, mask)) * pixels, pixels, frames)
-    error, weight = _warping(clip, flow, visible * mask[1:])
-    add("warp_mask", float(error), float(weight), frames)
-  return means
+def frame_similarity(
+  restored: np.ndarray, target: np.ndarray, mask: np.ndarray
+) -> dict[str, np.ndarray]:
+  """PSNR and SSIM of every frame.
+
+  Args:
+    restored: (n, h, w, 3) uint8, n at least 1.
+    target: (n, h, w, 3) uint8.
+    mask: (n, h, w, 1) uint8, 1 on the occlusion.
+
+  Returns:
+    `psnr_mask`, `ssim_mask`, `psnr` and `ssim`, (n,) float32 each; PSNR is at
+    most 100 dB, and in the mask both are NaN if nothing is covered.
+  """
+  found: dict[str, list[np.ndarray]] = {}
+  for part in _chunks(len(mask), _AT_ONCE):
+    arrays = restored[part], target[part], mask[part]
+    count = len(arrays[0])
+    # One shape for all calls, so that nothing is compiled twice.
+    filled = np.resize(np.arange(count), _AT_ONCE)
+    values = _similarity(*(jnp.asarray(x[filled]) for x in arrays))
+    for name, value in values.items():
+      found.setdefault(name, []).append(np.asarray(value)[:count])
+  return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _chunks(frames: int, length: int = _CHUNK) -> Iterator[slice]:
+  for start in range(0, frames, length):
+    yield slice(start, start + length)
 
 
 @jax.jit

@@ -5,7 +5,7 @@ from dataclasses import is_dataclass
 
 from diffmvr_jax.command_line.bounds import Bounds
 from diffmvr_jax.config import Config
-from diffmvr_jax.config.rules import bounds_of
+from diffmvr_jax.config.ranges import bounds_of
 
 
 def fields_of(section, prefix=""):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from diffmvr_jax.config import completed, load_config
-from diffmvr_jax.config.rules import bounds_of
+from diffmvr_jax.config.ranges import bounds_of
 from diffmvr_jax.errors import InputError
 from tests.aligned import anchored
 from tests.config.numbers import NUMBERS, outside

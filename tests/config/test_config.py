@@ -95,8 +95,8 @@ def test_bad_override_is_one_line(override, said):
     ),
     (["data.in_memory=True", "data.encoded=x"], "leave out data.encoded"),
     (["sampling.region=mask"], "region=mask does not go with diffusion.anchor"),
-    (["model.fusion.blocks=(1,)"], "one entry per channels"),
-    (["model.fusion.cell=3"], "is even"),
+    (["model.fusion.blocks=(1,)"], "one entry per entry of channels"),
+    (["model.fusion.cell=3"], "must be even"),
     (["model.fusion.cell=6"], "is not a multiple of 12"),
     (["fusion_stage.validate_every=2"], "needs fusion_stage.validate_batches"),
     (

@@ -5,7 +5,8 @@ import pytest
 
 from diffmvr_jax.inference.carried_filling import CarriedFiller, carried
 from diffmvr_jax.inference.crop_restorer import CropRestorer
-from diffmvr_jax.inference.restorer import LIVE, Restorer
+from diffmvr_jax.inference.finding import LIVE
+from diffmvr_jax.inference.restorer import Restorer
 from diffmvr_jax.inference.stream import StreamOptions
 from tests.data_prep.clips import CentredRecipe, drawn
 

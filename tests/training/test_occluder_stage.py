@@ -200,7 +200,7 @@ def test_a_free_crop_that_shows_the_tip_of_what_came_is_doubted(
     ({"occluder": None}, "occluder_stage.steps needs model.occluder"),
     (
       {"occluder": OccluderConfig(blocks=(1,))},
-      "model.occluder.blocks needs one entry per channels",
+      "model.occluder.blocks needs one entry per entry of channels",
     ),
   ],
 )
