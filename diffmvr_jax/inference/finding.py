@@ -71,7 +71,7 @@ class Finding:
     """
     from data_prep.recipe import Recipe
 
-    chosen = {"lookahead": LOOKAHEAD} | dict(options)
+    chosen: dict[str, Any] = {"lookahead": LOOKAHEAD, **options}
     name = chosen.pop("occluder", None)
     who = unnamed if name is None else occluder_name.named(name)
     recipe = Recipe(
