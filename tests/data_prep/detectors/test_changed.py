@@ -65,6 +65,26 @@ def test_the_arm_of_a_hand_is_masked(causal):
     assert not grown[index][1].any()
 
 
+def test_what_has_the_colours_behind_it_is_masked_with_the_rest():
+  frames = []
+  for index in range(COUNT):
+    behind = cv2.resize(scene(index), None, fx=2, fy=2)
+    behind[130:] = (200, 190, 170)
+    image, (whole, inlet, hand) = behind.copy(), np.zeros((3, 240, 320), "u1")
+    if index >= BEFORE:
+      tip = (140 + 2 * index, 90)
+      cv2.line(whole, (60, 239), tip, 1, 60)
+      cv2.line(inlet, (90, 190), (150, 190), 1, 13)
+      cv2.circle(hand, tip, 30, 1, -1)
+    image[(whole | hand) > 0] = (250, 205, 180)
+    image[inlet > 0] = behind[inlet > 0]
+    frames.append((Frame(image, index, Fraction(index, 25)), hand))
+  for index, (_, mask) in enumerate(with_what_changed(frames, causal=True)):
+    if index >= BEFORE:
+      assert mask[(inlet & whole) > 0].mean() > 0.7, index
+      assert mask.mean() < 0.5
+
+
 def test_what_comes_in_is_masked_before_it_is_found():
   ahead = [mask for _, mask in with_what_changed(clip(), causal=False)]
   late = [mask for _, mask in with_what_changed(clip(), causal=True)]
