@@ -10,8 +10,8 @@ nothing has changed:
   (1)  e(p) = max(0, x(p) − max_near r, min_near r − x(p)),
 
 over the pixels within s of p, the largest of the colours, light corrected. What
-has changed and touches the mask belongs to the occluder, holes and narrow inlets
-included, where it has by chance the colour of what it covers. So does, in the
+has changed and touches the mask belongs to the occluder. So do holes in it and
+narrow inlets, where it has by chance the colour of what it covers, and, in the
 few frames before it is found first and after it was found last, what has
 changed where it is found then, or was.
 """
