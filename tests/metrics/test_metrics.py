@@ -9,7 +9,12 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from diffmvr_jax.evaluation.summary import verdict
 from diffmvr_jax.media.video import read_frames
 from diffmvr_jax.metrics.accumulators import Measurements
-from diffmvr_jax.metrics.clip_metrics import ClipMetrics, MetricNetworks
+from diffmvr_jax.metrics.clip_metrics import (
+  ClipMetrics,
+  MetricNetworks,
+  frame_similarity,
+  measure_methods,
+)
 from diffmvr_jax.metrics.flow import backward_flow
 from diffmvr_jax.metrics.similarity import psnr, ssim
 from diffmvr_jax.metrics.temporal import (
@@ -133,6 +138,29 @@ def test_a_clip_in_pieces_is_the_clip(pair):
   assert (
     whole.measurements.by_metric.keys() == pieces.measurements.by_metric.keys()
   )
+
+
+def test_methods_are_measured_together_as_each_alone(pair):
+  restored, target = pair
+  mask = np.zeros((*target.shape[:3], 1), np.uint8)
+  mask[1:, 10:30, 10:30] = 1
+  methods = {"restored": restored, "nothing": target[::-1]}
+  together = measure_methods(methods, target, mask, MetricNetworks())
+  for name, frames in methods.items():
+    alone = ClipMetrics()
+    alone.add_frames(frames, target, mask)
+    assert together[name].values() == alone.measurements.values()
+
+
+def test_similarity_is_told_frame_by_frame(pair):
+  restored, target = (np.concatenate(6 * [frames]) for frames in pair)
+  mask = np.zeros((*target.shape[:3], 1), np.uint8)
+  mask[1:, 10:30, 10:30] = 1
+  found = frame_similarity(restored, target, mask)
+  arrays = [jnp.asarray(x) for x in (restored, target, mask)]
+  for name, metric in (("psnr_mask", psnr), ("ssim_mask", ssim)):
+    np.testing.assert_allclose(found[name], metric(*arrays), rtol=1e-4)
+  assert np.isnan(found["psnr_mask"][0]) and not np.isnan(found["psnr"]).any()
 
 
 def test_two_videos_add_up(pair):
