@@ -218,7 +218,7 @@ def _touching(changed: np.ndarray, seeds: np.ndarray) -> np.ndarray:
 
 def _whole(mask: np.ndarray) -> np.ndarray:
   """A mask without holes and narrow inlets."""
-  radius = round(_INLET * max(mask.shape))
+  radius = max(1, round(_INLET * max(mask.shape)))
   # An inlet may come in from the edge of the frame.
   wide = cv2.copyMakeBorder(mask, *4 * [2 * radius], cv2.BORDER_REPLICATE)
   closed = cv2.morphologyEx(wide, cv2.MORPH_CLOSE, _disc(radius))

@@ -85,6 +85,19 @@ def test_what_has_the_colours_behind_it_is_masked_with_the_rest():
       assert mask.mean() < 0.5
 
 
+def test_the_smallest_frames_keep_their_masks():
+  blank = np.full((16, 16, 3), 90, np.uint8)
+  hand = np.zeros((16, 16), np.uint8)
+  hand[4:9, 4:9] = 1
+  covered = np.where(hand[..., None] > 0, np.uint8(220), blank)
+  frames = [
+    (Frame(blank, 0, Fraction(0)), 0 * hand),
+    (Frame(covered, 1, Fraction(1, 25)), hand),
+  ]
+  _, (_, mask) = with_what_changed(frames, causal=True)
+  assert mask[hand > 0].all() and mask.mean() < 0.5
+
+
 def test_what_comes_in_is_masked_before_it_is_found():
   ahead = [mask for _, mask in with_what_changed(clip(), causal=False)]
   late = [mask for _, mask in with_what_changed(clip(), causal=True)]
