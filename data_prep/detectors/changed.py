@@ -10,10 +10,10 @@ nothing has changed:
   (1)  e(p) = max(0, x(p) − max_near r, min_near r − x(p)),
 
 over the pixels within s of p, the largest of the colours, light corrected. What
-has changed and touches the mask belongs to the occluder. So do holes in it and
-narrow inlets, where it has by chance the colour of what it covers, and, in the
-few frames before it is found first and after it was found last, what has
-changed where it is found then, or was.
+has changed and touches the mask belongs to the occluder. So do narrow gaps and
+inlets, where it has by chance the colour of what it covers, and, in the few
+frames before it is found first and after it was found last, what has changed
+where it is found then, or was.
 """
 
 from collections import deque
@@ -32,7 +32,7 @@ _CHANGE = 10.0  # grey levels of equation (1)
 _NEAR = 2  # pixels, s
 _RIM = 2  # pixels by which what has changed grows
 _GAP = 4  # pixels over which it is joined, and to the mask
-_INLET = 0.025  # share of the side, half of the width of an inlet to fill
+_INLET = 0.025  # share of the side, half of the width of a gap to fill
 _SMOOTH = 0.05  # standard deviation of the flow, as a share of the side
 _LIGHT = 0.15  # likewise, of the light
 _MOST_LIGHT = 30.0  # grey levels by which light may differ
@@ -147,7 +147,7 @@ class _Growth:
       return now.found
     hidden = seeds if self._last is None else seeds | self._last
     changed, before = _changed(self._search, now.small, hidden, self._free[0])
-    grown = _whole(now.found | _touching(changed, seeds))
+    grown = _without_gaps(now.found | _touching(changed, seeds))
     if update:
       self._free[0] = np.where(grown[..., None] > 0, before, now.small)
     return grown
@@ -158,11 +158,6 @@ def _small(image: np.ndarray) -> np.ndarray:
   scale = min(1.0, _SIDE / max(height, width))
   size = (max(16, round(width * scale)), max(16, round(height * scale)))
   return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-
-
-def _shrunk(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  small = cv2.resize(255 * mask, size, interpolation=cv2.INTER_AREA)
-  return (small > 0).astype(np.uint8)
 
 
 def _changed(
@@ -213,25 +208,19 @@ def _touching(changed: np.ndarray, seeds: np.ndarray) -> np.ndarray:
   near = cv2.dilate(seeds, disc)
   _, labels = cv2.connectedComponents(joined)
   kept = np.isin(labels, np.setdiff1d(labels[near > 0], 0)).astype(np.uint8)
-  return cv2.dilate(_filled(kept), _disc(_RIM))
+  outlines, _ = cv2.findContours(kept, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+  cv2.drawContours(kept, outlines, -1, 1, cv2.FILLED)
+  return cv2.dilate(kept, _disc(_RIM))
 
 
-def _whole(mask: np.ndarray) -> np.ndarray:
-  """A mask without holes and narrow inlets."""
+def _without_gaps(mask: np.ndarray) -> np.ndarray:
+  """A mask with its narrow gaps and inlets."""
   radius = max(1, round(_INLET * max(mask.shape)))
   # An inlet may come in from the edge of the frame.
   wide = cv2.copyMakeBorder(mask, *4 * [2 * radius], cv2.BORDER_REPLICATE)
   closed = cv2.morphologyEx(wide, cv2.MORPH_CLOSE, _disc(radius))
   inner = slice(2 * radius, -2 * radius)
-  return _filled(closed[inner, inner])
-
-
-def _filled(mask: np.ndarray) -> np.ndarray:
-  """A mask without holes."""
-  outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-  filled = mask.copy()
-  cv2.drawContours(filled, outlines, -1, 1, cv2.FILLED)
-  return filled
+  return closed[inner, inner]
 
 
 def _disc(radius: int) -> np.ndarray:

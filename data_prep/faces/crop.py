@@ -54,9 +54,10 @@ def _blurred(
   image: np.ndarray, transform: np.ndarray, size: int, sigma: float
 ) -> tuple[np.ndarray, np.ndarray]:
   """Blurs what a crop shows of a frame; returns it, and the map from it."""
-  corners = np.array([[x, y] for x in (-1, size) for y in (-1, size)])
+  ends = (0, size - 1)
+  corners = np.array([[x, y] for x in ends for y in ends])
   places = apply(invert(transform), corners)
-  reach = int(3 * sigma) + 4  # more than OpenCV's kernel and a pixel
+  reach = int(3 * sigma) + 4  # more than half of OpenCV's kernel, and a pixel
   last = np.array(image.shape[1::-1]) - 1
   places = np.clip(places, 0, last)  # the border is replicated
   low = np.maximum(np.floor(places.min(0)).astype(int) - reach, 0)

@@ -1,4 +1,4 @@
-"""Rules of the networks that see one frame: fusion, painter and occluder.
+"""Rules of fusion, painter and occluder, which work on one frame at a time.
 
 Each is a coarse U-Net over cells, and a fine stage at half the resolution.
 """

@@ -18,7 +18,7 @@ from diffmvr_jax.evaluation.summary import cell
 from diffmvr_jax.files import write_atomically
 from diffmvr_jax.media.video import TimedFrame, VideoInfo
 from diffmvr_jax.media.video_writer import VideoWriter
-from diffmvr_jax.metrics.clip_metrics import frame_similarity
+from diffmvr_jax.metrics.clip_metrics import NO_ERROR, frame_similarity
 from diffmvr_jax.metrics.definitions import DEFINITIONS
 
 _FPS = 25  # of the players
@@ -123,13 +123,16 @@ def _tiled(tiles: Sequence[np.ndarray], columns: int) -> str:
 def _curves(
   clip: Window, restored: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, list[float | None]]]:
-  """By metric and method, a value per frame; None where nothing is covered."""
+  """By metric and method, a value per frame.
+
+  It is None where nothing is covered, and where PSNR is without bounds.
+  """
   curves: dict[str, dict[str, list[float | None]]] = {}
   for method, frames in restored.items():
     values = frame_similarity(frames, clip["target"], clip["mask"])
     for name in ("psnr_mask", "ssim_mask"):
       curves.setdefault(DEFINITIONS[name].title, {})[method] = [
-        round(float(v), 4) if np.isfinite(v) else None for v in values[name]
+        round(float(v), 4) if v < NO_ERROR else None for v in values[name]
       ]
   return curves
 

@@ -59,8 +59,8 @@ class Finding:
     """Makes it of what a caller has chosen.
 
     Args:
-      options: attributes of `Recipe` by name, but "learned" may be among what
-        the occluder is.
+      options: attributes of `Recipe` by name, but `occluder` is what
+        `occluder_name.named` reads.
       size: side of the crops, in pixels.
       model: where the learned occluder's network is, as `open_model` takes it.
       unnamed: who finds occluders if the options name nobody.
@@ -72,15 +72,11 @@ class Finding:
     from data_prep.recipe import Recipe
 
     chosen: dict[str, Any] = {"lookahead": LOOKAHEAD, **options}
+    if chosen["lookahead"] == 0:
+      chosen.setdefault("flow_side", live_flow_side)
     name = chosen.pop("occluder", None)
-    who = unnamed if name is None else occluder_name.named(name)
-    recipe = Recipe(
-      size=size,
-      growth=_GROWTH,
-      occluder=who.detector,
-      flow_side=live_flow_side if chosen["lookahead"] == 0 else None,
-      **chosen,
-    )
+    who = occluder_name.named(name) if name else unnamed
+    recipe = Recipe(size=size, growth=_GROWTH, occluder=who.detector, **chosen)
     network = OccluderNetwork.from_checkpoint(model) if who.learned else None
     return cls(recipe, network)
 

@@ -20,7 +20,7 @@ from diffmvr_jax.metrics.temporal import with_printed_divisor
 
 _CHUNK = 64  # frames at a time, which bounds memory
 _AT_ONCE = 16  # frames that one call compares; the last call repeats some
-_NO_ERROR = 100.0  # dB of a frame without error, as infinity has no mean
+NO_ERROR = 100.0  # dB of a frame without error, as infinity has no mean
 _VIDEO = 16  # frames of a video that FVD looks at
 _MARGIN = 1 / 8  # of the square around a mask, on each side
 
@@ -305,9 +305,9 @@ def _similarity(
 ) -> dict[str, jax.Array]:
   """PSNR and SSIM in one program, which makes SSIM's map once."""
   return {
-    "psnr_mask": jnp.minimum(psnr(restored, target, mask), _NO_ERROR),
+    "psnr_mask": jnp.minimum(psnr(restored, target, mask), NO_ERROR),
     "ssim_mask": ssim(restored, target, mask),
-    "psnr": jnp.minimum(psnr(restored, target), _NO_ERROR),
+    "psnr": jnp.minimum(psnr(restored, target), NO_ERROR),
     "ssim": ssim(restored, target),
   }
 

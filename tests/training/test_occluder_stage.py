@@ -202,6 +202,10 @@ def test_a_free_crop_that_shows_the_tip_of_what_came_is_doubted(
       {"occluder": OccluderConfig(blocks=(1,))},
       "model.occluder.blocks needs one entry per entry of channels",
     ),
+    (
+      {"occluder": OccluderConfig(channels=(), blocks=())},
+      "model.occluder.channels needs at least one entry",
+    ),
   ],
 )
 def test_settings_that_contradict_are_refused(config, changes, complaint):

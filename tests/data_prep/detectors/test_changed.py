@@ -85,6 +85,23 @@ def test_what_has_the_colours_behind_it_is_masked_with_the_rest():
       assert mask.mean() < 0.5
 
 
+def test_what_two_arms_embrace_stays():
+  frames = []
+  for index in range(BEFORE + 3):
+    image = cv2.resize(scene(index), None, fx=2, fy=2)
+    arms, hands = np.zeros((2, 240, 320), np.uint8)
+    if index >= BEFORE:  # 16 pixels are left between the hands
+      cv2.ellipse(arms, (160, 120), (70, 70), -90, 16, 344, 1, 22)
+      for tip in (141, 179):
+        cv2.circle(hands, (tip, 53), 14, 1, -1)
+      hands[:, 152:169] = 0
+    image[(arms | hands) > 0] = (250, 205, 180)
+    frames.append((Frame(image, index, Fraction(index, 25)), hands))
+  *_, (_, mask) = with_what_changed(frames, causal=True)
+  assert mask[(arms | hands) > 0].mean() > 0.95
+  assert not mask[90:150, 130:190].any()
+
+
 def test_the_smallest_frames_keep_their_masks():
   blank = np.full((16, 16, 3), 90, np.uint8)
   hand = np.zeros((16, 16), np.uint8)

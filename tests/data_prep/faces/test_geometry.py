@@ -164,10 +164,14 @@ def test_drawn_landmarks_lie_on_what_they_name():
     )
 
 
-@pytest.mark.parametrize("centre", [(300, 200), (2, 3), (-90, 500), (630, 470)])
-def test_a_shrunk_crop_is_that_of_the_whole_frame_blurred(centre):
-  image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
-  transform = crop.transform(centre, 150, 0.3, 32)
+@pytest.mark.parametrize("angle", [0, 0.3])
+@pytest.mark.parametrize(
+  "centre", [(300, 200), (2, 3), (-90, 500), (630, 470), (-400, 900)]
+)
+def test_a_shrunk_crop_is_that_of_the_whole_frame_blurred(centre, angle):
+  rng = np.random.default_rng(0)
+  image = 255 * rng.integers(0, 2, (480, 640, 3), np.uint8)
+  transform = crop.transform(centre, 150, angle, 32)
   sigma = 0.4 / np.hypot(*transform[0, :2])
   expected = cv2.warpAffine(
     cv2.GaussianBlur(image, (0, 0), sigma),
