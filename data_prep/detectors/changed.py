@@ -216,11 +216,11 @@ def _touching(changed: np.ndarray, seeds: np.ndarray) -> np.ndarray:
 def _without_gaps(mask: np.ndarray) -> np.ndarray:
   """A mask with its narrow gaps and inlets."""
   radius = max(1, round(_INLET * max(mask.shape)))
+  rim = 2 * radius
   # An inlet may come in from the edge of the frame.
-  wide = cv2.copyMakeBorder(mask, *4 * [2 * radius], cv2.BORDER_REPLICATE)
+  wide = cv2.copyMakeBorder(mask, rim, rim, rim, rim, cv2.BORDER_REPLICATE)
   closed = cv2.morphologyEx(wide, cv2.MORPH_CLOSE, _disc(radius))
-  inner = slice(2 * radius, -2 * radius)
-  return closed[inner, inner]
+  return closed[rim:-rim, rim:-rim]
 
 
 def _disc(radius: int) -> np.ndarray:
