@@ -96,6 +96,7 @@ def e2fgvi(checkout, clip, clock):
 def propainter(checkout, clip, clock):
   """Makes a function that runs `inference_propainter.py` of ProPainter."""
   import imageio
+  # They are in the checkout, which is on the path by now.
   from model.modules.flow_comp_raft import RAFT_bi  # pyright: ignore
   from utils import download_util  # pyright: ignore
 
@@ -122,6 +123,7 @@ def lama(checkout, clip, clock):
   for name in ("albumentations", "imgaug", "imgaug.augmenters"):
     if name not in sys.modules and importlib.util.find_spec(name) is None:
       sys.modules[name] = EmptyClasses(name)
+  # The checkout, and what it needs.
   from omegaconf import OmegaConf  # pyright: ignore
   from saicinpainting.evaluation import data  # pyright: ignore
 
@@ -212,6 +214,7 @@ def serve(name, checkout, clip, threads):
   sys.path.insert(0, checkout)
   clock = Clock()
   torch.load = lambda *_, **__: {"state_dict": {}}
+  # Random weights take the same time.
   torch.nn.Module.load_state_dict = lambda *_, **__: None  # pyright: ignore
   adaptors = {"e2fgvi": e2fgvi, "propainter": propainter, "lama": lama}
   run = adaptors[name](checkout, clip, clock)

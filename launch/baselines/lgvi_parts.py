@@ -20,6 +20,7 @@ _PART = 24  # frames that the program reads
 def main(frames, out, arguments):
   """Restores all frames of a folder of pictures."""
   sys.path.insert(0, os.getcwd())
+  # It is in the checkout.
   from rovi import util  # pyright: ignore[reportMissingImports]
 
   names = sorted(os.listdir(frames))
