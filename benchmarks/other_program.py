@@ -96,6 +96,7 @@ def e2fgvi(checkout, clip, clock):
 def propainter(checkout, clip, clock):
   """Makes a function that runs `inference_propainter.py` of ProPainter."""
   import imageio
+
   # They are in the checkout, which is on the path by now.
   from model.modules.flow_comp_raft import RAFT_bi  # pyright: ignore
   from utils import download_util  # pyright: ignore
