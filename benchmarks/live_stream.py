@@ -44,6 +44,7 @@ from diffmvr_jax.media.ahead import ahead
 from diffmvr_jax.media.pace import Pace
 from diffmvr_jax.media.video import TimedFrame
 from diffmvr_jax.runtime.compiled import keep_programs
+from diffmvr_jax.runtime.cores import spare_a_core
 from launch.live_clip import FPS, FREE, SKIN, covered, pictures
 
 _HAND = 190  # pixels of a hand's longer side
@@ -86,6 +87,7 @@ def main(argv: list[str]) -> None:
   parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
   args = parser.parse_args(argv)
   load = os.getloadavg()[0]
+  spare_a_core()
   keep_programs()
   hand = None if args.hand is None else cutout(args.hand)
   if hand is None:

@@ -362,11 +362,18 @@ def with_masks(
 
 
 def _dilated(mask: np.ndarray, reach: int) -> np.ndarray:
-  if not mask.any() or not reach:
+  left, top, width, height = cv2.boundingRect(mask)
+  if not width or not reach:
     return mask
   side = 2 * reach + 1
   kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-  return cv2.dilate(mask, kernel)
+  part = np.s_[
+    max(top - reach, 0) : top + height + reach,
+    max(left - reach, 0) : left + width + reach,
+  ]
+  grown = np.zeros_like(mask)
+  grown[part] = cv2.dilate(mask[part], kernel)
+  return grown
 
 
 def _skin_of(image: np.ndarray, tracked: TrackedFace) -> Skin:

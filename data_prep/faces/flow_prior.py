@@ -14,9 +14,10 @@ about what is under it, so with w the trust in the measured flow
 
 The mean of c, given f, is
 
-  (3)  c = (Φᵀ U Φ + σ² Λ⁻¹)⁻¹ Φᵀ U f,
+  (3)  c = (Φᵀ U Φ + σ² Λ⁻¹)⁻¹ Φᵀ U f.
 
-and it is computed once more with weights that outliers have lost (Cauchy's),
+It is computed on coarse cells first, and then on all of them, with weights that
+outliers have lost (Cauchy's),
 
   (4)  u'(p) = u(p) / (1 + |f(p) − Φ(p) c|² / τ²).
 
@@ -48,7 +49,7 @@ _COMPONENTS = 48
 # come in patches.
 _SIGMA = 1 / 128
 _TAU = 1 / 128  # τ
-_ROUNDS = 2  # number of times that equation (3) is solved
+_COARSER = 2  # sides of coarse cells, in cells
 _FAR = 0.1  # β
 _NEAR = 0.1  # standard deviation of G_n
 _SPREAD = 0.04  # standard deviation of G
@@ -148,7 +149,7 @@ class FlowPrior:
     trust = np.ascontiguousarray(coarse[..., 2])
     known = coarse[..., :2] / np.maximum(trust * side, 1e-6)[..., None]
     with _one_thread():
-      mean = self._mean(known, _evidence(trust))
+      mean = self._mean(known, trust)
     left = cv2.merge([trust[..., None] * (known - mean), trust])
     left = cv2.GaussianBlur(left, (0, 0), _SPREAD * grid[0])
     mean += left[..., :2] / np.maximum(left[..., 2:], _LEAST)
@@ -157,7 +158,7 @@ class FlowPrior:
   def variance(self, weights: np.ndarray) -> np.ndarray:
     """How far the completed flow may be off.
 
-    This is the trace of Φ(p) (Φᵀ U Φ / σ² + Λ⁻¹)⁻¹ Φ(p)ᵀ.
+    This is the trace of Φ(p) (Φᵀ U Φ / σ² + Λ⁻¹)⁻¹ Φ(p)ᵀ, on coarse cells.
 
     Args:
       weights: (h, w) float32 in [0, 1], w; 0 where the flow is not known.
@@ -166,43 +167,71 @@ class FlowPrior:
       (h, w) float32, in squares of pixels.
     """
     height, width = weights.shape
-    grid = self.components.shape[2:0:-1]
+    basis = self._coarse_basis
+    grid = self._coarse_grid
     trust = cv2.resize(weights, grid, interpolation=cv2.INTER_AREA)
     with _one_thread():
-      inner, _ = self._inner(_evidence(trust).ravel())
-      spread = self._basis @ np.linalg.inv(inner)
-    cells = (spread * self._basis).sum(1).reshape(*trust.shape, 2).sum(-1)
-    cells *= self._noise * np.float32(max(height, width)) ** 2
+      inner, _ = self._inner(basis, _evidence(trust).ravel())
+      spread = basis @ np.linalg.inv(inner)
+    cells = (spread * basis).sum(1).reshape(*trust.shape, 2).sum(-1)
+    cells *= _noise(basis) * np.float32(max(height, width)) ** 2
     return cv2.resize(cells, (width, height))
 
-  def _inner(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Φᵀ U Φ + σ² Λ⁻¹, and U Φ."""
-    weighted = self._basis * np.repeat(weights, 2)[:, None]
-    penalty = np.diag(self._noise / self.variances)
-    return self._basis.T @ weighted + penalty, weighted
-
-  def _mean(self, flow: np.ndarray, weights: np.ndarray) -> np.ndarray:
+  def _mean(self, flow: np.ndarray, trust: np.ndarray) -> np.ndarray:
     """Φ c of equations (3) and (4), (g, g, 2), in units of the side."""
-    basis, target = self._basis, flow.ravel()
-    mean = np.zeros_like(target)
-    robust = weights.ravel()
-    for _ in range(_ROUNDS):
-      inner, weighted = self._inner(robust)
-      mean = basis @ np.linalg.solve(inner, target @ weighted)
-      misfit = np.square(mean - target).reshape(-1, 2).sum(1)
-      robust = weights.ravel() / (1 + misfit / np.float32(_TAU**2))
+    weights, target = _evidence(trust).ravel(), flow.ravel()
+    seen = cv2.merge([trust[..., None] * flow, trust])
+    seen = cv2.resize(seen, self._coarse_grid, interpolation=cv2.INTER_AREA)
+    coarse = seen[..., :2] / np.maximum(seen[..., 2:], 1e-6)
+    evidence = _evidence(np.ascontiguousarray(seen[..., 2])).ravel()
+    mean = self._basis @ self._coefficients(
+      self._coarse_basis, coarse.ravel(), evidence
+    )
+    misfit = np.square(mean - target).reshape(-1, 2).sum(1)
+    weights /= 1 + misfit / np.float32(_TAU**2)
+    mean = self._basis @ self._coefficients(self._basis, target, weights)
     return mean.reshape(flow.shape)
 
-  @property
-  def _noise(self) -> np.float32:
-    """σ² of a cell; a finer grid's cells say less each."""
-    return np.float32((_SIGMA * self.components.shape[1] / 32) ** 2)
+  def _coefficients(
+    self, basis: np.ndarray, flow: np.ndarray, weights: np.ndarray
+  ) -> np.ndarray:
+    """C of equation (3), (m,)."""
+    inner, weighted = self._inner(basis, weights)
+    return np.linalg.solve(inner, flow @ weighted)
+
+  def _inner(
+    self, basis: np.ndarray, weights: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Φᵀ U Φ + σ² Λ⁻¹, and U Φ."""
+    weighted = basis * np.repeat(weights, 2)[:, None]
+    penalty = np.diag(_noise(basis) / self.variances)
+    return basis.T @ weighted + penalty, weighted
 
   @cached_property
   def _basis(self) -> np.ndarray:
     """Φ, (2 g², m) float32."""
     rows = self.components.reshape(len(self.components), -1)
     return np.ascontiguousarray(rows.T)
+
+  @cached_property
+  def _coarse_basis(self) -> np.ndarray:
+    """The same on coarse cells."""
+    coarse = [
+      cv2.resize(x, self._coarse_grid, interpolation=cv2.INTER_AREA).ravel()
+      for x in self.components
+    ]
+    return np.ascontiguousarray(np.stack(coarse, axis=1))
+
+  @property
+  def _coarse_grid(self) -> tuple[int, int]:
+    side = max(1, self.components.shape[1] // _COARSER)
+    return side, side
+
+
+def _noise(basis: np.ndarray) -> np.float32:
+  """σ² of a cell; a finer grid's cells say less each."""
+  cells = len(basis) / 2
+  return np.float32(_SIGMA**2 * cells / 32**2)
 
 
 def open_flow_prior(name: str) -> FlowPrior | None:

@@ -10,9 +10,9 @@ a mean of sources r_k, all of them carried to the present pose by optical flow
 (`flow.motion`): the propagated frame before, c_{t−1}, whose newest pixels are
 one frame old, and the remembered or later frames that fit the present one
 best (`sightings`), which come straight from where they were seen and so neither
-blur nor drift. If a frame was looked back at from the frame before, too, the
-flow to it is expected to go on from there. Light and colour of a source follow
-the visible surroundings,
+blur nor drift. The chain is expected to move on as it did, and if a frame was
+looked back at from the frame before, too, the flow to it is expected to go on
+from there. Light and colour of a source follow the visible surroundings,
 
   (2)  r_k ← r_k + (G ∗ v (x − r_k)) / (G ∗ v + λ),
 
@@ -31,16 +31,21 @@ from itertools import count
 import cv2
 import numpy as np
 
+from data_prep.faces.blended import blended
 from data_prep.faces.carried import (
   Source,
   Surroundings,
   carry,
   glimpse,
-  mean_square,
   painted_smoothly,
 )
 from data_prep.faces.cuts import CutFinder
-from data_prep.faces.flow import FlowSearcher, composed, enlarge, planes
+from data_prep.faces.flow import (
+  FlowSearcher,
+  composed,
+  sample,
+  targets,
+)
 from data_prep.faces.flow_prior import FlowPrior
 from data_prep.faces.propagated import (
   SOURCES,
@@ -53,8 +58,7 @@ from diffmvr_jax.media.pace import Pace
 
 # b_k of equation (4). The frame before fits well for being near in time.
 _TRUST = {"chained": 0.35, "best": 1.0, "second": 0.6, "past": 0.0}
-_ERROR = 14.0  # grey levels of expected error that take confidence to 1/e
-_STEPS = 60.0  # frames in the chain that do
+_INERTIA = np.float32(0.75)  # share of a motion that is expected to go on
 _MEMORY = 128 * 2**20  # bytes of remembered frames
 _MOST = 32  # remembered frames
 
@@ -125,6 +129,7 @@ class Propagator:
     """Forgets everything, as before the first frame."""
     self._before: Picture | None = None
     self._steps = np.zeros(0, np.float32)
+    self._motion: np.ndarray | None = None  # of the chain, if it was covered
     # From the frame before to what it looked back at, by number.
     self._flows: dict[int, np.ndarray] = {}
     self._rest = 0  # covered frames until remembered ones take part again
@@ -166,8 +171,8 @@ class Propagator:
     if covered.any():
       now, sources, flows = self._sources(now, later)
     else:
-      self._rest = 0
-    result, now, steps = self._fused(covered, now, sources)
+      self._rest, self._motion = 0, None
+    result, now, steps = blended(covered, now, sources)
     self._sightings.remember(now)
     self._before, self._steps = now, steps
     self._flows = flows
@@ -236,18 +241,22 @@ class Propagator:
       return now, {}, {}
     hidden = (now.visible == 0).astype(np.uint8)
     around = Surroundings.of(now.visible, self._search.prior)
-    # Without the occluder, whose edges would pull the flow along.
-    still = now.painted(cv2.copyTo(before.small, hidden, now.small.copy()))
-    # A quick look moves the paint to its place, for the paint pulls as well.
-    moved = glimpse(self._quick_search, still, before)
+    # Without the occluder, whose edges would pull the flow along; but the paint
+    # pulls as well, and so it is moved to about its place.
+    if self._motion is None or before.number + 1 != now.number:
+      still = now.painted(cv2.copyTo(before.small, hidden, now.small.copy()))
+      moved = glimpse(self._quick_search, still, before)
+    else:
+      moved = sample(before.small, targets(_INERTIA * self._motion))
     chained = carry(
       self._search,
-      now.painted(cv2.copyTo(moved, hidden, still.small)),
+      now.painted(cv2.copyTo(moved, hidden, now.small.copy())),
       before,
       around,
       _TRUST["chained"],
       steps,
     )
+    self._motion = None if self._before is None else chained.flow
     sources = {"chained": chained}
     # Rounds, and keeps to the range; `convertScaleAbs` would fold it.
     paint = cv2.add(chained.small, 0, dtype=cv2.CV_8U)
@@ -284,102 +293,8 @@ class Propagator:
         sources["past"] = looked_back("past", past)
     return now, sources, {s.picture.number: s.flow for s in sources.values()}
 
-  def _fused(
-    self,
-    covered: np.ndarray,
-    now: Picture,
-    sources: dict[str, Source],
-  ) -> tuple[Propagated, Picture, np.ndarray]:
-    """Equation (1): the result, the frame to remember, its steps."""
-    image = now.image
-    if not covered.any():
-      result = Propagated(
-        image=image.copy(),
-        valid=np.ones_like(covered),
-        confidence=np.ones(covered.shape, np.float32),
-      )
-      return result, now, np.zeros(now.grey.shape, np.float32)
-    total = np.zeros(now.grey.shape, np.float32)
-    for source in sources.values():
-      total += source.weight
-    known = total > 0
-    shares = {k: s.weight / (total + 1e-20) for k, s in sources.items()}
-    small = np.zeros(now.small.shape, np.float32)
-    for name, share in shares.items():
-      small += planes(share) * sources[name].small
-    left, top, width, height = cv2.boundingRect(covered)
-    box = (left, top, width, height)
-    part = np.s_[top : top + height, left : left + width]
-    filling = self._filling(shares, sources, box, image.shape)
-    holes = enlarge((~known).astype(np.float32), image.shape[1::-1], box)
-    if holes.any():
-      seen = np.maximum(now.visible, known)[..., None].astype(np.float32)
-      paint = painted_smoothly(
-        np.where(now.visible[..., None] > 0, now.small, small), seen
-      )
-      # Enlarged shares have the rest of the weight already.
-      filling += holes[..., None] * enlarge(paint, image.shape[1::-1], box)
-    out = image.copy()
-    out[part] = np.where(
-      covered[part][..., None] > 0, np.clip(filling.round(), 0, 255), out[part]
-    )
-    valid = 1 - covered
-    valid[part] |= (holes < 0.5).astype(np.uint8)
-    steps = np.zeros_like(total)
-    for name, share in shares.items():
-      steps += share * sources[name].steps
-    confidence = _confidence(shares, sources, small, steps, now)
-    sure = np.ones(covered.shape, np.float32)
-    sure[part] = np.where(
-      covered[part] > 0,
-      enlarge(confidence, image.shape[1::-1], box) * valid[part],
-      1,
-    )
-    result = Propagated(image=out, valid=valid, confidence=sure)
-    shrunk = cv2.resize(out, now.grey.shape[::-1], interpolation=cv2.INTER_AREA)
-    # Copies, since the caller may write to the result.
-    now = now.painted(
-      shrunk,
-      image=out.copy(),
-      valid=valid.copy(),
-      known=np.maximum(now.visible, known.astype(np.float32)),
-    )
-    return result, now, np.where(now.visible > 0, np.float32(0), steps)
-
-  def _filling(
-    self,
-    shares: dict[str, np.ndarray],
-    sources: dict[str, Source],
-    box: tuple[int, int, int, int],
-    shape: tuple[int, ...],
-  ) -> np.ndarray:
-    """The weighted mean of sources within a box, (height, width, 3)."""
-    size = (shape[1], shape[0])
-    filling = np.zeros((box[3], box[2], 3), np.float32)
-    for name, share in shares.items():
-      if share.any():
-        carried = sources[name].within(box, size)
-        filling += planes(enlarge(share, size, box)) * carried
-    return filling
-
 
 def _names() -> Iterator[str]:
   """The name of the frame that fits best, of the second, and so on."""
   yield from SOURCES[1:3]
   yield from (f"look {place}" for place in count(3))
-
-
-def _confidence(
-  shares: dict[str, np.ndarray],
-  sources: dict[str, Source],
-  mean: np.ndarray,
-  steps: np.ndarray,
-  now: Picture,
-) -> np.ndarray:
-  """exp(−√(misfit + disagreement) / s − steps / s'), (i, j) float32."""
-  expected = np.zeros(now.grey.shape, np.float32)
-  for name, share in shares.items():
-    source = sources[name]
-    apart = mean_square(source.small - mean)
-    expected += share * (source.error + apart)
-  return np.exp(-np.sqrt(expected) / _ERROR - steps / _STEPS)

@@ -37,8 +37,10 @@ _CENTRE, _RADII = (0.5, 0.52), (0.31, 0.4)
 _ON_FACE = 0.004
 _PEAK, _MEAN = 0.999, 0.88
 _PATIENCE = 50  # frames after which the free crop may be out of date
-_ASKED_EVERY = 5  # frames, in which the free crop is doubted once, and
-_ASKED_FIRST = 2  # frames after which it is for the first time
+# Of so many frames that seem covered, one is compared with an older free crop,
+# and after `_PATIENCE` another one with none.
+_DOUBTED_EVERY = 10
+_OLDER_IN, _NONE_IN = 2, 7
 _OLDER = 8  # free crops, of which the first is asked then
 _FREE = 0.005  # share of the crop; less of a mask is none
 
@@ -144,10 +146,10 @@ class LearnedOccluder:
       return self._network.probability(crop, self._instead)
     if not self._frees or free is not self._frees[-1]:
       self._frees.append(free)
-    turn = self._streak % _ASKED_EVERY
-    if turn == _ASKED_FIRST and len(self._frees) == _OLDER:
+    turn = self._streak % _DOUBTED_EVERY
+    if turn == _OLDER_IN and len(self._frees) == _OLDER:
       other = self._frees[0]
-    elif turn == 0 and self._streak >= _PATIENCE:
+    elif turn == _NONE_IN and self._streak >= _PATIENCE:
       other = None
     else:
       return self._network.probability(crop, free)
@@ -186,10 +188,9 @@ def steadied(probability: np.ndarray, last: np.ndarray | None) -> np.ndarray:
   held = np.bincount(labels[sure > 0], minlength=count) > 0
   held &= area >= _LEAST * probability.size
   on_face = np.bincount(labels[_face(len(probability))], minlength=count)
-  peak = np.zeros(count, np.float32)
-  np.maximum.at(peak, labels.ravel(), probability.ravel())
+  peaks = np.bincount(labels[probability >= _PEAK], minlength=count)
   total = np.bincount(labels.ravel(), probability.ravel(), minlength=count)
-  certain = (peak >= _PEAK) & (total >= _MEAN * area)
+  certain = (peaks > 0) & (total >= _MEAN * area)
   held &= certain | (on_face >= _ON_FACE * probability.size)
   held[0] = False  # what is not half sure
   return held[labels].astype(np.uint8)

@@ -29,6 +29,7 @@ from diffmvr_jax.live.guard import is_loopback
 from diffmvr_jax.live.sources import BROWSER, check_source, choices
 from diffmvr_jax.pretrained import DEFAULT, PREFIX
 from diffmvr_jax.runtime.compiled import keep_programs
+from diffmvr_jax.runtime.cores import spare_a_core
 from diffmvr_jax.runtime.cpu_memory import share_memory
 
 # OpenSSL's words for another certificate's key; the second for another kind's.
@@ -59,6 +60,7 @@ def main(argv: list[str]) -> None:
   with ExitStack() as opened:
     listener = opened.enter_context(closing(_listen(args.host, args.port)))
     share_memory()
+    spare_a_core()
     keep_programs()
     _say("getting ready …")
     chosen = args.checkpoint, args.overrides

@@ -151,3 +151,16 @@ def test_masks_of_moving_things_grow(causal):
   middle = made[2][15]
   assert middle[:21].all() and made[2][9, 15]
   assert middle[21:31].any() != causal and not middle[31:].any()
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (5, 20), (30, 50)])
+def test_masks_grow_as_far_as_the_border(corner):
+  """As if the whole frame were grown at once."""
+  top, left = corner
+  mask = np.zeros((40, 60), np.uint8)
+  mask[top : top + 10, left : left + 10] = 1
+  frame = Frame(np.zeros((40, 60, 3), np.uint8), 0, Fraction(0))
+  occlusion = RealOcclusion(detector=masked([mask]), dilation=7)
+  ((_, grown),) = with_masks(iter([frame]), occlusion, causal=True)
+  disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (15, 15))
+  np.testing.assert_array_equal(grown, cv2.dilate(mask, disc))

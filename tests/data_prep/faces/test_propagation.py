@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from data_prep.faces.carried import glimpse
 from data_prep.faces.flow import FlowSearcher, enlarge, motion, spread
 from data_prep.faces.propagated import SOURCES
 from data_prep.faces.propagation import PropagationConfig, Propagator
@@ -158,6 +159,51 @@ def test_a_scene_cut_begins_anew():
   result = propagate(image, mask)
   assert result.cut
   assert not result.valid[mask > 0].any()
+
+
+def fast_frame(t):
+  """Truth, covered frame and mask; the picture moves by five pixels a frame."""
+  shift = np.float32([[1, 0, 5 * t - 90], [0, 1, -48]])
+  truth = cv2.warpAffine(texture(2), shift, (SIDE, SIDE))
+  return truth, *covered_by(truth, 20 if t else -99, top=20, side=56)
+
+
+def errors_of_fast_frames():
+  propagate = Propagator(PropagationConfig(looks=0))
+  errors = []
+  for t in range(8):
+    truth, image, mask = fast_frame(t)
+    result = propagate(image, mask)
+    if mask.any():
+      errors.append(error(result, truth, mask))
+  return np.array(errors)
+
+
+def test_a_motion_goes_on_under_the_mask(monkeypatch):
+  going_on = errors_of_fast_frames()
+  monkeypatch.setattr("data_prep.faces.propagation._INERTIA", np.float32(0))
+  stopping = errors_of_fast_frames()
+  assert going_on[0] == stopping[0]  # no motion of the chain is known yet
+  assert going_on[1:].mean() < 0.9 * stopping[1:].mean()
+
+
+def test_a_motion_is_looked_for_anew_after_a_gap(monkeypatch):
+  looked_for = []
+
+  def noted(search, now, then):
+    looked_for.append(now.number)
+    return glimpse(search, now, then)
+
+  monkeypatch.setattr("data_prep.faces.propagation.glimpse", noted)
+  propagate = Propagator()
+  for number in (0, 1, 2, 3, 9, 10):
+    _, image, mask = fast_frame(min(number, 4))
+    propagate(image, mask, number)
+  _, image, mask = fast_frame(0)  # nothing covers it
+  propagate(image, mask, 11)
+  _, image, mask = fast_frame(1)
+  propagate(image, mask, 12)
+  assert looked_for == [1, 9, 12]
 
 
 def test_a_flash_of_light_is_no_cut():
