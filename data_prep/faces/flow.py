@@ -90,9 +90,10 @@ def motion(
     else:
       kept = _KEPT * expected
       completed = kept + search.prior.complete(flow - kept, weights)
-    return completed + weights[..., None] * (flow - completed)
+    # Whole planes, since numpy is slow across channels.
+    return completed + cv2.merge([weights, weights]) * (flow - completed)
   x, y = cv2.split(flow)
-  # One blur for (w f, w). Whole planes, since numpy is slow across channels.
+  # One blur for (w f, w).
   wide = spread(cv2.merge([weights * x, weights * y, weights]), sigma)
   wide_x, wide_y, total = cv2.split(wide)
   share = (1 - weights) / (total + np.float32(1e-6))
