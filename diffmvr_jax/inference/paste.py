@@ -3,6 +3,8 @@
 A pixel whose feathered mask is 0 keeps the source's value, exactly.
 """
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -155,19 +157,29 @@ def border_fade(mask: np.ndarray) -> np.ndarray:
     (s, s) float32: 1 inside, 0 at the border.
   """
   size = len(mask)
-  distance = np.minimum(np.arange(size), np.arange(size)[::-1])
-  ramp = np.clip(distance / max(1, size // 24), 0, 1).astype(np.float32)
-  rim = np.minimum(ramp[:, None], ramp[None, :])
+  rim, near_face = _rim(size), _near_face(size)
   border = np.ones_like(mask)
   border[1:-1, 1:-1] = 0
   crossing = mask * border
   if not crossing.any():
-    return rim
+    return rim.copy()
   away = cv2.distanceTransform(1 - crossing, cv2.DIST_L2, cv2.DIST_MASK_5)
-  y, x = np.mgrid[:size, :size].astype(np.float32) - (size - 1) / 2
-  outside = 1 - np.hypot(x, y) / (size / 2)
-  near_face = _smooth(outside / _FADE)
   return np.minimum(rim, np.maximum(near_face, _smooth(away / size / _AWAY)))
+
+
+@lru_cache(maxsize=8)
+def _rim(size: int) -> np.ndarray:
+  """(s, s) float32, 0 at the border of a crop, and soon 1."""
+  distance = np.minimum(np.arange(size), np.arange(size)[::-1])
+  ramp = np.clip(distance / max(1, size // 24), 0, 1).astype(np.float32)
+  return np.minimum(ramp[:, None], ramp[None, :])
+
+
+@lru_cache(maxsize=8)
+def _near_face(size: int) -> np.ndarray:
+  """(s, s) float32, 1 around the face and 0 beyond the crop's circle."""
+  y, x = np.mgrid[:size, :size].astype(np.float32) - (size - 1) / 2
+  return _smooth((1 - np.hypot(x, y) / (size / 2)) / _FADE)
 
 
 def _smooth(share: np.ndarray) -> np.ndarray:

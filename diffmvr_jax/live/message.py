@@ -146,8 +146,7 @@ def _canvas_transform(transform: np.ndarray, step: int) -> list[float]:
   Canvases count from edges, and our transforms from the middles of pixels.
   """
   whole = np.vstack([transform, [0, 0, 1]]).astype(np.float64)
-  a, b, x = np.linalg.inv(whole)[0]
-  c, d, y = np.linalg.inv(whole)[1]
+  (a, b, x), (c, d, y) = np.linalg.inv(whole)[:2]
   x, y = x + 0.5 - (a + b) / 2, y + 0.5 - (c + d) / 2
   a, b, c, d = (step * value for value in (a, b, c, d))
   return [round(float(value), 5) for value in (a, c, b, d, x, y)]
