@@ -37,10 +37,9 @@ _CENTRE, _RADII = (0.5, 0.52), (0.31, 0.4)
 _ON_FACE = 0.004
 _PEAK, _MEAN = 0.999, 0.88
 _PATIENCE = 50  # frames after which the free crop may be out of date
-# Of so many frames that seem covered, one is compared with an older free crop,
-# and after `_PATIENCE` another one with none.
-_DOUBTED_EVERY = 10
-_OLDER_IN, _NONE_IN = 2, 7
+_ALONE_EVERY = 10  # frames, of which one is judged alone then
+_ASKED_EVERY = 5  # frames, in which an older free crop is asked once, and
+_ASKED_FIRST = 2  # frames after which it is for the first time
 _OLDER = 8  # free crops, of which the first is asked then
 _FREE = 0.005  # share of the crop; less of a mask is none
 
@@ -146,10 +145,11 @@ class LearnedOccluder:
       return self._network.probability(crop, self._instead)
     if not self._frees or free is not self._frees[-1]:
       self._frees.append(free)
-    turn = self._streak % _DOUBTED_EVERY
-    if turn == _OLDER_IN and len(self._frees) == _OLDER:
+    late = self._streak >= _PATIENCE
+    is_full = len(self._frees) == _OLDER
+    if self._streak % _ASKED_EVERY == _ASKED_FIRST and is_full:
       other = self._frees[0]
-    elif turn == _NONE_IN and self._streak >= _PATIENCE:
+    elif late and self._streak % _ALONE_EVERY == 0:
       other = None
     else:
       return self._network.probability(crop, free)
