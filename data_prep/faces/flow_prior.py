@@ -195,7 +195,7 @@ class FlowPrior:
   def _coefficients(
     self, basis: np.ndarray, flow: np.ndarray, weights: np.ndarray
   ) -> np.ndarray:
-    """C of equation (3), (m,)."""
+    """The coefficients c of equation (3), (m,)."""
     inner, weighted = self._inner(basis, weights)
     return np.linalg.solve(inner, flow @ weighted)
 
