@@ -21,9 +21,6 @@ class CutFinder:
     self._search = cv2.DISOpticalFlow_create(
       cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST
     )
-    # By itself it goes down to single pixels of small pictures, which takes six
-    # times as long, and aligns frames of different scenes too well.
-    self._search.setFinestScale(1)
 
   def __call__(self, now: Picture, before: Picture) -> bool:
     """Returns whether two successive frames are of different scenes."""
@@ -34,6 +31,10 @@ class CutFinder:
       cv2.resize(x, size, interpolation=cv2.INTER_AREA)
       for x in (now.grey, before.grey, now.visible, before.known)
     )
+    # By itself it goes down to single pixels of small pictures, which takes six
+    # times as long, and aligns frames of different scenes too well. Each call
+    # may change the setting.
+    self._search.setFinestScale(1)
     # OpenCV's stubs lack that the output may be None, and be made.
     flow = self._search.calc(a, b, None)  # pyright: ignore
     where = targets(flow)

@@ -49,7 +49,7 @@ _COMPONENTS = 48
 # come in patches.
 _SIGMA = 1 / 128
 _TAU = 1 / 128  # τ
-_COARSER = 2  # sides of coarse cells, in cells
+_COARSER = 2  # side of a coarse cell, in cells of the grid
 _FAR = 0.1  # β
 _NEAR = 0.1  # standard deviation of G_n
 _SPREAD = 0.04  # standard deviation of G

@@ -129,7 +129,8 @@ class Propagator:
     """Forgets everything, as before the first frame."""
     self._before: Picture | None = None
     self._steps = np.zeros(0, np.float32)
-    self._motion: np.ndarray | None = None  # of the chain, if it was covered
+    # Flow of the chain; None if the frame before was not covered.
+    self._motion: np.ndarray | None = None
     # From the frame before to what it looked back at, by number.
     self._flows: dict[int, np.ndarray] = {}
     self._rest = 0  # covered frames until remembered ones take part again
@@ -242,7 +243,8 @@ class Propagator:
     hidden = (now.visible == 0).astype(np.uint8)
     around = Surroundings.of(now.visible, self._search.prior)
     # Without the occluder, whose edges would pull the flow along; but the paint
-    # pulls as well, and so it is moved to about its place.
+    # pulls as well, and so it is moved to about its place. (Frames that a live
+    # stream drops have no numbers, so a gap of these goes unnoticed.)
     if self._motion is None or before.number + 1 != now.number:
       still = now.painted(cv2.copyTo(before.small, hidden, now.small.copy()))
       moved = glimpse(self._quick_search, still, before)

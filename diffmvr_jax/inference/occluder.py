@@ -37,10 +37,11 @@ _CENTRE, _RADII = (0.5, 0.52), (0.31, 0.4)
 _ON_FACE = 0.004
 _PEAK, _MEAN = 0.999, 0.88
 _PATIENCE = 50  # frames after which the free crop may be out of date
-_ALONE_EVERY = 10  # frames, of which one is judged alone then
-_ASKED_EVERY = 5  # frames, in which an older free crop is asked once, and
-_ASKED_FIRST = 2  # frames after which it is for the first time
-_OLDER = 8  # free crops, of which the first is asked then
+_ALONE_EVERY = 10  # frames, of which one is judged from its crop alone then
+# The network is asked about an older free crop in one of so many frames that
+# seem covered, after so many for the first time.
+_ASKED_EVERY, _ASKED_FIRST = 5, 2
+_OLDER = 8  # free crops, of which the first is that older one
 _FREE = 0.005  # share of the crop; less of a mask is none
 
 

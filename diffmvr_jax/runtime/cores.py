@@ -1,4 +1,4 @@
-"""Among how many cores one operation is split."""
+"""Sets among how many cores one operation is split."""
 
 import os
 
@@ -8,23 +8,18 @@ import cv2
 def spare_a_core() -> None:
   """Splits XLA's and OpenCV's operations among all cores but one.
 
-  Where several stages of a pipeline run at once, they keep the cores busy by
-  themselves. Threads that wait for their share of a small operation wait at
-  full load, and take a stage's time.
+  Stages of a pipeline that run at once keep the cores busy by themselves. If a
+  small operation is split, the threads that wait for its shares do so at full
+  load, and take the time of other stages.
 
   Call it before anything that JAX computes. If the environment variable
-  `PJRT_NPROC` is set, that decides for XLA.
+  `PJRT_NPROC` is set, that decides for XLA; OpenCV gets no more threads than
+  it has.
 
   Example:
-    >>> spare_a_core()
+    >>> spare_a_core()  # doctest: +SKIP
   """
-  threads = max(1, _cores() - 1)
+  # OpenCV's count knows of affinities and of containers' quotas.
+  threads = max(1, cv2.getNumberOfCPUs() - 1)
   os.environ.setdefault("PJRT_NPROC", str(threads))
-  cv2.setNumThreads(threads)
-
-
-def _cores() -> int:
-  """Those that this process may use."""
-  if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
+  cv2.setNumThreads(min(threads, cv2.getNumThreads()))

@@ -164,7 +164,26 @@ def test_a_free_crop_that_is_out_of_date_does_not_freeze_the_mask(
   crop = np.zeros((16, 16, 3), np.uint8)
   covered = [find(crop, crop).any() for _ in range(80)]
   assert all(covered[:50])
-  assert not any(covered[61:])
+  assert not any(covered[51:])
+
+
+def test_a_crop_that_stays_covered_is_judged_alone_now_and_then(
+  workdir, monkeypatch
+):
+  network = OccluderNetwork.from_checkpoint(workdir)
+  found, alone = [], []
+
+  def probability(crop, free):
+    if free is None:
+      alone.append(len(found))
+    return np.full(crop.shape[:2], 0.9, np.float32)
+
+  monkeypatch.setattr(network, "probability", probability)
+  find = network.start()
+  crop = np.zeros((16, 16, 3), np.uint8)
+  for _ in range(85):
+    found.append(find(crop, crop).any())
+  assert all(found) and alone == [50, 60, 70, 80]
 
 
 def test_a_free_crop_that_shows_the_tip_of_what_came_is_doubted(

@@ -204,6 +204,12 @@ def test_a_motion_is_looked_for_anew_after_a_gap(monkeypatch):
   _, image, mask = fast_frame(1)
   propagate(image, mask, 12)
   assert looked_for == [1, 9, 12]
+  # Another scene, and then another size: the second frame has one before it.
+  other = covered_by(seen_from(texture(7), 0), 40)
+  smaller = [x[:80, :80] for x in other]
+  for number, (image, mask) in enumerate([other, other, smaller, smaller], 13):
+    propagate(image, mask, number)
+  assert looked_for == [1, 9, 12, 14, 16]
 
 
 def test_a_flash_of_light_is_no_cut():
